@@ -1,0 +1,3 @@
+module github.com/meshtop/meshtop
+
+go 1.26

@@ -1,0 +1,94 @@
+// Package inspect holds the seams between meshtop and the pod it looks at: what can be
+// asked of a pod, the parts that come back, and the errors a caller decides by.
+// It holds no implementation.
+package inspect
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Files are the raw parts of a snapshot by name (docs/architecture.md, "A snapshot is
+// files"): iptables-save, config_dump.json, addr.json and so on.
+type Files map[string][]byte
+
+// Want says which parts to read and how far.
+type Want struct {
+	Parts []string // names; empty: everything that is cheap
+	// Needs asks for parts of Envoy's configuration by resource and name instead of the
+	// whole dump.
+	Needs []flow.Need
+	// Full reads the whole config_dump however large it is.
+	Full bool
+	// MaxBytes bounds each part; 0: the reader's own bound.
+	MaxBytes int64
+	// Progress, if not nil, is told of each part while it is read. It must not block.
+	Progress func(Progress)
+}
+
+// Progress is how far the reading of a part is.
+type Progress struct {
+	Part  string
+	Bytes int64
+	Total int64 // 0: not known
+	Done  bool
+	Err   error
+}
+
+// Snapshot is what a read brings: the parts, the gaps, and the calls that were made.
+type Snapshot struct {
+	Files Files
+	Gaps  []flow.Gap
+	Calls []Call
+}
+
+// Call is one thing that was done to read a part: shown on the activity screen.
+type Call struct {
+	What  string // such as "GET 127.0.0.1:9901/config_dump?include_eds" or "iptables-save -c"
+	Start time.Time
+	Took  time.Duration
+	Bytes int64
+	Err   string // empty: it went well
+}
+
+// ObserveOptions bound a watch.
+type ObserveOptions struct {
+	Snaplen  int           // bytes kept of each packet; 0: headers only
+	Duration time.Duration // 0: until Close
+	Packets  int           // 0: no bound
+}
+
+// Watch is a running observation.
+type Watch interface {
+	// C is closed by the watch when it ends.
+	C() <-chan flow.Observation
+	// Loss may be asked at any time; it is final after C was closed.
+	Loss() flow.Loss
+	// Close ends the watch and waits for it; it may be called twice.
+	Close() error
+}
+
+// Pod is one pod, network namespace or saved snapshot.
+type Pod interface {
+	// Name is what the user calls it, such as "netns blue".
+	Name() string
+	// Read brings raw parts. It returns what it could read even beside an error.
+	Read(ctx context.Context, want Want) (Snapshot, error)
+	// Observe watches the legs' traffic. ErrReadOnly: a saved snapshot has none.
+	Observe(ctx context.Context, legs []flow.Leg, opt ObserveOptions) (Watch, error)
+	// Send makes one real request from inside. ErrReadOnly as in Observe.
+	Send(ctx context.Context, r flow.Request) (flow.Symptom, error)
+	Close() error
+}
+
+var (
+	// ErrReadOnly: the pod cannot be watched, written to, or sent from.
+	ErrReadOnly = errors.New("read only: a saved snapshot has no live side")
+	// ErrNotFound: the target does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrNoPower: the caller lacks a right; the text names it.
+	ErrNoPower = errors.New("not permitted")
+)

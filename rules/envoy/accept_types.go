@@ -1,0 +1,46 @@
+package envoy
+
+import (
+	"net/netip"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Conn is a connection as the kernel hands it to Envoy.
+type Conn struct {
+	Accept netip.AddrPort // where it was delivered, after NAT
+	// Orig is what SO_ORIGINAL_DST answers; zero when it fails.
+	Orig        netip.AddrPort
+	Transparent bool // by TPROXY: the socket's own address is the original destination
+	Src         netip.AddrPort
+	Proto       flow.Proto
+	// Listener names the listener instead of Accept, for internal listeners and for traces
+	// that begin at Envoy; empty: found by Accept.
+	Listener string
+	// Ref prefixes the references of this pass's choices, as in netfilter.Packet.
+	Ref string
+}
+
+// Upstream is the connection that Envoy opens for the request.
+type Upstream struct {
+	Addr netip.AddrPort // where it dials
+	Bind netip.Addr     // source address it binds; zero: chosen by the kernel
+	// OriginalSrc: it binds the client's address (original_src filter), with Mark.
+	OriginalSrc bool
+	Mark        uint32
+	TLS         *flow.TLS  // what it presents; nil: plain text
+	HTTP        *flow.HTTP // what the endpoint receives; nil: bytes are passed through
+	Internal    string     // name of an internal listener that takes it; empty: a real connection
+}
+
+// Result is what Envoy does with one connection and its request.
+type Result struct {
+	Steps []flow.Step
+	// Verdict: Continue when Upstream is dialled; Delivered for an answer that Envoy is
+	// configured to give (redirect, direct response); Refused, Looped or Unknown.
+	Verdict  flow.Verdict
+	Outcome  flow.Outcome
+	Caller   flow.Symptom // as it is if the endpoint answers well
+	Upstream Upstream     // valid iff Verdict is Continue
+	Needs    []flow.Need
+}

@@ -1,0 +1,77 @@
+package flow
+
+import (
+	"net/netip"
+	"time"
+)
+
+// ObservationKind says what kind of thing was seen.
+type ObservationKind uint8
+
+const (
+	SeenNothing   ObservationKind = iota
+	SeenPacket                    // a packet on a device
+	SeenConntrack                 // a conntrack event with both tuples
+	SeenSocket                    // a row of the socket table
+	SeenCounter                   // a counter's delta: rule, Envoy statistic, per-host counter
+	SeenAccessLog                 // a line of an access log
+	SeenAnswer                    // what a request that meshtop sent got
+)
+
+// Tuple is one direction of a flow.
+type Tuple struct {
+	Src, Dst netip.AddrPort
+	Proto    Proto
+}
+
+// Observation is one thing seen of the traffic. It says nothing of what it means.
+type Observation struct {
+	Kind ObservationKind
+	At   time.Time
+	// Ref points at it: packet number, conntrack id, counter name.
+	Ref string
+
+	// Of a packet.
+	Device string
+	Tuple  Tuple
+	Flags  TCPFlags
+	Seq    uint32
+	Ack    uint32
+	Len    int    // payload bytes on the wire
+	Head   []byte // payload kept, at most the snaplen
+
+	// Of a conntrack event.
+	Event       string // NEW, UPDATE, DESTROY
+	Reply       Tuple  // Tuple holds the original direction
+	State       string // TCP state as conntrack prints it
+	ConntrackID uint32
+
+	// Of a socket: Tuple is local (Src) and peer (Dst).
+	UID uint32
+
+	// Of a counter: Name grew from Before to After.
+	Name          string
+	Before, After uint64
+
+	// Of an access log line: its fields by name.
+	Fields map[string]string
+}
+
+// TCPFlags are the low bits of the TCP header's flags (RFC 9293, 3.1).
+type TCPFlags uint8
+
+const (
+	FIN TCPFlags = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+)
+
+// Loss says how much of the traffic was not seen.
+type Loss struct {
+	Seen, Dropped uint64
+	Late          bool // the watch began after the connection did
+	// Blind are the sources that could not be read, with the reason.
+	Blind []Gap
+}
