@@ -1,0 +1,83 @@
+package envoy
+
+import (
+	"sync"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+)
+
+// Config is what was read of one Envoy. It is safe for concurrent traces: what a trace
+// decodes is kept for the next one.
+type Config struct {
+	version Version
+	runtime map[string]string
+	tables  map[string]*table
+	// whole names the resources that were read completely: what is not in them does not exist.
+	whole map[string]bool
+	memo  sync.Map
+}
+
+// Version is Envoy's, as /server_info gives it; zero: not known.
+type Version struct{ Major, Minor, Patch int }
+
+// atLeast says whether Envoy is this version or newer. A version that is not known counts
+// as the newest that meshtop was measured against.
+func (v Version) atLeast(major, minor, patch int) bool {
+	if v == (Version{}) {
+		return true
+	}
+	if v.Major != major {
+		return v.Major > major
+	}
+	if v.Minor != minor {
+		return v.Minor > minor
+	}
+	return v.Patch >= patch
+}
+
+// memoKey tells the memos of different types apart.
+type memoKey[T any] struct{ of tree.Node }
+
+// memo is what build makes of n, built once for each Config. build must be a function of n
+// and the Config alone.
+func memo[T any](c *Config, n tree.Node, build func() T) T {
+	if v, ok := c.memo.Load(memoKey[T]{n}); ok {
+		return v.(T)
+	}
+	v, _ := c.memo.LoadOrStore(memoKey[T]{n}, build())
+	return v.(T)
+}
+
+// found says how a look-up by name went.
+type found uint8
+
+const (
+	unread  found = iota // that part was not read: a flow.Need brings it
+	absent               // it does not exist
+	present              // it does
+)
+
+// Parts of a flow.Need.
+const (
+	partListener  = "listener"
+	partRoute     = "route"
+	partCluster   = "cluster"
+	partEndpoints = "endpoints"
+)
+
+// value is a runtime key's final value; false where no layer sets it.
+func (c *Config) value(key string) (string, bool) {
+	v, ok := c.runtime[key]
+	return v, ok
+}
+
+// guard is a runtime guard (envoy.reloadable_features.NAME), whose default is dflt.
+func (c *Config) guard(name string, dflt bool) bool {
+	switch v, _ := c.value("envoy.reloadable_features." + name); v {
+	case "true", "1":
+		return true
+	case "false", "0":
+		return false
+	}
+	return dflt
+}

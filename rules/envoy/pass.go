@@ -1,0 +1,119 @@
+package envoy
+
+import (
+	"net/netip"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// pass is one connection and its request on the way through Envoy: what is known of them,
+// and the steps so far. It lives for one Accept.
+type pass struct {
+	cfg  *Config
+	conn Conn
+	req  *flow.Request
+	ch   *flow.Choices
+	res  Result
+
+	// What the socket and the listener filters say (spec: %DOWNSTREAM_..._ADDRESS%).
+	local    netip.AddrPort // destination; the original one once restored
+	restored bool           // a listener filter restored the destination
+	direct   netip.AddrPort // the socket's peer
+	remote   netip.AddrPort // the same, or the source that a PROXY header claims
+	// transport is the detected transport protocol: "tls", "raw_buffer", "quic"; empty
+	// before the listener filters ended. sni and alpn are what tls_inspector or
+	// http_inspector saw, which is nothing where neither runs.
+	transport, sni string
+	alpn           []string
+
+	listener     tree.Node // the listener that owns the connection, after hand-off
+	listenerName string
+	chain        tree.Node // its filter chain
+	// downTLS is the TLS session that the chain's transport socket terminated; nil for
+	// plain text and for TLS that is passed through.
+	downTLS *flow.TLS
+
+	// state is filter state by key, meta dynamic metadata by namespace, as far as literal
+	// configuration sets them. A key whose value cannot be known holds no entry, and its
+	// name stands in unsure.
+	state  map[string]string
+	meta   map[string]tree.Node
+	unsure map[string]bool
+
+	originalSrc bool // an original_src filter binds the upstream socket to the client's address
+	mark        uint32
+	depth       int // internal listeners and aggregates already entered
+}
+
+// ref is the reference of a choice of this pass.
+func (p *pass) ref(name string) string { return p.conn.Ref + name }
+
+// add appends a step.
+func (p *pass) add(s flow.Step) { p.res.Steps = append(p.res.Steps, s) }
+
+// last is the step added last; what it points at may be changed until the next add.
+func (p *pass) last() *flow.Step {
+	if len(p.res.Steps) == 0 {
+		p.res.Steps = append(p.res.Steps, flow.Step{})
+	}
+	return &p.res.Steps[len(p.res.Steps)-1]
+}
+
+// end sets where the pass ends. Verdict Continue is for the pass whose upstream is dialled.
+func (p *pass) end(v flow.Verdict, caller flow.Symptom) {
+	p.res.Verdict, p.res.Caller = v, caller
+}
+
+// stop ends the pass Unknown at a thing that meshtop does not model, with its raw text.
+func (p *pass) stop(stage flow.Stage, subject string, why flow.Reason, n tree.Node) {
+	p.add(flow.Step{Stage: stage, Subject: subject, Verdict: flow.Unknown, Reason: why, Evidence: evidence(n)})
+	p.end(flow.Unknown, flow.Symptom{})
+}
+
+// need ends the pass Unknown at a part of the configuration that was not read.
+func (p *pass) need(stage flow.Stage, part, name string) {
+	p.res.Needs = append(p.res.Needs, flow.Need{Part: part, Name: name})
+	p.add(flow.Step{Stage: stage, Subject: name, Verdict: flow.Unknown, Reason: flow.Because(flow.WhyNotRead, part, name)})
+	p.end(flow.Unknown, flow.Symptom{})
+}
+
+// evidenceBytes bounds the raw text in a step; Config.Raw gives all of it.
+const evidenceBytes = 1024
+
+// evidence is where a value stands, with its text.
+func evidence(nodes ...tree.Node) []flow.Evidence {
+	var out []flow.Evidence
+	for _, n := range nodes {
+		if n.Kind() == tree.Missing {
+			continue
+		}
+		raw := n.Raw()
+		text := ""
+		if len(raw) > evidenceBytes {
+			text = string(raw[:evidenceBytes]) + "…"
+		} else {
+			text = string(raw)
+		}
+		out = append(out, flow.Evidence{Source: n.Source(), Ref: reference(n), Text: text})
+	}
+	return out
+}
+
+// dumpPart is the part whose pointers need no prefix.
+const dumpPart = "config_dump.json"
+
+// reference is what Config.Raw takes: a JSON pointer, after the part's name and # for
+// parts other than the dump.
+func reference(n tree.Node) string {
+	if s := n.Source(); s != dumpPart {
+		return s + "#" + n.Pointer()
+	}
+	return n.Pointer()
+}
+
+// origin is the object that a control plane made n from, as Istio notes it in
+// metadata.filter_metadata.istio.config; empty where nobody says.
+func origin(n tree.Node) string {
+	return n.Path("metadata", "filter_metadata").Key("istio").Field("config").Str()
+}
