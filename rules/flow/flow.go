@@ -118,7 +118,16 @@ type HTTP struct {
 	Path      string // with query, as sent; empty: /
 	Headers   [][2]string
 	Version   string // "1.0", "1.1", "2"; empty: by ALPN, else 1.1
+	// Exact says that nothing is defaulted: the request line is Method, Path and Version
+	// byte for byte, where Path may be any target ("", "*", "http://host/", "noslash"),
+	// and Authority is the value of a Host header, even an empty one. Scheme is then empty.
+	Exact bool
+	// NoHost says that an HTTP/1 request has no Host header; Authority is then empty.
+	NoHost bool
 }
+
+// ProxyHeader is what a client claims in a PROXY protocol header.
+type ProxyHeader struct{ Src, Dst netip.AddrPort }
 
 // Request is the one request that a trace follows.
 type Request struct {
@@ -129,8 +138,10 @@ type Request struct {
 	UID, GID uint32 // of the socket; Outbound only
 	Mark     uint32 // SO_MARK; Outbound only
 	In       string // device it enters by; Inbound only; empty: the one the routes say
-	TLS      *TLS   // nil: no TLS
-	HTTP     *HTTP  // nil: no HTTP is spoken (raw bytes)
+	// Proxy is sent before anything else (haproxy.org, PROXY protocol version 2); nil: none.
+	Proxy *ProxyHeader
+	TLS   *TLS  // nil: no TLS
+	HTTP  *HTTP // nil: no HTTP is spoken (raw bytes)
 	// Payload is what a raw TCP client sends first; valid iff TLS and HTTP are nil.
 	// Nil means bytes of no known protocol, empty (not nil) a client that waits.
 	Payload []byte
