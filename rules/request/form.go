@@ -1,0 +1,182 @@
+// Package request reads one request as programs and people write it (the JSON form of
+// docs/architecture.md, a curl command, an address or URL) and writes it as JSON. It
+// decides nothing about where the request goes.
+package request
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Form is the JSON form of a request. What is absent means its default; TLS absent
+// means no TLS, HTTP absent raw bytes.
+type Form struct {
+	Direction string            `json:"direction"`
+	Src       string            `json:"src"`
+	Dst       string            `json:"dst"`
+	Proto     string            `json:"proto"`
+	UID       uint32            `json:"uid"`
+	GID       uint32            `json:"gid"`
+	Mark      uint32            `json:"mark"`
+	In        string            `json:"in"`
+	TLS       *TLSForm          `json:"tls,omitempty"`
+	Pick      map[string]string `json:"pick"`
+	HTTP      *HTTPForm         `json:"http,omitempty"`
+	// Payload is what a raw client sends first; absent means bytes of no known protocol,
+	// empty a client that waits.
+	Payload *string `json:"payload,omitempty"`
+}
+
+// TLSForm is the JSON form of what a TLS client says.
+type TLSForm struct {
+	SNI  string   `json:"sni"`
+	ALPN []string `json:"alpn"`
+	Cert bool     `json:"cert,omitempty"`
+	SANs []string `json:"sans,omitempty"`
+}
+
+// HTTPForm is the JSON form of an HTTP request.
+type HTTPForm struct {
+	Method    string      `json:"method"`
+	Scheme    string      `json:"scheme,omitempty"`
+	Authority string      `json:"authority"`
+	Path      string      `json:"path"`
+	Headers   [][2]string `json:"headers"`
+	Version   string      `json:"version,omitempty"`
+}
+
+// FormOf is the JSON form of r.
+func FormOf(r flow.Request) Form {
+	f := Form{Direction: r.Dir.String(), Src: AddrPort(r.Src), Dst: AddrPort(r.Dst), Proto: r.Proto.String(),
+		UID: r.UID, GID: r.GID, Mark: r.Mark, In: r.In, Pick: r.Pick}
+	if r.Proto == 0 {
+		f.Proto = flow.TCP.String()
+	}
+	if f.Pick == nil {
+		f.Pick = map[string]string{}
+	}
+	if r.TLS != nil {
+		f.TLS = &TLSForm{SNI: r.TLS.SNI, ALPN: r.TLS.ALPN, Cert: r.TLS.Cert, SANs: r.TLS.SANs}
+		if f.TLS.ALPN == nil {
+			f.TLS.ALPN = []string{}
+		}
+	}
+	if h := r.HTTP; h != nil {
+		f.HTTP = &HTTPForm{Method: orElse(h.Method, "GET"), Scheme: h.Scheme, Authority: h.Authority,
+			Path: orElse(h.Path, "/"), Headers: h.Headers, Version: h.Version}
+		if f.HTTP.Headers == nil {
+			f.HTTP.Headers = [][2]string{}
+		}
+	}
+	if r.Payload != nil {
+		s := string(r.Payload)
+		f.Payload = &s
+	}
+	return f
+}
+
+// AddrPort writes an address as the JSON form does; a zero one is 0.0.0.0:0.
+func AddrPort(a netip.AddrPort) string {
+	if !a.Addr().IsValid() {
+		return "0.0.0.0:" + strconv.Itoa(int(a.Port()))
+	}
+	return a.String()
+}
+
+// Parse reads the JSON form. A field that the form does not have is an error: a typing
+// mistake must not read as a default.
+func Parse(data []byte) (flow.Request, error) {
+	var f Form
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&f); err != nil {
+		return flow.Request{}, fmt.Errorf("request: %w", err)
+	}
+	if _, err := dec.Token(); err == nil {
+		return flow.Request{}, fmt.Errorf("request: more text after the object")
+	}
+	return f.Request()
+}
+
+// Request is the request that the form means.
+func (f Form) Request() (flow.Request, error) {
+	r := flow.Request{UID: f.UID, GID: f.GID, Mark: f.Mark, In: f.In}
+	var err error
+	if r.Dir, err = direction(f.Direction); err != nil {
+		return r, err
+	}
+	if r.Proto, err = Proto(f.Proto); err != nil {
+		return r, err
+	}
+	if f.Dst == "" {
+		return r, fmt.Errorf("request: dst is missing")
+	}
+	if r.Dst, err = Addr(f.Dst, 0); err != nil {
+		return r, fmt.Errorf("request: dst: %w", err)
+	}
+	if r.Dst.Port() == 0 && (r.Proto == flow.TCP || r.Proto == flow.UDP) {
+		return r, fmt.Errorf("request: dst %q has no port", f.Dst)
+	}
+	if f.Src != "" {
+		if r.Src, err = Addr(f.Src, 0); err != nil {
+			return r, fmt.Errorf("request: src: %w", err)
+		}
+	}
+	if f.TLS != nil {
+		r.TLS = &flow.TLS{SNI: f.TLS.SNI, ALPN: f.TLS.ALPN, Cert: f.TLS.Cert, SANs: f.TLS.SANs}
+	}
+	if h := f.HTTP; h != nil {
+		r.HTTP = &flow.HTTP{Method: h.Method, Scheme: h.Scheme, Authority: h.Authority, Path: h.Path, Headers: h.Headers, Version: h.Version}
+	}
+	if f.Payload != nil {
+		r.Payload = []byte(*f.Payload)
+	}
+	if len(f.Pick) > 0 {
+		r.Pick = f.Pick
+	}
+	return r, nil
+}
+
+func direction(s string) (flow.Direction, error) {
+	switch s {
+	case "", "outbound":
+		return flow.Outbound, nil
+	case "inbound":
+		return flow.Inbound, nil
+	}
+	return 0, fmt.Errorf("request: direction %q: outbound or inbound", s)
+}
+
+// Proto reads tcp, udp or a protocol number; empty is tcp.
+func Proto(s string) (flow.Proto, error) {
+	switch strings.ToLower(s) {
+	case "", "tcp":
+		return flow.TCP, nil
+	case "udp":
+		return flow.UDP, nil
+	case "icmp":
+		return 1, nil
+	case "ipv6-icmp", "icmpv6":
+		return 58, nil
+	case "sctp":
+		return 132, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 8)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("protocol %q: tcp, udp or a number from 1 to 255", s)
+	}
+	return flow.Proto(n), nil
+}
+
+func orElse(s, alt string) string {
+	if s == "" {
+		return alt
+	}
+	return s
+}

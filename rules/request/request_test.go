@@ -1,0 +1,178 @@
+package request
+
+import (
+	"encoding/json"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+func TestWords(t *testing.T) {
+	for in, want := range map[string][]string{
+		`curl  -H 'a: b'	x`:     {"curl", "-H", "a: b", "x"},
+		`a"b c"'d'\ e`:          {"ab cd e"},
+		`'' ""`:                 {"", ""},
+		"a \\\n b\\\nc":         {"a", "bc"},
+		"a \\\r\n b":            {"a", "b"},
+		`"\"\\\$x\y"`:           {`"\$x\y`},
+		`$'a\'b\n\x41\u00e9\q'`: {"a'b\nAé\\q"},
+	} {
+		got, err := Words(in)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Words(%q) = %q, %v, want %q", in, got, err, want)
+		}
+	}
+	for in, want := range map[string]string{
+		`curl 'x`: "not closed", `curl "x`: "not closed", `curl x\`: "backslash", "curl x | sh": "for a shell",
+		`curl "$(id)"`: "for a shell", "curl $HOME": "for a shell", `curl $'x`: "not closed", `curl $'\xg'`: "hexadecimal",
+	} {
+		if _, err := Words(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Words(%q): %v, want %q", in, err, want)
+		}
+	}
+}
+
+func TestParseTarget(t *testing.T) {
+	a := netip.MustParseAddr
+	for in, want := range map[string]Target{
+		"10.0.0.1":                  {Addr: a("10.0.0.1"), Port: 80, Authority: "10.0.0.1"},
+		"10.0.0.1:8080":             {Addr: a("10.0.0.1"), Port: 8080, Authority: "10.0.0.1:8080"},
+		"10.0.0.1:80":               {Addr: a("10.0.0.1"), Port: 80, Authority: "10.0.0.1"},
+		"[::1]:443":                 {Addr: a("::1"), Port: 443, Authority: "[::1]:443"},
+		"fd00::5":                   {Addr: a("fd00::5"), Port: 80, Authority: "[fd00::5]"},
+		"svc":                       {Host: "svc", Port: 80, Authority: "svc"},
+		"http://svc.ns:8080/a?b#c":  {Host: "svc.ns", Port: 8080, Scheme: "http", Path: "/a?b", Authority: "svc.ns:8080"},
+		"https://u:p@svc":           {Host: "svc", Port: 443, Scheme: "https", Authority: "svc"},
+		"HTTPS://svc:443?x":         {Host: "svc", Port: 443, Scheme: "https", Path: "/?x", Authority: "svc"},
+		"http://[2001:db8::1]:81/x": {Addr: a("2001:db8::1"), Port: 81, Scheme: "http", Path: "/x", Authority: "[2001:db8::1]:81"},
+	} {
+		got, err := ParseTarget(in)
+		if err != nil || got != want {
+			t.Errorf("ParseTarget(%q) = %+v, %v, want %+v", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "10.0.0.300", "a b", "svc:0", "svc:65536", "svc:x", "[::1", "[::1]x", "ftp://x", "http://", "svc\x1b[1m", "1.2.3"} {
+		if got, err := ParseTarget(in); err == nil {
+			t.Errorf("ParseTarget(%q) = %+v, want an error", in, got)
+		}
+	}
+}
+
+func TestCurl(t *testing.T) {
+	for in, want := range map[string]flow.HTTP{
+		`curl http://10.0.0.1/`:                                              {Method: "GET", Authority: "10.0.0.1", Path: "/", Headers: [][2]string{{"User-Agent", CurlAgent}, {"Accept", "*/*"}}},
+		`curl -sSI -A x 'http://10.0.0.1:8080/a/../b?c=d'`:                   {Method: "HEAD", Authority: "10.0.0.1:8080", Path: "/b?c=d", Headers: [][2]string{{"User-Agent", "x"}, {"Accept", "*/*"}}},
+		`curl -XPUT -H 'Host: a.b' -H Accept: -H 'X;' 10.0.0.1 --path-as-is`: {Method: "PUT", Authority: "a.b", Path: "/", Headers: [][2]string{{"User-Agent", CurlAgent}, {"X", ""}}},
+		`curl -d a=1 -d b=2 http://10.0.0.1/x`: {Method: "POST", Authority: "10.0.0.1", Path: "/x", Headers: [][2]string{{"User-Agent", CurlAgent}, {"Accept", "*/*"},
+			{"Content-Length", "7"}, {"Content-Type", "application/x-www-form-urlencoded"}}},
+		`curl -G -d a=1 'http://10.0.0.1/x?y' -u me:x --http1.0`: {Method: "GET", Authority: "10.0.0.1", Path: "/x?y&a=1", Version: "1.0",
+			Headers: [][2]string{{"Authorization", "Basic bWU6eA=="}, {"User-Agent", CurlAgent}, {"Accept", "*/*"}}},
+		`curl --http2-prior-knowledge --json '{}' -H 'User-Agent: z' 10.0.0.1`: {Method: "POST", Authority: "10.0.0.1", Path: "/", Version: "2", Headers: [][2]string{
+			{"Accept", "application/json"}, {"Content-Length", "2"}, {"Content-Type", "application/json"}, {"User-Agent", "z"}}},
+	} {
+		d, err := Curl(in)
+		if err != nil || !reflect.DeepEqual(*d.Request.HTTP, want) {
+			t.Errorf("Curl(%q) = %+v, %v, want %+v", in, d.Request.HTTP, err, want)
+		}
+	}
+}
+
+func TestCurlTLSAndNames(t *testing.T) {
+	d, err := Curl(`curl -k https://svc.example/ --http1.1`)
+	if err != nil || d.Host != "svc.example" || d.Request.Dst.Port() != 443 || d.Request.TLS == nil || d.Request.TLS.SNI != "svc.example" ||
+		!reflect.DeepEqual(d.Request.TLS.ALPN, []string{"http/1.1"}) || d.Request.HTTP.Version != "" {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if r := d.At(netip.MustParseAddr("10.0.0.9")); r.Dst.String() != "10.0.0.9:443" {
+		t.Errorf("resolved to %v", r.Dst)
+	}
+	for in, want := range map[string]string{
+		`curl --resolve svc:80:10.0.0.5 http://svc/`:              "10.0.0.5:80",
+		`curl --resolve other:80:10.0.0.5 http://10.0.0.6/`:       "10.0.0.6:80",
+		`curl --connect-to svc:80:10.0.0.7:8080 http://svc/`:      "10.0.0.7:8080",
+		`curl --connect-to ::10.0.0.8:81 http://10.0.0.9/`:        "10.0.0.8:81",
+		`curl --resolve svc:80:10.0.0.5 --interface 10.1.1.1 svc`: "10.0.0.5:80",
+	} {
+		d, err := Curl(in)
+		if err != nil || d.Host != "" || d.Request.Dst.String() != want || d.Request.HTTP.Authority == "" {
+			t.Errorf("Curl(%q) goes to %v (%q), %v, want %s", in, d.Request.Dst, d.Host, err, want)
+		}
+	}
+	// SNI is a name, never an address (RFC 6066, 3).
+	if d, err := Curl(`curl https://10.0.0.1/`); err != nil || d.Request.TLS.SNI != "" {
+		t.Errorf("SNI %q, %v", d.Request.TLS.SNI, err)
+	}
+}
+
+func TestCurlRefuses(t *testing.T) {
+	for in, want := range map[string]string{
+		"curl": "no URL", "curl a b": "two URLs", "curl -H": "needs a value", "curl --nope x": "--nope is not known",
+		"curl -x p:1 http://a/": "proxy", "curl -Q x": "-Q is not known", "curl a --next b": "one request", "curl -H nocolon a": "want 'Name: value'",
+		"curl --http3 a": "HTTP/3", "curl 'a": "not closed", "curl http://10.0.0.300/": "not an IP address", "curl -b jar a": "from a file", "curl --resolve x a": "HOST:PORT:ADDR",
+	} {
+		if _, err := Curl(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Curl(%q): %v, want %q", in, err, want)
+		}
+	}
+}
+
+// Form and request are the same in both directions.
+func TestFormRoundTrip(t *testing.T) {
+	for _, in := range []string{
+		`{"direction":"inbound","src":"10.0.0.1:5","dst":"[fd00::1]:8080","proto":"udp","uid":1,"gid":2,"mark":3,"in":"eth0","pick":{"a":"b"}}`,
+		`{"direction":"outbound","src":"0.0.0.0:0","dst":"10.0.0.2:443","proto":"tcp","uid":0,"gid":0,"mark":0,"in":"","tls":{"sni":"a","alpn":["h2"]},"pick":{},"http":{"method":"POST","authority":"x","path":"/y","headers":[["a","b"]],"version":"2"},"payload":""}`,
+	} {
+		r, err := Parse([]byte(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := json.Marshal(FormOf(r))
+		if err != nil || string(out) != in {
+			t.Errorf("%v\n got %s\nwant %s", err, out, in)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for in, want := range map[string]string{
+		`{`: "unexpected EOF", `{"dst":"10.0.0.1:80","dts":1}`: `unknown field "dts"`, `{}`: "dst is missing", `{"dst":"x:1"}`: "dst", `{"dst":"10.0.0.1"}`: "no port",
+		`{"dst":"10.0.0.1:80","direction":"up"}`: "outbound or inbound", `{"dst":"10.0.0.1:80","proto":"x"}`: "protocol", `{"dst":"10.0.0.1:80","src":"x"}`: "src",
+		`{"dst":"10.0.0.1:80"} {}`: "more text",
+	} {
+		if _, err := Parse([]byte(in)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Parse(%s): %v, want %q", in, err, want)
+		}
+	}
+}
+
+func FuzzCurl(f *testing.F) {
+	for _, s := range []string{`curl -H 'a: b' http://10.0.0.1/`, `curl $'\x41' "x`, `curl --connect-to ::a:1 [::1]:80`, `-XPOST -d @- a/../..`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := Curl(s)
+		if err == nil && (d.Request.HTTP == nil || d.Request.Dst.Port() == 0 || (d.Host == "") != d.Request.Dst.Addr().IsValid()) {
+			t.Errorf("%q gives half a request: %+v", s, d)
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"dst":"10.0.0.1:80","http":{"headers":[["a","b"]]}}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r, err := Parse(in)
+		if err != nil {
+			return
+		}
+		out, err := json.Marshal(FormOf(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Parse(out); err != nil || !reflect.DeepEqual(FormOf(again), FormOf(r)) {
+			t.Errorf("%s reads back as %s, %v", in, out, err)
+		}
+	})
+}
