@@ -1,0 +1,235 @@
+package envoy
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Accept answers one connection and its request: (*envoy.Config).Accept, or a stand-in.
+type Accept func(envoy.Conn, *flow.Request, *flow.Choices) envoy.Result
+
+// Variant is one way the evaluator says that a request can go.
+type Variant struct {
+	envoy.Result
+	Made []flow.Chosen
+}
+
+// maxVariants bounds the enumeration of one request.
+const maxVariants = 2048
+
+// Variants enumerates them as rules.Trace does.
+func Variants(accept Accept, conn envoy.Conn, req *flow.Request) (out []Variant, cut bool) {
+	for ch := new(flow.Choices); ch != nil; ch = ch.Next() {
+		if len(out) == maxVariants {
+			return out, true
+		}
+		r := accept(conn, req, ch)
+		out = append(out, Variant{r, ch.Made()})
+	}
+	return out, false
+}
+
+// Word is how one case ended.
+type Word uint8
+
+const (
+	Disagree Word = iota
+	Agree
+	Unsure // "unknown" where Envoy did something: no wrong answer, but no answer
+)
+
+// Judgement is the word with its reason: the differing fields, or what was not known.
+type Judgement struct {
+	Word Word
+	Why  string
+}
+
+// Judge compares the variants with what Envoy did. Every observed outcome must be one of
+// the definite variants, and every variant that was likely enough must have been observed.
+func Judge(c *Case, vs []Variant) Judgement {
+	for i := range c.Outcomes {
+		o := &c.Outcomes[i]
+		j := judgeOne(o, vs)
+		if j.Word != Agree {
+			return j
+		}
+	}
+	if why := split(vs); why != "" {
+		return Judgement{Unsure, why}
+	}
+	if why := unseen(c, vs); why != "" {
+		return Judgement{Disagree, why}
+	}
+	return Judgement{Word: Agree}
+}
+
+// judgeOne looks for the variant that is the outcome; else names the nearest one.
+func judgeOne(o *Outcome, vs []Variant) Judgement {
+	best, unknown, hope := "no answer", "", false
+	for i := range vs {
+		d := diff(o, &vs[i].Result)
+		if vs[i].Verdict == flow.Unknown {
+			if !hope && (d == "" || unknown == "") {
+				unknown, hope = because(&vs[i].Result), d == ""
+			}
+			continue
+		}
+		if d == "" {
+			return Judgement{Word: Agree}
+		}
+		if best == "no answer" || len(d) < len(best) {
+			best = d
+		}
+	}
+	if hope {
+		return Judgement{Unsure, unknown}
+	}
+	if best == "no answer" && unknown != "" {
+		best = "an unknown that has gone astray already: " + unknown
+	}
+	return Judgement{Disagree, best}
+}
+
+// because is the reason of the last step, in short.
+func because(r *envoy.Result) string {
+	if len(r.Steps) == 0 {
+		return "no step"
+	}
+	s := r.Steps[len(r.Steps)-1]
+	return fmt.Sprintf("%v %q: reason %d %q", s.Stage, s.Subject, s.Reason.Kind, s.Reason.Args)
+}
+
+// split says which choice that meshtop cannot decide makes the variants end differently:
+// rules.Trace calls that unknown, however well one of them fits.
+func split(vs []Variant) string {
+	ends := map[string]map[string]bool{}
+	for i := range vs {
+		ref, rest := "", ""
+		for _, m := range vs[i].Made {
+			if m.Choice.Kind == flow.Unmodelled {
+				ref += m.Choice.Ref + " "
+			} else {
+				rest += fmt.Sprint(m.Choice.Ref, "=", m.Index, " ")
+			}
+		}
+		if ref == "" {
+			continue
+		}
+		end := fmt.Sprint(vs[i].Verdict, vs[i].Outcome, vs[i].Caller)
+		if ends[rest] == nil {
+			ends[rest] = map[string]bool{}
+		}
+		if ends[rest][end] = true; len(ends[rest]) > 1 {
+			return "choice " + ref
+		}
+	}
+	return ""
+}
+
+// unseen names an outcome that the evaluator thinks likely and Envoy never gave: an
+// answer that is merely broad must not pass for a right one.
+func unseen(c *Case, vs []Variant) string {
+	if c.Request.Repeat < 2 {
+		return ""
+	}
+	share := map[string]float64{}
+	for i := range vs {
+		p := 1.0
+		for _, m := range vs[i].Made {
+			if m.Choice.Kind != flow.Chance {
+				return "" // a state decides, too
+			}
+			var sum uint64
+			for _, o := range m.Choice.Options {
+				sum += o.Weight
+			}
+			p *= float64(m.Option().Weight) / float64(sum)
+		}
+		seen := false
+		for k := range c.Outcomes {
+			seen = seen || diff(&c.Outcomes[k], &vs[i].Result) == ""
+		}
+		if !seen {
+			share[vs[i].Outcome.Cluster+" "+vs[i].Outcome.Endpoint] += p
+		}
+	}
+	for what, p := range share {
+		if math.Pow(1-p, float64(c.Request.Repeat)) < 1e-4 {
+			return fmt.Sprintf("%s should come with probability %.2f and never came in %d runs", what, p, c.Request.Repeat)
+		}
+	}
+	return ""
+}
+
+// diff names the fields in which a variant differs from the outcome. Of an unknown
+// variant the fields that it left empty are no claim.
+func diff(o *Outcome, r *envoy.Result) string {
+	d := differ{open: r.Verdict == flow.Unknown}
+	if o.Log == "none" {
+		return ""
+	}
+	d.field("listener", o.Listener, r.Outcome.Listener)
+	d.field("chain", o.Chain, r.Outcome.FilterChain)
+	d.field("vhost", o.VHost, r.Outcome.VirtualHost)
+	d.field("route", o.Route, r.Outcome.Route)
+	d.field("cluster", o.Cluster, r.Outcome.Cluster)
+	d.field("host", o.Host, r.Outcome.Endpoint)
+	if d.open || unreachable(o, r) {
+		return d.text()
+	}
+	d.field("flags", o.Flags, r.Caller.Flags)
+	d.field("details", details(o), strings.TrimPrefix(r.Caller.Details, "via_upstream"))
+	if o.Log == "http" {
+		d.field("code", strconv.Itoa(o.Code), strconv.Itoa(r.Caller.Code))
+	}
+	if o.Client != nil {
+		d.field("location", o.Client.Location, r.Caller.Location)
+	}
+	if u := o.Upstream; u != nil && r.Upstream.HTTP != nil {
+		d.field("upstream method", u.Method, r.Upstream.HTTP.Method)
+		d.field("upstream target", u.Target, r.Upstream.HTTP.Path)
+		d.field("upstream host", u.Host, r.Upstream.HTTP.Authority)
+	}
+	return d.text()
+}
+
+// details are those of the response or of the connection. What the upstream answered is
+// no decision of Envoy's.
+func details(o *Outcome) string {
+	if o.Details == "via_upstream" {
+		return ""
+	}
+	if o.Details == "" {
+		return o.Term
+	}
+	return o.Details
+}
+
+// unreachable: Envoy chose an endpoint at which nothing answers. A configuration does not
+// tell that; the choice is the claim.
+func unreachable(o *Outcome, r *envoy.Result) bool {
+	if r.Verdict != flow.Continue {
+		return false
+	}
+	f := strings.Split(o.Flags, ",")[0]
+	return f == "UF" && o.Host != ""
+}
+
+type differ struct {
+	open bool
+	diff []string
+}
+
+func (d *differ) field(name, got, want string) {
+	if got == want || d.open && want == "" {
+		return
+	}
+	d.diff = append(d.diff, fmt.Sprintf("%s: envoy %q, meshtop %q", name, got, want))
+}
+
+func (d *differ) text() string { return strings.Join(d.diff, "; ") }
