@@ -1,0 +1,163 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// runDir is where `ip netns` keeps its names (ip-netns(8)).
+const runDir = "/run/netns"
+
+// Space is an open network namespace. It lives on, with all that is in it, until Close,
+// even if its name is removed meanwhile.
+type Space struct {
+	mu   sync.Mutex
+	file *os.File // nil: closed
+	own  bool     // the namespace of this process: nothing has to be entered
+	id   uint64
+}
+
+// Named opens the namespace that `ip netns` calls name.
+func Named(name string) (*Space, error) {
+	if name == "" || name == "." || name == ".." || strings.ContainsRune(name, '/') {
+		return nil, fmt.Errorf("%q is no name of a network namespace", name)
+	}
+	path := filepath.Join(runDir, name)
+	s, err := open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s does not exist", ErrGone, path)
+	}
+	return s, err
+}
+
+// OfPid opens the namespace that process pid is in.
+func OfPid(pid int) (*Space, error) {
+	path := "/proc/" + strconv.Itoa(pid) + "/ns/net"
+	s, err := open(path)
+	// A zombie still has its folder, but no namespace any more: proc_ns_get_link finds none (fs/proc/namespaces.c).
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return nil, fmt.Errorf("%w: no process %d", ErrGone, pid)
+	}
+	return s, err
+}
+
+// Own opens the namespace of this process. It needs no power.
+func Own() (*Space, error) { return open("/proc/self/ns/net") }
+
+// open opens the namespace that the file at path is: a bind mount or a link under /proc.
+func open(path string) (*Space, error) {
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("open %s: %w: it needs root or CAP_SYS_PTRACE", path, ErrNoPower)
+	case err != nil:
+		return nil, err
+	}
+	s := &Space{file: f}
+	if err := s.identify(); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// identify checks that the file is a network namespace, not a rest of one: when a name's
+// mount is gone, `ip netns` leaves an empty file, which could never be entered.
+func (s *Space) identify() error {
+	if kind, err := unix.IoctlRetInt(int(s.file.Fd()), unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
+		return fmt.Errorf("%w: the file is not one", ErrGone)
+	}
+	var st, own unix.Stat_t
+	if err := unix.Fstat(int(s.file.Fd()), &st); err != nil {
+		return err
+	}
+	if err := unix.Stat("/proc/self/ns/net", &own); err != nil {
+		return err
+	}
+	s.id = st.Ino
+	s.own = st.Ino == own.Ino && st.Dev == own.Dev
+	return nil
+}
+
+// ID is the namespace's inode number: `net:[ID]` in /proc/PID/ns/net.
+func (s *Space) ID() uint64 { return s.id }
+
+// Own says whether it is the namespace of this process.
+func (s *Space) Own() bool { return s.own }
+
+// Path is a name of the namespace for another program of this process's own user, valid
+// until Close.
+func (s *Space) Path() string {
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.file.Fd())
+}
+
+// Close gives the namespace up; it may be called twice.
+func (s *Space) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.Close()
+	s.file = nil
+	return err
+}
+
+// Do runs f on a thread that is in the namespace, and waits for it. Children that f starts
+// and sockets that it opens belong to the namespace. f must not start goroutines that do so:
+// they run on other threads.
+func (s *Space) Do(f func() error) error {
+	s.mu.Lock()
+	if s.file == nil {
+		s.mu.Unlock()
+		return errors.New("the network namespace was closed")
+	}
+	// A copy, so that Close meanwhile cannot pull the descriptor away.
+	fd, err := unix.FcntlInt(s.file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	done := make(chan error, 1)
+	go func() { done <- s.enter(fd, f) }()
+	return <-done
+}
+
+// enter locks the thread, goes in, runs f, and goes back. When going back fails, the thread
+// stays locked, and Go ends it together with its goroutine.
+func (s *Space) enter(fd int, f func() error) error {
+	runtime.LockOSThread()
+	if s.own {
+		defer runtime.UnlockOSThread()
+		return f()
+	}
+	back, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("open the own network namespace: %w", err)
+	}
+	defer unix.Close(back)
+	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		if errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("enter the network namespace: %w: it needs root (CAP_SYS_ADMIN)", ErrNoPower)
+		}
+		return fmt.Errorf("enter the network namespace: %w", err)
+	}
+	defer func() {
+		if unix.Setns(back, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,162 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/meshtop/meshtop/e2e/power"
+)
+
+// made makes a namespace of its own for the test.
+func made(t *testing.T, suffix string) (string, *Space) {
+	t.Helper()
+	power.Root(t)
+	power.Tools(t, "ip")
+	name := fmt.Sprintf("mt-%d-%s", os.Getpid(), suffix)
+	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
+		t.Fatalf("ip netns add: %v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() })
+	s, err := Named(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return name, s
+}
+
+// What is opened inside belongs to the namespace, children included, and the caller's
+// thread is where it was.
+func TestDoIsInside(t *testing.T) {
+	_, s := made(t, "inside")
+	if s.Own() {
+		t.Fatal("a new namespace is not our own")
+	}
+	before := link(t, "/proc/self/ns/net")
+	var child []byte
+	err := s.Do(func() error {
+		if got, want := link(t, "/proc/thread-self/ns/net"), fmt.Sprintf("net:[%d]", s.ID()); got != want {
+			t.Errorf("the thread is in %s, want %s", got, want)
+		}
+		if err := exec.Command("ip", "link", "set", "lo", "up").Run(); err != nil {
+			return err
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:80")
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { l.Close() })
+		child, err = exec.Command("readlink", "/proc/self/ns/net").Output()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.TrimSpace(string(child)), fmt.Sprintf("net:[%d]", s.ID()); got != want {
+		t.Errorf("the child was in %s, want %s", got, want)
+	}
+	if got := link(t, "/proc/self/ns/net"); got != before {
+		t.Errorf("we are in %s, were in %s", got, before)
+	}
+}
+
+// Many at once end where they began: a thread that was not put back would carry a later
+// goroutine into the wrong namespace.
+func TestDoGoesBack(t *testing.T) {
+	_, s := made(t, "back")
+	own := link(t, "/proc/self/ns/net")
+	const n = 64
+	got := make(chan string, n)
+	for range n {
+		go func() {
+			s.Do(func() error { return nil })
+			p, _ := os.Readlink("/proc/thread-self/ns/net")
+			got <- p
+		}()
+	}
+	for range n {
+		if p := <-got; p != own {
+			t.Fatalf("a goroutine came to be in %s, not %s", p, own)
+		}
+	}
+}
+
+func TestDoGivesTheError(t *testing.T) {
+	s, err := Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := errors.New("from inside")
+	if err := s.Do(func() error { return want }); err != want {
+		t.Errorf("got %v", err)
+	}
+	s.Close()
+	if err := s.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	if err := s.Do(func() error { return nil }); err == nil {
+		t.Error("a closed namespace was entered")
+	}
+}
+
+func TestGone(t *testing.T) {
+	for name, open := range map[string]func() (*Space, error){
+		"name": func() (*Space, error) { return Named("mt-never-was") },
+		"pid":  func() (*Space, error) { return OfPid(1 << 30) },
+	} {
+		if _, err := open(); !errors.Is(err, ErrGone) {
+			t.Errorf("%s: %v, want ErrGone", name, err)
+		}
+	}
+	for _, bad := range []string{"", ".", "..", "../../proc/1/ns/net", "a/b"} {
+		if _, err := Named(bad); err == nil || errors.Is(err, ErrGone) {
+			t.Errorf("name %q: %v, want an error that says it is no name", bad, err)
+		}
+	}
+}
+
+// A name whose mount is gone is an empty file: to be told from a namespace.
+func TestRestOfAName(t *testing.T) {
+	power.Root(t)
+	name := fmt.Sprintf("mt-%d-rest", os.Getpid())
+	path := filepath.Join(runDir, name)
+	os.MkdirAll(runDir, 0o755)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(path) })
+	if _, err := Named(name); !errors.Is(err, ErrGone) {
+		t.Errorf("%v, want ErrGone", err)
+	}
+}
+
+// The own namespace needs no power to be "entered".
+func TestOwn(t *testing.T) {
+	s, err := Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if !s.Own() || s.ID() == 0 {
+		t.Errorf("own %v, id %d", s.Own(), s.ID())
+	}
+	ran := false
+	if err := s.Do(func() error { ran = true; return nil }); err != nil || !ran {
+		t.Errorf("ran %v, %v", ran, err)
+	}
+}
+
+func link(t *testing.T, path string) string {
+	t.Helper()
+	p, err := os.Readlink(path)
+	if err != nil {
+		t.Error(err)
+	}
+	return p
+}
