@@ -36,6 +36,7 @@ type Lab struct {
 	cpu              int
 	host             map[string][]byte // what the host's parts say; nil: read again
 	legacy           bool              // legacy tables were made: they cannot be unmade
+	sets             bool              // ipsets are loaded
 	index            index
 }
 
@@ -43,7 +44,7 @@ type Lab struct {
 func New(t testing.TB) *Lab {
 	t.Helper()
 	power.Root(t)
-	power.Tools(t, "ip", "ss", "nft", "conntrack", "iptables-nft-restore", "iptables-legacy-restore", "ip6tables-nft-save", "ip6tables-legacy-save")
+	power.Tools(t, "ip", "ss", "nft", "conntrack", "ipset", "iptables-nft-restore", "iptables-legacy-restore", "ip6tables-nft-save", "ip6tables-legacy-save")
 	l, err := Open()
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -44,8 +45,9 @@ func (l *Lab) Load(t Text) (Files, error) {
 		{t.Legacy6, "ip6tables-legacy-restore", ""},
 	}
 	if t.LegacyBeforeNFTSet {
-		steps = append(steps[4:], steps[:4]...)
+		steps = slices.Concat(steps[:1], steps[4:], steps[1:4])
 	}
+	l.sets = t.IPSet != ""
 	l.legacy = l.legacy || t.Legacy+t.Legacy6 != ""
 	for _, s := range steps {
 		if s.text == "" {
@@ -61,6 +63,22 @@ func (l *Lab) Load(t Text) (Files, error) {
 	return l.Read()
 }
 
+// LoadSet loads a random set, without the rules that the tools refuse. It answers the set
+// that is loaded.
+func (l *Lab) LoadSet(s Set) (Set, Files, error) {
+	for try := 0; ; try++ {
+		files, err := l.Load(s.Text())
+		if err == nil {
+			return s, files, nil
+		}
+		less, ok := s.without(err)
+		if !ok || try == 8 {
+			return s, nil, err
+		}
+		s = less
+	}
+}
+
 // clear takes all rules away. A legacy table cannot be unmade, only emptied.
 func (l *Lab) clear() error {
 	if _, err := l.pod.run("flush ruleset\n", "nft", "-f-"); err != nil {
@@ -72,6 +90,12 @@ func (l *Lab) clear() error {
 				return err
 			}
 		}
+	}
+	if l.sets {
+		if _, err := l.pod.run("", "ipset", "destroy"); err != nil {
+			return err
+		}
+		l.sets = false
 	}
 	_, err := l.pod.run("", "conntrack", "-F")
 	return err
@@ -124,8 +148,9 @@ func (l *Lab) Read() (Files, error) {
 		{"nft.json", "nft -j list ruleset"},
 		{"iptables-save", "iptables-nft-save"}, {"ip6tables-save", "ip6tables-nft-save"},
 		{"iptables-legacy-save", "iptables-legacy-save"}, {"ip6tables-legacy-save", "ip6tables-legacy-save"},
+		{"ipset", "ipset save"},
 	} {
-		if strings.Contains(p.name, "legacy") && !l.legacy {
+		if strings.Contains(p.name, "legacy") && !l.legacy || p.name == "ipset" && !l.sets {
 			continue // reading would cost time and says nothing
 		}
 		if err := l.read(files, p.name, p.command); err != nil {
