@@ -7,4 +7,8 @@ require (
 	golang.org/x/sys v0.50.0
 )
 
-require golang.org/x/tools v0.52.0
+require (
+	github.com/gopacket/gopacket v1.7.7
+	golang.org/x/net v0.62.0
+	golang.org/x/tools v0.52.0
+)

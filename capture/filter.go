@@ -1,0 +1,130 @@
+package capture
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/net/bpf"
+)
+
+// maxEndpoints bounds a filter: the kernel takes 4096 instructions (BPF_MAXINSNS), and an
+// IPv6 endpoint costs up to 26.
+const maxEndpoints = 64
+
+// Registers of the header at its start: the socket is SOCK_DGRAM, so that a packet begins
+// with its IP header on every kind of device.
+const (
+	v4Proto, v4Frag, v4Src, v4Dst = 9, 6, 12, 16
+	v6Next, v6Src, v6Dst, v6Ports = 6, 8, 24, 40
+	protoTCP, protoUDP            = 6, 17
+)
+
+// Program is the filter for the kernel: it returns the number of bytes to keep, 0 for a
+// packet to leave out. IPv6 packets with extension headers are kept, since classic BPF
+// cannot walk them; so are later fragments of IPv4 packets of the endpoints' addresses not.
+func (f Filter) Program(snaplen uint32) ([]bpf.RawInstruction, error) {
+	if len(f) > maxEndpoints {
+		return nil, fmt.Errorf("capture filter: %d endpoints, more than %d", len(f), maxEndpoints)
+	}
+	var p program
+	p.keep = bpf.RetConstant{Val: snaplen}
+	if len(f) == 0 {
+		p.add(p.keep)
+		return bpf.Assemble(p.ins)
+	}
+	v4 := p.v4(f)
+	v6 := p.v6(f)
+	p.add(bpf.LoadAbsolute{Off: 0, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x40, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x60, SkipTrue: 2},
+		bpf.RetConstant{Val: 0},
+		bpf.Jump{Skip: 1},
+		bpf.Jump{Skip: uint32(len(v4))},
+	)
+	p.add(v4...)
+	p.add(v6...)
+	return bpf.Assemble(p.ins)
+}
+
+type program struct {
+	ins  []bpf.Instruction
+	keep bpf.RetConstant
+}
+
+func (p *program) add(i ...bpf.Instruction) { p.ins = append(p.ins, i...) }
+
+// v4 keeps TCP and UDP that is no later fragment and has an endpoint on one side.
+func (p *program) v4(f Filter) []bpf.Instruction {
+	out := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: v4Proto, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoTCP, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoUDP, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.LoadAbsolute{Off: v4Frag, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipFalse: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.LoadMemShift{Off: 0}, // X = length of the header
+	}
+	for _, e := range f {
+		if e.Addr.IsValid() && !e.Addr.Is4() {
+			continue
+		}
+		for side, addr := range []uint32{v4Src, v4Dst} {
+			var words [][2]uint32
+			if e.Addr.IsValid() {
+				b := e.Addr.As4()
+				words = [][2]uint32{{addr, binary.BigEndian.Uint32(b[:])}}
+			}
+			out = append(out, p.side(words, bpf.LoadIndirect{Off: uint32(2 * side), Size: 2}, e.Port)...)
+		}
+	}
+	return append(out, bpf.RetConstant{Val: 0})
+}
+
+// v6 is v4 for IPv6; other next headers than TCP and UDP are kept when they can be
+// extension headers (RFC 8200, 4).
+func (p *program) v6(f Filter) []bpf.Instruction {
+	out := []bpf.Instruction{bpf.LoadAbsolute{Off: v6Next, Size: 1}}
+	for _, ext := range []uint32{0, 43, 44, 60} {
+		out = append(out, bpf.JumpIf{Cond: bpf.JumpEqual, Val: ext, SkipFalse: 1}, p.keep)
+	}
+	out = append(out,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoTCP, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoUDP, SkipTrue: 1},
+		bpf.RetConstant{Val: 0})
+	for _, e := range f {
+		if e.Addr.IsValid() && e.Addr.Is4() {
+			continue
+		}
+		for side, addr := range []uint32{v6Src, v6Dst} {
+			var words [][2]uint32
+			if e.Addr.IsValid() {
+				b := e.Addr.As16()
+				for i := uint32(0); i < 16; i += 4 {
+					words = append(words, [2]uint32{addr + i, binary.BigEndian.Uint32(b[i:])})
+				}
+			}
+			out = append(out, p.side(words, bpf.LoadAbsolute{Off: v6Ports + uint32(2*side), Size: 2}, e.Port)...)
+		}
+	}
+	return append(out, bpf.RetConstant{Val: 0})
+}
+
+// side tests the words of an address and then a port; all equal keeps the packet, else it
+// goes on with what follows.
+func (p *program) side(words [][2]uint32, port bpf.Instruction, want uint16) []bpf.Instruction {
+	var out []bpf.Instruction
+	rest := uint8(2*len(words)) + 1
+	if want != 0 {
+		rest += 2
+	}
+	for _, w := range words {
+		rest -= 2
+		out = append(out, bpf.LoadAbsolute{Off: w[0], Size: 4}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: w[1], SkipFalse: rest})
+	}
+	if want != 0 {
+		out = append(out, port, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(want), SkipFalse: 1})
+	}
+	return append(out, p.keep)
+}

@@ -1,0 +1,134 @@
+package capture
+
+import (
+	"net"
+	"net/netip"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/meshtop/meshtop/e2e/power"
+)
+
+// inNamespace runs f in a network namespace of its own with lo up, which ends with it.
+func inNamespace(t testing.TB, f func()) {
+	t.Helper()
+	power.Root(t)
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread and its namespace die with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+			t.Errorf("ip link set lo up: %s", out)
+		}
+		f()
+		done <- nil
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// blast sends n datagrams of size bytes to addr, in the calling thread's namespace.
+func blast(t testing.TB, addr string, n, size int) {
+	// Not connected: a connected socket would report the ICMP error of the datagram before
+	// instead of sending.
+	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer c.Close()
+	to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr))
+	b := make([]byte, size)
+	for range n {
+		if _, err := c.WriteTo(b, to); err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// Each packet on lo comes once, cut at the snaplen, and what the filter leaves out does not.
+func TestRingOnLoopback(t *testing.T) {
+	inNamespace(t, func() {
+		r, err := OpenRing("lo", Filter{{Addr: netip.MustParseAddr("127.0.0.1"), Port: 4000}}, RingOptions{Snaplen: 64})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer r.Close()
+		blast(t, "127.0.0.1:4001", 5, 10)
+		blast(t, "127.0.0.1:4000", 3, 500)
+		for i := range 3 {
+			p, err := r.Next()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if len(p.Data) != 64 || p.Len != 528 || p.Device != "lo" || time.Since(p.At) > time.Minute {
+				t.Errorf("packet %d: %d of %d bytes on %s at %v", i, len(p.Data), p.Len, p.Device, p.At)
+			}
+		}
+		if err := r.Wake(); err != nil {
+			t.Error(err)
+		}
+		if _, err := r.Next(); err != ErrWoken {
+			t.Errorf("after the last packet: %v", err)
+		}
+		if seen, dropped, err := r.Stats(); seen != 3 || dropped != 0 || err != nil {
+			t.Errorf("seen %d, dropped %d, %v", seen, dropped, err)
+		}
+		if r.Close() != nil || r.Close() != nil {
+			t.Error("closing twice")
+		}
+	})
+}
+
+// A ring that is too small says what it lost, and every block is read in order.
+func TestRingLoss(t *testing.T) {
+	inNamespace(t, func() {
+		r, err := OpenRing("lo", nil, RingOptions{Snaplen: 128, BlockSize: 4096, Blocks: 2})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer r.Close()
+		const sent = 2000
+		blast(t, "127.0.0.1:4000", sent, 100)
+		if err := r.Wake(); err != nil {
+			t.Error(err)
+		}
+		for {
+			if _, err := r.Next(); err != nil {
+				break
+			}
+		}
+		seen, dropped, err := r.Stats()
+		if err != nil || dropped == 0 || seen == 0 {
+			t.Errorf("seen %d, dropped %d, %v: want some of both", seen, dropped, err)
+		}
+		// Each datagram is answered by an ICMP error: twice as many packets, of which the
+		// kernel may limit the second half.
+		if total := seen + dropped; total < sent || total > 2*sent {
+			t.Errorf("seen and dropped are %d of %d to %d", total, sent, 2*sent)
+		}
+	})
+}
+
+func TestRingErrors(t *testing.T) {
+	inNamespace(t, func() {
+		if _, err := OpenRing("nosuch0", nil, RingOptions{}); err == nil {
+			t.Error("a device that is not there")
+		}
+		if _, err := OpenRing("lo", make(Filter, maxEndpoints+1), RingOptions{}); err == nil {
+			t.Error("a filter that is too long")
+		}
+	})
+}
