@@ -1,0 +1,265 @@
+package render
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/request"
+)
+
+// TextWidth is the width that Text keeps to.
+const TextWidth = 100
+
+// TextOptions say what Text shows besides the path.
+type TextOptions struct {
+	Snapshot string // a line on the snapshot; empty: none
+	Why      bool   // every loser, and raw evidence in full
+}
+
+// Text is the trace for people: the verdict, then numbered steps with what was decided
+// and why, and who was passed over where that was close.
+func Text(t flow.Trace, o TextOptions) string {
+	w := &writer{}
+	verdict := Verdict(t)
+	w.field("verdict", verdict)
+	if s := Symptom(t.Caller); s != "" && t.Verdict != flow.Depends && t.Verdict != flow.Unknown {
+		w.field("caller", "sees "+s)
+	}
+	w.field("request", Request(t.Request))
+	if o.Snapshot != "" {
+		w.field("snapshot", Clean(o.Snapshot))
+	}
+	w.variants(t)
+	n := 0
+	for i, l := range t.Legs {
+		w.blank()
+		w.leg(i, l)
+		for _, s := range l.Steps {
+			n++
+			w.step(n, s, o.Why)
+		}
+	}
+	w.blank()
+	for _, g := range t.Gaps {
+		w.field("gap", Clean(g.Part)+": "+Clean(g.Reason))
+	}
+	for _, d := range t.Needs {
+		w.field("needs", Clean(d.Part)+" "+Clean(d.Name))
+	}
+	w.field("verdict", verdict)
+	return w.b.String()
+}
+
+// Short is the trace in one line.
+func Short(t flow.Trace) string {
+	var path []string
+	o := t.Outcome
+	for _, s := range []string{o.Listener, o.FilterChain, o.VirtualHost, o.Route, o.Cluster, o.Endpoint} {
+		if s != "" && (len(path) == 0 || path[len(path)-1] != Clean(s)) {
+			path = append(path, Clean(s))
+		}
+	}
+	line := t.Verdict.String() + "  " + Request(t.Request)
+	if len(path) > 0 {
+		line += "  via " + strings.Join(path, " > ")
+	}
+	if s := Symptom(t.Caller); s != "" && t.Verdict != flow.Depends && t.Verdict != flow.Unknown {
+		line += "  caller sees " + s
+	} else if len(path) == 0 || t.Verdict == flow.Unknown || t.Verdict == flow.Depends {
+		_, why, _ := strings.Cut(Verdict(t), ": ")
+		line += after("  ", why)
+	}
+	return line + "\n"
+}
+
+// Request is a request in one line.
+func Request(r flow.Request) string {
+	var b strings.Builder
+	switch {
+	case r.HTTP != nil:
+		scheme := "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+		b.WriteString(Clean(or(r.HTTP.Method, "GET")) + " " + scheme + "://" + Clean(r.HTTP.Authority+or(r.HTTP.Path, "/")))
+		b.WriteString(" to " + request.AddrPort(r.Dst))
+	case r.TLS != nil:
+		b.WriteString("TLS to " + request.AddrPort(r.Dst))
+	default:
+		b.WriteString(strings.ToUpper(r.Proto.String()) + " to " + request.AddrPort(r.Dst))
+	}
+	if r.TLS != nil && r.TLS.SNI != "" {
+		b.WriteString(", SNI " + Clean(r.TLS.SNI))
+	}
+	if r.HTTP != nil {
+		for _, h := range r.HTTP.Headers {
+			b.WriteString(", " + Clean(h[0]) + ": " + Clean(h[1]))
+		}
+	}
+	b.WriteString(", " + r.Dir.String())
+	if r.Dir == flow.Outbound {
+		b.WriteString(", uid " + strconv.FormatUint(uint64(r.UID), 10))
+	} else if r.Src.Addr().IsValid() && !r.Src.Addr().IsUnspecified() {
+		b.WriteString(", from " + r.Src.Addr().String())
+	}
+	return b.String()
+}
+
+// writer writes lines that fit TextWidth.
+type writer struct{ b strings.Builder }
+
+func (w *writer) blank() { w.b.WriteByte('\n') }
+
+// para writes s behind lead, and the lines it needs besides under its beginning.
+func (w *writer) para(lead, s string) {
+	pad := strings.Repeat(" ", width(lead))
+	for _, line := range wrap(s, TextWidth-len(pad)) {
+		w.b.WriteString(strings.TrimRight(lead+line, " ") + "\n")
+		lead = pad
+	}
+}
+
+func (w *writer) field(name, s string) { w.para(fmt.Sprintf("%-9s ", name), s) }
+
+func (w *writer) leg(i int, l flow.Leg) {
+	who := map[flow.Owner]string{flow.OwnerApp: "of the application", flow.OwnerProxy: "of the proxy", flow.OwnerPeer: "of a peer"}[l.Owner]
+	s := "connection " + strconv.Itoa(i+1) + after(" ", who) + ": " + ephemeral(l.From) + " -> " + request.AddrPort(l.From.Dst)
+	if l.To.Dst.IsValid() && l.To.Dst != l.From.Dst {
+		s += ", arrives at " + request.AddrPort(l.To.Dst)
+	}
+	w.para("", s)
+}
+
+// ephemeral is the source with * for a port that the kernel chooses.
+func ephemeral(c flow.Conn) string {
+	s := request.AddrPort(c.Src)
+	if c.Src.Port() == 0 {
+		return strings.TrimSuffix(s, "0") + "*"
+	}
+	return s
+}
+
+// under is where a step's lines below the first begin.
+const under = "                 "
+
+func (w *writer) step(n int, s flow.Step, why bool) {
+	w.para(fmt.Sprintf("%3d %-12s ", n, Mark(s)), StageWord(s.Stage)+after(" ", Clean(s.Subject)))
+	if r := Reason(s.Reason); r != "" {
+		w.para(under, r)
+	}
+	for _, e := range s.Evidence {
+		w.evidence(e, s.Verdict == flow.Unknown, why)
+	}
+	if s.Origin != "" {
+		w.para(under+"made by: ", Clean(s.Origin))
+	}
+	for _, a := range s.Assumed {
+		line := Reason(a.Reason)
+		if a.Flag != "" {
+			line += " (to change it: " + Clean(a.Flag) + ")"
+		}
+		w.para(under+"assumed: ", line)
+	}
+	w.losers(s, why)
+}
+
+// evidenceLines is how much raw text an unknown step shows without --why.
+const evidenceLines = 12
+
+// evidence is the raw text where it is short or all of it is wanted, else only its place.
+// Of an unknown step the beginning is shown: it is what meshtop does not know.
+func (w *writer) evidence(e flow.Evidence, unknown, why bool) {
+	text := strings.TrimRight(CleanLines(e.Text), "\n")
+	if text == "" {
+		return
+	}
+	lines := strings.Split(text, "\n")
+	long := len(lines) > 1 || width(text) > 2*TextWidth
+	if long && !unknown && !why {
+		w.para(under+"in ", Clean(e.Source+after(" ", e.Ref)))
+		return
+	}
+	for i, line := range lines {
+		if i == evidenceLines && !why {
+			w.para(under+"| ", fmt.Sprintf("... %d more lines (--why shows them)", len(lines)-i))
+			return
+		}
+		if !why && width(line) > evidenceLines*TextWidth/2 {
+			line = line[:breakAt(line, evidenceLines*TextWidth/2)] + " ... (--why shows all)"
+		}
+		w.para(under+"| ", line)
+	}
+}
+
+func (w *writer) losers(s flow.Step, why bool) {
+	if s.Explain == nil {
+		return
+	}
+	shown := 0
+	for _, m := range s.Passed {
+		if !why && (!m.Near || shown == nearShown) {
+			continue
+		}
+		shown++
+		e := s.Explain.Explain(m)
+		line := Clean(e.Ref) + after(": ", Reason(e.Reason))
+		if m.Near {
+			line += " (near miss)"
+		}
+		w.para(under+"not ", line)
+	}
+	total := max(s.PassedTotal, len(s.Passed))
+	switch rest := total - shown; {
+	case rest > 0 && shown > 0:
+		w.para(under, fmt.Sprintf("and %d others tried before (--why shows them)", rest))
+	case rest > 0 && !why:
+		w.para(under, fmt.Sprintf("%d tried before (--why shows them)", rest))
+	}
+}
+
+// nearShown is how many near misses a step shows without --why.
+const nearShown = 5
+
+func (w *writer) variants(t flow.Trace) {
+	for _, v := range t.Variants {
+		lead := "either"
+		switch {
+		case v.When != "":
+			lead = "if " + Clean(v.When)
+		case v.Computable:
+			lead = percent(v.Probability)
+		}
+		s := VariantVerdict(v) + after("; the caller sees ", Symptom(v.Caller))
+		if p := picks(v.Choices); p != "" {
+			s += "  [" + p + "]"
+		}
+		w.field("way", lead+": "+s)
+	}
+	if t.Cut {
+		w.field("way", "there are more: pin choices with --pick")
+	}
+}
+
+func percent(p float64) string { return strconv.FormatFloat(p*100, 'g', 3, 64) + "%" }
+
+// picks are the flags that pin a variant.
+func picks(chosen []flow.Chosen) string {
+	var out []string
+	for _, c := range chosen {
+		if c.Pinned || c.Index < 0 || c.Index >= len(c.Choice.Options) {
+			continue
+		}
+		out = append(out, "--pick "+shellWord(Clean(c.Choice.Ref+"="+c.Option().Value)))
+	}
+	return strings.Join(out, " ")
+}
+
+// shellWord quotes s where a shell would take it apart.
+func shellWord(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=.,:/@%+") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

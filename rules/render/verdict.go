@@ -1,0 +1,181 @@
+package render
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Verdict is the trace's verdict in one sentence that begins with its word in capitals,
+// such as "DELIVERED to 10.107.42.16:80 by cluster outbound|myngxsvc".
+func Verdict(t flow.Trace) string {
+	if t.Verdict == flow.Depends {
+		return "DEPENDS: " + ways(t)
+	}
+	return ending(t.Verdict, t.Outcome, t.Caller, t.Legs)
+}
+
+// VariantVerdict is the same for one variant.
+func VariantVerdict(v flow.Variant) string {
+	return ending(v.Verdict, v.Outcome, v.Caller, v.Legs)
+}
+
+// ways says by what the variants differ.
+func ways(t flow.Trace) string {
+	var conditions []string
+	seen := map[string]bool{}
+	for _, v := range t.Variants {
+		if w := Clean(v.When); w != "" && !seen[w] {
+			seen[w] = true
+			conditions = append(conditions, w)
+		}
+	}
+	n := strconv.Itoa(len(t.Variants)) + " ways"
+	if t.Cut {
+		n = "more than " + n
+	}
+	if len(conditions) > 0 {
+		return n + ", depending on: " + strings.Join(conditions, "; ")
+	}
+	return n + ", and chance decides"
+}
+
+func ending(v flow.Verdict, o flow.Outcome, c flow.Symptom, legs []flow.Leg) string {
+	word := strings.ToUpper(v.String())
+	last := lastStep(legs)
+	switch v {
+	case flow.Delivered:
+		return word + delivered(o, c, last)
+	case flow.Unknown:
+		for _, l := range legs {
+			for _, s := range l.Steps {
+				if s.Verdict == flow.Unknown {
+					return word + after(": ", Reason(s.Reason))
+				}
+			}
+		}
+	}
+	if last == nil {
+		return word
+	}
+	return word + after(": ", Reason(last.Reason))
+}
+
+// delivered says to what: an endpoint, an answer of the proxy itself, or past the proxy.
+func delivered(o flow.Outcome, c flow.Symptom, last *flow.Step) string {
+	switch {
+	case o.Endpoint != "":
+		return " to " + Clean(o.Endpoint) + after(" by cluster ", Clean(o.Cluster))
+	case o.Cluster != "":
+		return " by cluster " + Clean(o.Cluster)
+	case o.Listener != "" && c.Code != 0:
+		return ": the proxy itself answers " + strconv.Itoa(c.Code)
+	case last != nil:
+		return after(": ", Reason(last.Reason))
+	}
+	return ""
+}
+
+func lastStep(legs []flow.Leg) *flow.Step {
+	for i := len(legs) - 1; i >= 0; i-- {
+		if n := len(legs[i].Steps); n > 0 {
+			return &legs[i].Steps[n-1]
+		}
+	}
+	return nil
+}
+
+// after is s behind lead, or nothing where s is empty.
+func after(lead, s string) string {
+	if s == "" {
+		return ""
+	}
+	return lead + s
+}
+
+// Symptom is what the caller sees, in words; empty where it is not known.
+func Symptom(c flow.Symptom) string {
+	var b strings.Builder
+	switch {
+	case c.Code != 0:
+		b.WriteString("status " + strconv.Itoa(c.Code) + after(" to ", Clean(c.Location)))
+		if c.TCP != flow.TCPOK && c.TCP != flow.TCPUnknown {
+			b.WriteString(", then " + tcpEnd(c.TCP))
+		}
+	default:
+		b.WriteString(tcpEnd(c.TCP))
+	}
+	if f := Clean(c.Flags); f != "" && b.Len() > 0 {
+		b.WriteString(" (Envoy's response flags " + f + ")")
+	}
+	return b.String()
+}
+
+func tcpEnd(e flow.TCPEnd) string {
+	switch e {
+	case flow.TCPOK:
+		return "an open connection"
+	case flow.TCPReset:
+		return "its connection reset"
+	case flow.TCPClosed:
+		return "its connection closed without an answer"
+	case flow.TCPRefused:
+		return "its connection refused"
+	case flow.TCPTimeout:
+		return "nothing: it times out"
+	case flow.TCPResetOrClosed:
+		return "its connection reset or closed, as timing decides"
+	}
+	return ""
+}
+
+// StageWord is the stage as people call it.
+func StageWord(s flow.Stage) string {
+	switch s {
+	case flow.Netfilter:
+		return "kernel rule"
+	case flow.RouteLookup:
+		return "kernel route"
+	case flow.Handoff:
+		return "hand-off"
+	case flow.TransportSocket:
+		return "transport"
+	case flow.RouteConfig:
+		return "route table"
+	case flow.HTTPFilter:
+		return "HTTP filter"
+	}
+	return strings.ReplaceAll(s.String(), "-", " ")
+}
+
+// Mark is what a step does in one word.
+func Mark(s flow.Step) string {
+	if s.Verdict != flow.Continue {
+		return s.Verdict.String()
+	}
+	for _, a := range s.Assumed {
+		if strings.HasPrefix(a.Flag, "--pick") {
+			return "depends"
+		}
+	}
+	switch {
+	case s.Stage == flow.Handoff:
+		return "handed over"
+	case s.Stage == flow.Netfilter && redirects(s):
+		return "redirected"
+	}
+	return "ok"
+}
+
+// redirects says whether the step's rule sends the packet elsewhere.
+func redirects(s flow.Step) bool {
+	for _, e := range s.Evidence {
+		for _, target := range []string{"-j REDIRECT", "-j DNAT", "-j TPROXY", `"redirect"`, `"dnat"`, `"tproxy"`} {
+			if strings.Contains(e.Text, target) {
+				return true
+			}
+		}
+	}
+	return false
+}
