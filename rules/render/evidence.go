@@ -1,0 +1,114 @@
+package render
+
+import (
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Candidate is one rule, chain, route or endpoint that a step looked at, in words.
+type Candidate struct {
+	Num     string // its number among its like; empty where it has none
+	Text    string // what it asks for, or its name
+	Packets string // its counter where the source holds one
+	Won     bool
+	Near    bool   // passed over for exactly one test
+	Why     string // the first test that failed, or what the winner did
+	Tests   []TestLine
+	Miss    flow.Miss // valid iff not Won
+}
+
+// TestLine is one condition of a candidate in words.
+type TestLine struct {
+	Text   string
+	Why    string
+	Answer flow.Answer
+}
+
+// Candidates are the losers of a step in the order in which they were tried, then its
+// winner. Without all, losers that are no near misses are cut after the first few; more
+// is how many were left out.
+func Candidates(st flow.Step, all bool) (list []Candidate, more int) {
+	const few = 8
+	if st.Explain != nil {
+		others := 0
+		for _, m := range st.Passed {
+			if !m.Near && !all {
+				if others++; others > few {
+					continue
+				}
+			}
+			list = append(list, loser(st, m))
+		}
+	}
+	more = max(st.PassedTotal, len(st.Passed)) - len(list)
+	if !hasWinner(st) {
+		return list, more
+	}
+	w := Candidate{Won: true, Why: Reason(st.Reason), Tests: testLines(st.Tests)}
+	if st.Stage == flow.Netfilter {
+		_, w.Num = rule(st.Subject)
+		w.Num = strings.TrimPrefix(w.Num, "#")
+		if len(st.Evidence) > 0 {
+			w.Packets, w.Text = RuleText(st.Evidence[0].Text)
+		}
+	}
+	if w.Text == "" {
+		w.Text = or(joinTests(w.Tests), Clean(st.Subject))
+	}
+	return append(list, w), more
+}
+
+// hasWinner says whether the step chose something: a stop without any test is the
+// failure to choose.
+func hasWinner(st flow.Step) bool {
+	return len(st.Tests) > 0 || st.Verdict == flow.Continue || st.Stage == flow.Netfilter
+}
+
+func loser(st flow.Step, m flow.Miss) Candidate {
+	e := st.Explain.Explain(m)
+	c := Candidate{Near: m.Near, Why: Reason(e.Reason), Tests: testLines(e.Tests), Miss: m}
+	if st.Stage == flow.Netfilter {
+		_, c.Num = rule(e.Ref)
+		c.Num = strings.TrimPrefix(c.Num, "#")
+		c.Packets, c.Text = RuleText(e.Text)
+	} else if raw := strings.TrimSpace(e.Text); raw != "" && raw[0] != '{' && raw[0] != '[' && !strings.Contains(raw, "\n") {
+		c.Text = Clean(raw)
+	}
+	if c.Text == "" {
+		c.Text = or(joinTests(c.Tests), Clean(e.Ref))
+	}
+	return c
+}
+
+func testLines(tests []flow.Test) []TestLine {
+	var out []TestLine
+	for _, t := range tests {
+		out = append(out, TestLine{Text: Clean(t.Text), Why: Reason(t.Reason), Answer: t.Answer})
+	}
+	return out
+}
+
+func joinTests(tests []TestLine) string {
+	var parts []string
+	for _, t := range tests {
+		parts = append(parts, t.Text)
+	}
+	return strings.Join(parts, " and ")
+}
+
+// RuleText takes a rule apart as iptables-save -c prints it, [PACKETS:BYTES] -A CHAIN
+// TESTS: its packet counter and what follows the chain.
+func RuleText(line string) (packets, text string) {
+	text = strings.TrimSpace(line)
+	if counters, rest, ok := strings.Cut(text, "] "); ok && strings.HasPrefix(counters, "[") {
+		packets, _, _ = strings.Cut(counters[1:], ":")
+		text = rest
+	}
+	if rest, ok := strings.CutPrefix(text, "-A "); ok {
+		if _, tests, ok := strings.Cut(rest, " "); ok {
+			text = tests
+		}
+	}
+	return Clean(packets), Clean(text)
+}

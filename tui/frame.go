@@ -1,0 +1,144 @@
+package tui
+
+import (
+	"strings"
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui/style"
+)
+
+// header says where we are, and how old what we see is.
+func header(c *canvas, s *state) {
+	c.wash(rect{0, 0, c.w, 1}, style.Bar)
+	end := c.right(c.w-1, 0, style.Bar, provenance(s, c.w >= wideFrom))
+	room := end - 3
+	name := " " + style.Cursor + " " + s.at.String()
+	target := cut(render.Clean(s.opt.Target), max(room-len(" meshtop  ")-textWidth(name), 4))
+	c.put(0, 0, room, style.Bar, " meshtop  "+target+name)
+}
+
+// provenance is the right end of the header: the proxy, the snapshot and its age.
+func provenance(s *state, full bool) string {
+	if !s.read {
+		if s.failed != "" {
+			return "NOTHING READ"
+		}
+		return "reading" + style.Ellipsis
+	}
+	var parts []string
+	if full && s.reading.Proxy != "" {
+		parts = append(parts, render.Clean(s.reading.Proxy))
+	}
+	age := s.age()
+	if !full && s.reading.Live {
+		age = "snap " + ago(s.now.Sub(s.reading.Taken))
+	} else if full && s.reading.Live {
+		age = "snapshot " + age
+	}
+	if age != "" {
+		parts = append(parts, age)
+	}
+	if len(s.reading.Gaps) > 0 || s.failed != "" {
+		parts = append(parts, "PARTIAL")
+	}
+	if full {
+		parts = append(parts, "READ-ONLY")
+	} else {
+		parts = append(parts, "RO")
+	}
+	return strings.Join(parts, " · ")
+}
+
+// age says when the snapshot was taken.
+func (s *state) age() string {
+	t := s.reading.Taken
+	switch {
+	case t.IsZero():
+		return ""
+	case s.reading.Live:
+		return t.Format("15:04:05") + ", " + ago(s.now.Sub(t)) + " ago"
+	}
+	return "recorded " + t.UTC().Format("2006-01-02 15:04")
+}
+
+// ago is a duration in one unit: "8 s", "3 m", "2 h", "5 d".
+func ago(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0 s"
+	case d < 100*time.Second:
+		return itoa(int(d/time.Second)) + " s"
+	case d < 100*time.Minute:
+		return itoa(int(d/time.Minute)) + " m"
+	case d < 48*time.Hour:
+		return itoa(int(d/time.Hour)) + " h"
+	}
+	return itoa(int(d/(24*time.Hour))) + " d"
+}
+
+// footer shows the keys of the screen, or what there is to say.
+func footer(c *canvas, s *state, keys [][]binding) {
+	y := c.h - 1
+	if s.say != "" {
+		ink := style.Bar
+		if s.alarm {
+			ink = style.Alarm
+		}
+		c.wash(rect{0, y, c.w, 1}, ink)
+		c.put(1, y, c.w-2, ink, s.say)
+		return
+	}
+	c.wash(rect{0, y, c.w, 1}, style.Bar)
+	gap := 2
+	if c.w >= wideFrom {
+		gap = 3
+	}
+	const help = "? help"
+	x := 1
+	for _, list := range keys {
+		for _, b := range list {
+			w := textWidth(b.short)
+			if b.short == "" || b.act == actHelp || x+w+gap+len(help) > c.w-1 {
+				continue
+			}
+			c.put(x, y, w, style.Bar, b.short)
+			c.spot(x, y, w, press(b.act))
+			x += w + gap
+		}
+	}
+	if x+len(help) < c.w {
+		c.put(x, y, len(help), style.Bar, help)
+		c.spot(x, y, len(help), press(actHelp))
+	}
+}
+
+// paintSmall is the frame of a terminal that is too small: the verdict alone.
+func paintSmall(c *canvas, s *state) {
+	var lines []line
+	switch {
+	case s.traced:
+		v, word, rest := verdictWords(s)
+		g, ink := verdictMark(v)
+		lines = para(text(ink, g+" "), ink, word+rest, c.w)
+		lines = append(lines, para(line{}, style.Plain, render.RequestLine(s.trace.Request), c.w)...)
+	case s.failed != "":
+		lines = para(line{}, style.Stops, s.failed, c.w)
+	default:
+		lines = para(line{}, style.Plain, "meshtop "+render.Clean(s.opt.Target), c.w)
+	}
+	lines = append(lines, para(line{}, style.Faint, "terminal too small: "+itoa(minWidth)+"x"+itoa(minHeight)+" shows the path", c.w)...)
+	c.page(rect{0, 0, c.w, c.h}, 0, lines)
+}
+
+// note keeps the last word on each part.
+func (b *busy) note(p inspect.Progress) {
+	for i := range b.parts {
+		if b.parts[i].Part == p.Part {
+			b.parts[i] = p
+			return
+		}
+	}
+	b.parts = append(b.parts, p)
+}

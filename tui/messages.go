@@ -1,0 +1,39 @@
+package tui
+
+import (
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Every message is here. An answer carries the generation it was asked in; an answer to
+// an older question is dropped, for they do not come in the order they were asked.
+
+// readingMsg: the pod was read, or as much of it as could be.
+type readingMsg struct {
+	gen     int
+	reading Reading
+	err     error
+}
+
+// tracedMsg: a trace is there, over a reading that may hold more than before.
+type tracedMsg struct {
+	gen     int
+	reading Reading
+	trace   flow.Trace
+	err     error
+}
+
+// progressMsg: a part is being read.
+type progressMsg struct {
+	gen int
+	inspect.Progress
+	from <-chan inspect.Progress
+}
+
+// tickMsg: a second passed.
+type tickMsg time.Time
+
+// copiedMsg: text was given to the clipboard.
+type copiedMsg struct{ what string }

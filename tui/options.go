@@ -1,0 +1,52 @@
+package tui
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/tui/style"
+)
+
+// Options say what the screens are about and how they look.
+type Options struct {
+	Target string // as the user named it, such as "netns blue" or "demo mesh"
+	Source Source
+	// Request is traced as soon as the first reading is there; nil: the overview is shown.
+	Request *flow.Request
+	// Requests are further ones that are worth a look, such as a scene's.
+	Requests []flow.Request
+	// Command is how this target is named on a command line, such as "demo mesh", for the
+	// equivalent command that screens show; empty: Target.
+	Command string
+
+	ASCII   bool
+	NoColor bool
+	NoMouse bool
+	Theme   style.Theme
+
+	Input       io.Reader // nil: the terminal
+	Output      io.Writer // nil: the terminal
+	Environment []string  // nil: the process's own
+}
+
+// Source is where readings and traces come from. Its functions may take long; they are
+// never called from Update or View.
+type Source struct {
+	// Read reads the pod. It returns what it could read even beside an error.
+	Read func(ctx context.Context, progress func(inspect.Progress)) (Reading, error)
+	// Trace traces over a reading, and brings more of it where the trace needs more.
+	Trace func(ctx context.Context, in Reading, req flow.Request, progress func(inspect.Progress)) (Reading, flow.Trace, error)
+}
+
+// Reading is one snapshot with what is known of how it was taken.
+type Reading struct {
+	Taken time.Time // zero: not known
+	Live  bool      // of a running pod: reading again may bring something new
+	Proxy string    // such as "envoy 1.40.0"; empty: not known
+	Files inspect.Files
+	Gaps  []flow.Gap
+	Calls []inspect.Call
+}

@@ -1,0 +1,351 @@
+package tui
+
+import (
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui/style"
+)
+
+// traceScreen is the stepper: the path as a rail of steps, and the evidence of the one
+// that is selected.
+type traceScreen struct {
+	sel      int
+	evidence bool // the keys scroll the evidence
+	zoom     bool // the evidence fills the body
+	all      bool // every loser is shown
+	railTop  int
+	top      int    // first visible line of the evidence
+	lines    []line // the evidence, made by settle: a frame costs what is visible
+}
+
+// railRow is one row of the rail: a heading, a step, or a word on the end.
+type railRow struct {
+	line
+	step int // -1: no step
+}
+
+// do is what a key does here.
+func (t *traceScreen) do(a act, s *state) effect {
+	n := len(s.steps())
+	if t.evidence || t.zoom {
+		if by, ok := t.scrollBy(a, s); ok {
+			t.top += by
+			return effect{}
+		}
+	}
+	switch a {
+	case actDown:
+		t.pick(t.sel+1, n)
+	case actUp:
+		t.pick(t.sel-1, n)
+	case actFirst:
+		t.pick(0, n)
+	case actLast:
+		t.pick(n-1, n)
+	case actHalfDown, actPageDown:
+		t.pick(t.sel+5, n)
+	case actHalfUp, actPageUp:
+		t.pick(t.sel-5, n)
+	case actNextDecision:
+		t.decision(s, 1)
+	case actPrevDecision:
+		t.decision(s, -1)
+	case actPane, actPaneBack:
+		t.evidence = !t.evidence
+	case actZoom:
+		t.zoom = !t.zoom
+	case actAll:
+		t.all = !t.all
+	case actBack:
+		if t.zoom {
+			t.zoom = false
+			return effect{}
+		}
+		return effect{kind: effAct, act: actBack}
+	default:
+		return t.ask(a, s)
+	}
+	return effect{}
+}
+
+// scrollBy is how far a movement scrolls the evidence.
+func (t *traceScreen) scrollBy(a act, s *state) (int, bool) {
+	h := t.areas(s.w, s.h, s).evidence.h
+	switch a {
+	case actDown:
+		return 1, true
+	case actUp:
+		return -1, true
+	case actHalfDown:
+		return h / 2, true
+	case actHalfUp:
+		return -h / 2, true
+	case actPageDown:
+		return h, true
+	case actPageUp:
+		return -h, true
+	case actFirst:
+		return -1 << 20, true
+	case actLast:
+		return 1 << 20, true
+	}
+	return 0, false
+}
+
+// ask are the keys that leave the screen.
+func (t *traceScreen) ask(a act, s *state) effect {
+	leg, st, ok := t.step(s)
+	if !ok {
+		return effect{}
+	}
+	switch a {
+	case actOpen:
+		return effect{kind: effConfig, n: t.sel}
+	case actEdit:
+		return effect{kind: effFill, req: &s.req}
+	case actCopy:
+		return effect{kind: effCopy, text: stepText(st), note: render.StepName(leg, st)}
+	}
+	return effect{}
+}
+
+// stepText is what c copies: the raw text of a step's first evidence, else its reason.
+func stepText(st flow.Step) string {
+	for _, e := range st.Evidence {
+		if e.Text != "" {
+			return render.CleanLines(e.Text)
+		}
+	}
+	return render.Reason(st.Reason)
+}
+
+func (t *traceScreen) pick(i, n int) {
+	i = max(min(i, n-1), 0)
+	if i != t.sel {
+		t.sel, t.top = i, 0
+	}
+}
+
+// decision goes to the next step that had more than one candidate.
+func (t *traceScreen) decision(s *state, by int) {
+	steps := s.steps()
+	for i := t.sel + by; i >= 0 && i < len(steps); i += by {
+		if st := steps[i]; st.Decision || len(st.Passed) > 0 || render.Mark(st) == "depends" {
+			t.pick(i, len(steps))
+			return
+		}
+	}
+}
+
+// step is the selected step with its leg.
+func (t *traceScreen) step(s *state) (flow.Leg, flow.Step, bool) {
+	i := t.sel
+	for _, l := range s.legs() {
+		if i < len(l.Steps) {
+			return l, l.Steps[i], true
+		}
+		i -= len(l.Steps)
+	}
+	return flow.Leg{}, flow.Step{}, false
+}
+
+// keep finds the selected step of an older trace in the new one: the same stage and
+// subject, else the same number.
+func (t *traceScreen) keep(before, after []flow.Step) {
+	if t.sel < len(before) {
+		was := before[t.sel]
+		if t.sel < len(after) && same(after[t.sel], was) {
+			return
+		}
+		for i, st := range after {
+			if same(st, was) {
+				t.sel = i
+				return
+			}
+		}
+	}
+	t.pick(t.sel, len(after))
+}
+
+func same(a, b flow.Step) bool { return a.Stage == b.Stage && a.Subject == b.Subject }
+
+// traceAreas are the parts of the screen.
+type traceAreas struct {
+	verdict, rail, evidence rect
+	folded                  bool
+}
+
+// areas divides the frame: side by side from wideFrom columns, else stacked with the
+// rail in two columns.
+func (t *traceScreen) areas(w, h int, s *state) traceAreas {
+	var a traceAreas
+	rest := body(w, h)
+	a.verdict, rest = rest.top(1)
+	switch {
+	case t.zoom:
+		a.evidence = rest
+	case w >= wideFrom:
+		a.rail, a.evidence = rest.left(railWidth)
+	default:
+		a.folded = true
+		n := (len(s.steps()) + 1) / 2
+		a.rail, a.evidence = rest.top(min(n, max(rest.h*2/5-1, 2)) + 1)
+	}
+	return a
+}
+
+// settle brings what is scrolled back into its bounds.
+func (t *traceScreen) settle(s *state) {
+	t.pick(t.sel, len(s.steps()))
+	a := t.areas(s.w, s.h, s)
+	leg, st, ok := t.step(s)
+	if !ok {
+		t.lines = nil
+		return
+	}
+	t.lines = evidence(s, leg, st, a.evidence.inset().w, t.all)
+	t.top = max(min(t.top, len(t.lines)-(a.evidence.h-1)), 0)
+	if a.folded {
+		page := max(2*(a.rail.h-1), 1)
+		t.railTop = t.sel / page * page
+		return
+	}
+	rows := t.rows(s, a.rail.w)
+	at := 0
+	for i, r := range rows {
+		if r.step == t.sel {
+			at = i
+		}
+	}
+	t.railTop = scroll(t.railTop, at, len(rows), a.rail.h-1)
+	if at > 0 && t.railTop == at && rows[at-1].step < 0 {
+		t.railTop-- // a step's heading comes with it
+	}
+}
+
+// draw draws the screen.
+func (t *traceScreen) draw(c *canvas, s *state) {
+	a := t.areas(c.w, c.h, s)
+	c.draw(1, a.verdict.y, c.w-2, verdictLine(s, c.w-2))
+	if !t.zoom {
+		t.drawRail(c, a, s)
+	}
+	leg, st, ok := t.step(s)
+	if !ok {
+		c.pane(a.evidence, false, "evidence", "", "")
+		return
+	}
+	title := "evidence · step " + itoa(t.sel+1) + " " + render.StepName(leg, st)
+	hint := "enter raw  z zoom"
+	c.pane(a.evidence, t.evidence || t.zoom, title, "", hint)
+	in := a.evidence.inset()
+	_, in = in.top(1)
+	c.page(in, t.top, t.lines)
+	if !a.folded && !t.zoom {
+		c.upright(a.evidence.x-1, a.evidence)
+	}
+}
+
+func (t *traceScreen) drawRail(c *canvas, a traceAreas, s *state) {
+	n := len(s.steps())
+	hint := itoa(n) + " steps"
+	c.pane(a.rail, !t.evidence, "path", "", hint)
+	_, in := a.rail.top(1)
+	if a.folded {
+		t.drawFolded(c, in, s)
+		return
+	}
+	rows := t.rows(s, in.w)
+	for i := 0; i < in.h && t.railTop+i < len(rows); i++ {
+		t.drawRow(c, rect{in.x, in.y + i, in.w, 1}, rows[t.railTop+i])
+	}
+}
+
+func (t *traceScreen) drawRow(c *canvas, r rect, row railRow) {
+	x := r.x + 1
+	c.draw(x, r.y, r.w-1, row.line)
+	if row.step < 0 {
+		return
+	}
+	c.spot(r.x, r.y, r.w, effect{kind: effSelect, n: row.step})
+	if row.step == t.sel {
+		c.put(r.x, r.y, 1, style.Plain, style.Cursor)
+		c.wash(r, style.Selected)
+		c.cursor.x, c.cursor.y, c.cursor.on = r.x, r.y, true
+	}
+}
+
+// drawFolded draws the steps in two columns, page by page.
+func (t *traceScreen) drawFolded(c *canvas, r rect, s *state) {
+	steps := t.stepRows(s)
+	half := r.w / 2
+	for i := t.railTop; i < len(steps) && i < t.railTop+2*r.h; i++ {
+		at := i - t.railTop
+		t.drawRow(c, rect{r.x + at/r.h*half, r.y + at%r.h, half - 1, 1}, steps[i])
+	}
+}
+
+// stepRows are the steps alone.
+func (t *traceScreen) stepRows(s *state) []railRow {
+	var out []railRow
+	for _, leg := range s.legs() {
+		for _, st := range leg.Steps {
+			out = append(out, railRow{stepLine(leg, st, len(out)), len(out)})
+		}
+	}
+	return out
+}
+
+// rows are the steps under headings, then the ways it can end.
+func (t *traceScreen) rows(s *state, width int) []railRow {
+	var out []railRow
+	place, n := "", 0
+	for _, leg := range s.legs() {
+		for _, st := range leg.Steps {
+			if p := render.Place(leg, st); p != place {
+				place = p
+				out = append(out, railRow{text(style.Faint, p), -1})
+			}
+			out = append(out, railRow{stepLine(leg, st, n), n})
+			n++
+		}
+	}
+	return append(out, t.ending(s, width)...)
+}
+
+// stepLine is a step's row: both marks, its number, its name, what it came to.
+func stepLine(leg flow.Leg, st flow.Step, n int) line {
+	g, ink := mark(st)
+	l := text(ink, g).with(style.Faint, style.SeenNotYet).with(style.Plain, right(itoa(n+1), 3)+" ")
+	return l.with(style.Plain, pad2(render.StepName(leg, st), 12)+" ").with(style.Plain, render.StepBrief(leg, st))
+}
+
+// pad2 is s in at least width columns.
+func pad2(s string, width int) string {
+	if textWidth(s) >= width {
+		return s
+	}
+	return pad(s, width)
+}
+
+// ending lists the variants under the steps.
+func (t *traceScreen) ending(s *state, width int) []railRow {
+	if len(s.trace.Variants) == 0 {
+		return nil
+	}
+	out := []railRow{{line{}, -1}, {text(style.Depends, "It can go "+itoa(len(s.trace.Variants))+" ways:"), -1}}
+	for i, v := range s.trace.Variants {
+		g, ink := verdictMark(v.Verdict)
+		lead := text(style.Plain, "  ").with(ink, g+" ")
+		if i == s.way {
+			lead = text(style.Strong, style.Cursor+" ").with(ink, g+" ")
+		}
+		for k, l := range para(lead, style.Plain, variantWords(v), width-2) {
+			l.click = effect{kind: effVariant, n: i}
+			if k < 3 {
+				out = append(out, railRow{l, -1})
+			}
+		}
+	}
+	return append(out, railRow{line{}, -1}, railRow{text(style.Faint, "v: choose one and go on"), -1})
+}

@@ -1,0 +1,123 @@
+package tui
+
+import (
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/tui/style"
+)
+
+// screenID names a screen.
+type screenID uint8
+
+const (
+	overviewID screenID = iota
+	requestID
+	traceID
+	configID
+	screens
+)
+
+func (id screenID) String() string {
+	return [screens]string{"Overview", "Request", "Trace", "Config"}[id]
+}
+
+// state is what the screens read. Only the root changes it.
+type state struct {
+	opt     Options
+	palette style.Palette
+	light   bool
+	w, h    int
+	now     time.Time
+
+	at   screenID
+	back []screenID // where esc leads
+
+	reading Reading
+	read    bool // a reading is there
+	failed  string
+	busy    *busy
+	calls   []inspect.Call
+
+	req    flow.Request
+	asked  bool // req is a request, not the zero value
+	trace  flow.Trace
+	traced bool
+	way    int // which variant is shown; -1: the first, as the trace holds it
+	recent []flow.Request
+
+	gen   int // of the last question asked; an answer to an older one is dropped
+	say   string
+	alarm bool // say is an error
+	mouse bool
+}
+
+// busy is a read that goes on.
+type busy struct {
+	what  string
+	since time.Time
+	parts []inspect.Progress
+	stop  func()
+}
+
+// legs are those of the variant that is shown.
+func (s *state) legs() []flow.Leg {
+	if s.way >= 0 && s.way < len(s.trace.Variants) {
+		return s.trace.Variants[s.way].Legs
+	}
+	return s.trace.Legs
+}
+
+// steps are the steps of all legs in order.
+func (s *state) steps() []flow.Step {
+	var out []flow.Step
+	for _, l := range s.legs() {
+		out = append(out, l.Steps...)
+	}
+	return out
+}
+
+// ended is verdict, outcome and symptom of what is shown: the trace, or one variant.
+func (s *state) ended() (flow.Verdict, flow.Outcome, flow.Symptom) {
+	if s.way >= 0 && s.way < len(s.trace.Variants) {
+		v := s.trace.Variants[s.way]
+		return v.Verdict, v.Outcome, v.Caller
+	}
+	return s.trace.Verdict, s.trace.Outcome, s.trace.Caller
+}
+
+// effectKind is what a screen asks the root to do.
+type effectKind uint8
+
+const (
+	effNone    effectKind = iota
+	effAct                // as if the key had been pressed
+	effSelect             // the row of a list, by a click
+	effTrace              // trace effect.req
+	effGo                 // to effect.screen
+	effConfig             // the raw config at effect.text (an Evidence.Ref)
+	effCopy               // effect.text to the clipboard; effect.note says what it is
+	effSay                // effect.text in the footer
+	effDialog             // open effect.dialog
+	effVariant            // show variant effect.n
+	effFill               // the request form from effect.req
+	effCancel             // stop the read
+	effQuit
+)
+
+// effect is a screen's answer to a key: it does nothing itself.
+type effect struct {
+	kind   effectKind
+	act    act
+	n      int
+	screen screenID
+	req    *flow.Request
+	text   string
+	note   string
+	dialog dialog
+}
+
+func say(text string) effect { return effect{kind: effSay, text: text} }
+
+func press(a act) effect { return effect{kind: effAct, act: a} }

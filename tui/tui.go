@@ -1,0 +1,36 @@
+// Package tui holds the screens: a root model with the state, screens that draw it into
+// cells, and commands that ask the pod. It decides nothing and words nothing: rules
+// traces, rules/render words.
+package tui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+)
+
+// Run shows the screens until the user quits. The terminal is given back in every case,
+// also when the program panics.
+func Run(ctx context.Context, opt Options) error {
+	opts := []tea.ProgramOption{tea.WithContext(ctx)}
+	if opt.Input != nil {
+		opts = append(opts, tea.WithInput(opt.Input))
+	}
+	if opt.Output != nil {
+		opts = append(opts, tea.WithOutput(opt.Output))
+	}
+	if opt.Environment != nil {
+		opts = append(opts, tea.WithEnvironment(opt.Environment))
+	}
+	_, err := tea.NewProgram(newModel(ctx, opt, time.Now()), opts...).Run()
+	switch {
+	case err == nil, errors.Is(err, tea.ErrInterrupted):
+		return nil
+	case errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fmt.Errorf("screens: %w", err)
+}

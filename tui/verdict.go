@@ -1,0 +1,80 @@
+package tui
+
+import (
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui/style"
+)
+
+// verdictMark is the glyph and ink of a verdict.
+func verdictMark(v flow.Verdict) (string, style.Ink) {
+	switch v {
+	case flow.Delivered, flow.Continue:
+		return style.MarkGoes, style.Goes
+	case flow.Unknown:
+		return style.MarkUnknown, style.Depends
+	case flow.Depends:
+		return style.MarkDepends, style.Depends
+	}
+	return style.MarkStops, style.Stops
+}
+
+// verdictWords are the verdict's word and what follows it.
+func verdictWords(s *state) (v flow.Verdict, word, rest string) {
+	sentence := render.Verdict(s.trace)
+	v = s.trace.Verdict
+	if s.way >= 0 && s.way < len(s.trace.Variants) {
+		v = s.trace.Variants[s.way].Verdict
+		sentence = render.VariantVerdict(s.trace.Variants[s.way])
+	}
+	i := strings.IndexAny(sentence, " :")
+	if i < 0 {
+		return v, sentence, ""
+	}
+	return v, sentence[:i], sentence[i:]
+}
+
+// verdictLine is the request and its verdict in one row; where room is short the request
+// gives way, never the verdict's word.
+func verdictLine(s *state, width int) line {
+	if !s.traced {
+		return text(style.Faint, "no request traced yet: e makes one")
+	}
+	v, word, rest := verdictWords(s)
+	g, ink := verdictMark(v)
+	if s.way >= 0 {
+		rest += " (way " + itoa(s.way+1) + " of " + itoa(len(s.trace.Variants)) + ")"
+	}
+	if sees := render.Symptom(s.trace.Caller); sees != "" && v == flow.Refused && s.way < 0 {
+		rest += " · caller sees " + sees
+	}
+	req := render.RequestLine(s.trace.Request)
+	room := width - textWidth(word) - 5
+	// The request keeps half of the line, or what the verdict leaves.
+	keep := max(room-textWidth(rest), room/2)
+	return text(style.Plain, cut(req, keep)+"  ").with(ink, g+" "+word).with(restInk(v), rest)
+}
+
+// restInk is the ink of what follows the word: a refusal is told in its own.
+func restInk(v flow.Verdict) style.Ink {
+	if v == flow.Refused || v == flow.Dropped || v == flow.Looped {
+		return style.Stops
+	}
+	return style.Plain
+}
+
+// variantWords say one way a trace can go.
+func variantWords(v flow.Variant) string {
+	s := render.VariantVerdict(v)
+	word, rest, _ := strings.Cut(s, " ")
+	s = strings.ToLower(word) + " " + rest
+	switch {
+	case v.When != "":
+		return "if " + render.Clean(v.When) + ": " + s
+	case v.Computable:
+		return render.Percent(v.Probability) + " " + s
+	}
+	return "else " + s
+}
