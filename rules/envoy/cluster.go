@@ -1,10 +1,290 @@
 package envoy
 
-import "github.com/meshtop/meshtop/rules/flow"
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// cluster is one Cluster, compiled as far as its choice of a host needs.
+type cluster struct {
+	name    string
+	node    tree.Node
+	kind    string // STATIC, STRICT_DNS, LOGICAL_DNS, EDS, ORIGINAL_DST, or a cluster_type's kind
+	config  tree.Node
+	policy  string // of the load balancer
+	subsets *subsets
+	odd     string // what of its load balancing is not modelled
+}
+
+func (c *Config) cluster(name string) *cluster {
+	e := c.clusters[name]
+	if e == nil {
+		return nil
+	}
+	n := e.node()
+	return memo(c, n, func() *cluster { return newCluster(name, n) })
+}
+
+func newCluster(name string, n tree.Node) *cluster {
+	c := &cluster{name: name, node: n, kind: orDefault(n.Field("type").Enum(), "STATIC"), policy: orDefault(n.Field("lb_policy").Enum(), "ROUND_ROBIN")}
+	if t := n.Field("cluster_type"); t.Exists() {
+		_, c.config = t.Field("typed_config").Any()
+		c.kind = clusterKind(t)
+	}
+	if s := n.Field("lb_subset_config"); s.Field("subset_selectors").Len() > 0 {
+		c.subsets = newSubsets(s)
+	}
+	if p := n.Path("load_balancing_policy", "policies").Index(0); p.Exists() && c.kind != "ORIGINAL_DST" {
+		c.typedPolicy(p.Field("typed_extension_config"))
+	}
+	if strings.HasPrefix(c.policy, "LOAD_BALANCING_POLICY") {
+		c.policy = "ROUND_ROBIN"
+	}
+	return c
+}
+
+// clusterKind is what a cluster_type stands for.
+func clusterKind(t tree.Node) string {
+	kind, config := kindOf(t)
+	name := t.Field("name").Str()
+	switch name[strings.LastIndexByte(name, '.')+1:] {
+	case "static":
+		return "STATIC"
+	case "eds":
+		return "EDS"
+	case "original_dst":
+		return "ORIGINAL_DST"
+	case "strict_dns":
+		return "STRICT_DNS"
+	case "logical_dns":
+		return "LOGICAL_DNS"
+	}
+	switch kind {
+	case "DnsCluster":
+		if config.Field("all_addresses_in_single_endpoint").Bool(false) {
+			return "LOGICAL_DNS"
+		}
+		return "STRICT_DNS"
+	case "ClusterConfig":
+		return name // dynamic_forward_proxy, aggregate: by name
+	}
+	return name
+}
+
+// typedPolicy reads the first load_balancing_policy, which replaces the old fields.
+func (c *cluster) typedPolicy(p tree.Node) {
+	kind, config := kindOf(p)
+	switch kind {
+	case "RoundRobin":
+		c.policy = "ROUND_ROBIN"
+	case "LeastRequest":
+		c.policy = "LEAST_REQUEST"
+	case "Random":
+		c.policy = "RANDOM"
+	case "RingHash":
+		c.policy = "RING_HASH"
+	case "Maglev":
+		c.policy = "MAGLEV"
+	case "ClusterProvided":
+		c.policy = "CLUSTER_PROVIDED"
+	case "ClientSideWeightedRoundRobin":
+		c.policy = "ROUND_ROBIN"
+	case "Subset":
+		c.subsets = newSubsets(config)
+		c.typedPolicy(config.Path("subset_lb_policy", "policies").Index(0).Field("typed_extension_config"))
+	case "WrrLocality":
+		c.typedPolicy(config.Path("endpoint_picking_policy", "policies").Index(0).Field("typed_extension_config"))
+	default:
+		c.odd = kind
+	}
+}
+
+// endpointsName is the name under which its endpoints come.
+func (c *cluster) endpointsName() string {
+	return orDefault(c.node.Path("eds_cluster_config", "service_name").Str(), c.name)
+}
 
 // toCluster looks the cluster up, chooses a host, and adds the steps of both. The callers
 // are tcp_proxy and the HTTP router.
 func (p *pass) toCluster(name string, h lbHints) fate {
-	p.need(flow.Cluster, partCluster, name)
-	return fate{unknown: true}
+	c := p.cfg.cluster(name)
+	if c == nil {
+		return p.noCluster(name)
+	}
+	p.res.Outcome.Cluster = name
+	s := flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyCluster, c.kind), Evidence: evidence(c.node), Origin: origin(c.node)}
+	if over, f := p.overflow(c, h, &s); over {
+		p.add(s)
+		return f
+	}
+	p.add(s)
+	if f, ok := p.drops(c, h); !ok {
+		return f
+	}
+	var f fate
+	switch c.kind {
+	case "ORIGINAL_DST":
+		f = p.toOriginal(c, h)
+	case "STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS":
+		f = p.toHost(c, h)
+	case "envoy.clusters.aggregate":
+		f = p.toAggregate(c, h)
+	case "envoy.clusters.dynamic_forward_proxy":
+		f = p.toForward(c, h)
+	default:
+		p.stop(flow.Endpoint, name, flow.Because(flow.WhyNotModelled, "cluster type "+c.kind), c.node)
+		return fate{unknown: true}
+	}
+	return f
+}
+
+// noCluster is a name that no active cluster has.
+func (p *pass) noCluster(name string) fate {
+	if w := p.cfg.warming[name]; w != nil {
+		p.add(flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Refused, Reason: flow.Because(flow.WhyClusterWarming), Evidence: evidence(w.node())})
+		return fate{flags: "NC"}
+	}
+	if p.cfg.has(name, staticClusters, dynamicActiveClusters) == unread {
+		p.need(flow.Cluster, partCluster, name)
+		return fate{unknown: true}
+	}
+	p.add(flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Refused, Reason: flow.Because(flow.WhyNoCluster)})
+	return fate{flags: "NC", details: ""}
+}
+
+// overflow says whether a circuit breaker of the cluster lets nothing through (7.7).
+func (p *pass) overflow(c *cluster, h lbHints, s *flow.Step) (bool, fate) {
+	priority := "default"
+	if h.high {
+		priority = "high"
+	}
+	var t tree.Node
+	for _, n := range c.node.Path("circuit_breakers", "thresholds").All() {
+		if strings.EqualFold(orDefault(n.Field("priority").Enum(), "DEFAULT"), priority) {
+			t = n
+			break
+		}
+	}
+	fields := []string{"max_connections"}
+	if h.http {
+		fields = []string{"max_pending_requests", "max_requests"}
+	}
+	for _, field := range fields {
+		limit := t.Field(field).Uint(1024)
+		key := "circuit_breakers." + c.name + "." + priority + "." + field
+		if v, ok := p.cfg.value(key); ok {
+			if n, err := strconv.ParseUint(v, 10, 64); err == nil {
+				limit = n
+			}
+		}
+		if limit > 0 {
+			continue
+		}
+		s.Verdict, s.Reason = flow.Refused, flow.Because(flow.WhyOverflow, field)
+		f := fate{flags: "UO"}
+		if h.http {
+			f.code, f.details = 503, "upstream_reset_before_response_started{overflow}"
+		} else if field == "max_pending_requests" {
+			f.flags = "URX"
+		}
+		return true, f
+	}
+	return false, fate{}
+}
+
+// drops meets what a cluster drops by chance: maintenance mode and drop_overloads (7.2).
+func (p *pass) drops(c *cluster, h lbHints) (fate, bool) {
+	if !h.http {
+		return fate{}, true
+	}
+	if v, ok := p.cfg.value("upstream.maintenance_mode." + c.name); ok {
+		n, _ := strconv.ParseUint(v, 10, 64)
+		if p.dropped(c, "maintenance", min(n, 100), 100, flow.Because(flow.WhyMaintenance, v)) {
+			return fate{flags: "UO", code: 503, details: "maintenance_mode"}, false
+		}
+	}
+	for _, d := range p.cfg.hostsOf(c).policy.Field("drop_overloads").All() {
+		num, den := fractional(d.Field("drop_percentage"))
+		if p.dropped(c, "drop "+d.Field("category").Str(), num, den, flow.Because(flow.WhyDropOverload, d.Field("category").Str())) {
+			if num >= den {
+				return fate{flags: "UDO", code: 503, details: "unconditional_drop_overload"}, false
+			}
+			return fate{flags: "DO", code: 503, details: "drop_overload"}, false
+		}
+	}
+	return fate{}, true
+}
+
+func (p *pass) dropped(c *cluster, what string, num, den uint64, why flow.Reason) bool {
+	if num == 0 {
+		return false
+	}
+	if num < den {
+		choice := flow.Choice{Ref: p.ref(what + " " + c.name), Kind: flow.Chance, Options: []flow.Option{{Value: "pass", Weight: den - num}, {Value: "drop", Weight: num}}}
+		if p.ch.Take(choice) == 0 {
+			return false
+		}
+	}
+	p.add(flow.Step{Stage: flow.Cluster, Subject: c.name, Verdict: flow.Refused, Reason: why, Evidence: evidence(c.node)})
+	return true
+}
+
+// fractional is a type.v3.FractionalPercent.
+func fractional(n tree.Node) (num, den uint64) {
+	den = 100
+	switch n.Field("denominator").Enum() {
+	case "TEN_THOUSAND", "1":
+		den = 10000
+	case "MILLION", "2":
+		den = 1000000
+	}
+	return min(n.Field("numerator").Uint(0), den), den
+}
+
+// dial sets the upstream connection and adds the steps of host and transport socket.
+func (p *pass) dial(c *cluster, h *host, hints lbHints, s flow.Step) fate {
+	s.Stage, s.Subject, s.Verdict = flow.Endpoint, h.printed(), flow.Continue
+	p.res.Outcome.Endpoint = h.printed()
+	p.add(s)
+	u := Upstream{Addr: h.addr, Internal: h.internal, OriginalSrc: p.originalSrc, Mark: p.mark}
+	u.Bind = p.bindAddress(c, h.addr)
+	p.res.Upstream = u
+	if !p.upstreamSocket(c, h, hints) {
+		return fate{unknown: true}
+	}
+	name := h.name
+	if name == "" {
+		name = h.printed()
+	}
+	return fate{ok: true, name: name, addr: h.addr}
+}
+
+// bindAddress is the source address of the upstream connection: the cluster's, else the
+// cluster manager's upstream_bind_config; zero where the kernel chooses.
+func (p *pass) bindAddress(c *cluster, to netip.AddrPort) netip.Addr {
+	b := c.node.Field("upstream_bind_config")
+	if !b.Exists() {
+		b = p.cfg.boot().Path("cluster_manager", "upstream_bind_config")
+	}
+	pick := func(n tree.Node) netip.Addr {
+		a, err := netip.ParseAddr(n.Field("address").Str())
+		if err != nil || a.IsUnspecified() {
+			return netip.Addr{}
+		}
+		return a
+	}
+	first := pick(b.Field("source_address"))
+	if !first.IsValid() || first.Is4() == to.Addr().Is4() {
+		return first
+	}
+	for _, e := range b.Field("extra_source_addresses").All() {
+		if a := pick(e.Field("address")); a.IsValid() && a.Is4() == to.Addr().Is4() {
+			return a
+		}
+	}
+	return first
 }

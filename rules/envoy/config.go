@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"strconv"
 	"sync"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -9,12 +10,31 @@ import (
 // Config is what was read of one Envoy. It is safe for concurrent traces: what a trace
 // decodes is kept for the next one.
 type Config struct {
-	version Version
-	runtime map[string]string
-	tables  map[string]*table
-	// whole names the resources that were read completely: what is not in them does not exist.
-	whole map[string]bool
-	memo  sync.Map
+	version     Version
+	runtime     map[string]string
+	runtimeRead bool // from /runtime, not guessed from the bootstrap
+
+	parts     []*part
+	bytes     int64
+	entries   []*entry // in order of the text
+	heads     []*listenerHead
+	bootstrap *entry
+	// complete are the resources that were read in whole: what is not there does not exist.
+	complete [resourceEnd]bool
+	asked    map[resourceName]bool
+	// unmodelled counts by name what was read and is not understood.
+	unmodelled map[string]int
+
+	listeners *listeners
+	clusters, warming, routes, endpoints,
+	ecds, secrets map[string]*entry
+
+	live      []liveListener
+	liveRead  bool
+	hosts     map[string]tree.Node // /clusters by cluster name
+	hostsRead bool
+
+	memo sync.Map
 }
 
 // Version is Envoy's, as /server_info gives it; zero: not known.
@@ -80,4 +100,9 @@ func (c *Config) guard(name string, dflt bool) bool {
 		return false
 	}
 	return dflt
+}
+
+// String is the version as 1.40.0.
+func (v Version) String() string {
+	return strconv.Itoa(v.Major) + "." + strconv.Itoa(v.Minor) + "." + strconv.Itoa(v.Patch)
 }

@@ -21,6 +21,8 @@ type pass struct {
 	restored bool           // a listener filter restored the destination
 	direct   netip.AddrPort // the socket's peer
 	remote   netip.AddrPort // the same, or the source that a PROXY header claims
+	// proxyTaken says that proxy_protocol has read the PROXY header off the socket.
+	proxyTaken bool
 	// transport is the detected transport protocol: "tls", "raw_buffer", "quic"; empty
 	// before the listener filters ended. sni and alpn are what tls_inspector or
 	// http_inspector saw, which is nothing where neither runs.
@@ -43,7 +45,8 @@ type pass struct {
 
 	originalSrc bool // an original_src filter binds the upstream socket to the client's address
 	mark        uint32
-	depth       int // internal listeners and aggregates already entered
+	depth       int  // aggregates already entered
+	over        bool // the pass has ended
 }
 
 // ref is the reference of a choice of this pass.
@@ -62,7 +65,7 @@ func (p *pass) last() *flow.Step {
 
 // end sets where the pass ends. Verdict Continue is for the pass whose upstream is dialled.
 func (p *pass) end(v flow.Verdict, caller flow.Symptom) {
-	p.res.Verdict, p.res.Caller = v, caller
+	p.res.Verdict, p.res.Caller, p.over = v, caller, true
 }
 
 // stop ends the pass Unknown at a thing that meshtop does not model, with its raw text.
@@ -76,6 +79,27 @@ func (p *pass) need(stage flow.Stage, part, name string) {
 	p.res.Needs = append(p.res.Needs, flow.Need{Part: part, Name: name})
 	p.add(flow.Step{Stage: stage, Subject: name, Verdict: flow.Unknown, Reason: flow.Because(flow.WhyNotRead, part, name)})
 	p.end(flow.Unknown, flow.Symptom{})
+}
+
+// refuse ends the pass at a connection that Envoy closes; the step says why.
+func (p *pass) refuse(s flow.Step, flags, details string) {
+	s.Verdict = flow.Refused
+	p.add(s)
+	p.end(flow.Refused, flow.Symptom{TCP: flow.TCPResetOrClosed, Flags: flags, Details: details})
+}
+
+// opaque meets a thing that may do anything: the first variant takes it that it passes,
+// the second one ends there. It says whether the pass goes on.
+func (p *pass) opaque(stage flow.Stage, subject string, why flow.Reason, n tree.Node) bool {
+	ref := p.ref(stage.String() + " " + subject)
+	choice := flow.Choice{Ref: ref, Kind: flow.Unmodelled, Options: []flow.Option{{Value: "pass"}, {Value: "other", Stop: true}}}
+	if p.ch.Take(choice) == 1 {
+		p.stop(stage, subject, why, n)
+		return false
+	}
+	p.add(flow.Step{Stage: stage, Subject: subject, Verdict: flow.Continue, Reason: why, Evidence: evidence(n),
+		Assumed: []flow.Assumption{{Reason: flow.Because(flow.WhyAssumedPass, subject), Flag: "--pick " + ref + "=pass"}}})
+	return true
 }
 
 // evidenceBytes bounds the raw text in a step; Config.Raw gives all of it.

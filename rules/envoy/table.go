@@ -23,13 +23,10 @@ func (t *table) host(i int) tree.Node { return t.hosts[i].node }
 
 // routeTable is the route configuration of this name that RDS brought or would bring.
 func (c *Config) routeTable(name string) (*table, found) {
-	if t, ok := c.tables[name]; ok {
-		return t, present
+	if e := c.routes[name]; e != nil {
+		return c.inlineTable(e.node()), present
 	}
-	if c.whole[partRoute] {
-		return nil, absent
-	}
-	return nil, unread
+	return nil, c.has(name, dynamicRouteConfigs)
 }
 
 // inlineTable is the table of a HttpConnectionManager's route_config.

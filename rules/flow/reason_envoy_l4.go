@@ -2,9 +2,98 @@ package flow
 
 // Reasons of rules/envoy from the listener to the network filters, and of clusters and endpoints.
 const (
-	envoyL4First   = reasonEnvoyL4 + iota
-	WhyNotRead     // this part of the configuration was not read. Args: part, name
-	WhyNotModelled // meshtop does not model it. Args: what it is
+	envoyL4First           = reasonEnvoyL4 + iota
+	WhyNotRead             // this part of the configuration was not read. Args: part, name
+	WhyNotModelled         // meshtop does not model it. Args: what it is
+	WhyAssumedPass         // taken as passing unchanged. Args: what
+	WhyOpaque              // it may do anything. Args: kind
+	WhyService             // a service outside decides. Args: kind
+	WhyPasses              // does not change the path. Args: kind
+	WhyListenerAccepts     // its socket takes the connection. Args: address
+	WhyListenerNamed       // named by the trace or by an internal address
+	WhyNoListener          // no listener has a socket there. Args: address
+	WhyAdmin               // Envoy's admin interface. Args: address
+	WhyListenerLimit       // the runtime allows no connection. Args: runtime key
+	WhyBelowLimit          // fewer connections are open than that. Args: what limits, limit
+	WhyFilterDisabled      // filter_disabled fits. Args: destination port
+	WhyFilterConfigMissing // ECDS brought no configuration: connections are closed
+	WhyTLSSeen             // a ClientHello was seen. Args: SNI, ALPN
+	WhyNotTLS              // no ClientHello
+	WhyPayloadTLS          // the payload looks like TLS
+	WhyHTTPSeen            // first bytes are HTTP. Args: ALPN set
+	WhyNotHTTP             // first bytes are no HTTP
+	WhyInspectorSkipped    // transport protocol is known already. Args: protocol
+	WhyWaitsForEver        // waits for bytes that never come, without timeout
+	WhyFilterTimeout       // waits, then closes. Args: timeout
+	WhyContinueOnTimeout   // waits, then the rest of the filters is skipped. Args: timeout
+	WhyRestored            // the original destination is restored. Args: address
+	WhyNoOriginal          // there is no original destination
+	WhyOriginalSrc         // the upstream socket binds to the client's address. Args: mark
+	WhyProxyHeader         // a PROXY header was read. Args: source, destination
+	WhyNoProxyHeader       // the client sends no PROXY header
+	WhyBucket              // a token bucket that has tokens. Args: max tokens, tokens per fill, fill interval
+	WhyBucketEmpty         // a token bucket that is empty. Args: as WhyBucket
+	WhyBucketHasTokens     // the bucket's state is not in a snapshot
+	WhyRuntimeOff          // switched off by runtime. Args: key
+	WhyConnectionLimit     // fewer than that many connections. Args: limit
+	WhyNotRestored         // no listener filter restored the destination
+	WhyNoHandoff           // no listener owns the destination. Args: address, wildcard address
+	WhyHandoffExact        // a listener owns the destination. Args: address
+	WhyHandoffWildcard     // a listener owns the wildcard address. Args: wildcard address, address
+	WhyChainMatched        // the most specific chain. Args: its fields
+	WhyChainDefault        // no other chain matched
+	WhyChainMatcher        // named by filter_chain_matcher. Args: name
+	WhyChainUnknownName    // filter_chain_matcher names a chain that does not exist. Args: name
+	WhyKeepMatching        // Envoy crashes on keep_matching
+	WhyNoChain             // no chain matched
+	WhyChainField          // a field does not fit. Args: field, wanted, had
+	WhyChainLessSpecific   // it fits, but another is more specific. Args: field, key taken
+	WhyChainDeadEnd        // it fits, but the more specific branch ended before it. Args: field
+	WhyConnectionHas       // what the connection shows. Args: value
+	WhyPlainSocket         // plain text
+	WhyTLSPassed           // TLS is passed through
+	WhyTLSTerminated       // TLS is terminated. Args: SNI, negotiated ALPN
+	WhyTLSExpected         // the client speaks plain text to a TLS chain
+	WhyHandshakeWaits      // both sides wait
+	WhyClientCertMissing   // the client has no certificate
+	WhyTLSToPlainHTTP      // the client speaks TLS to a plain HTTP chain
+	WhyNoSocket            // no transport socket: plain text
+	WhySocketMatch         // transport_socket_matches chose it. Args: name
+	WhyTLSUpstream         // TLS to the endpoint. Args: SNI, expected names, match
+	WhyNoFilters           // the chain has no filters
+	WhyNoTerminal          // no terminal filter
+	WhySNICluster          // cluster by SNI. Args: SNI
+	WhySetState            // sets filter state
+	WhyDirectBytes         // answers with fixed bytes and closes
+	WhyEcho                // sends back what it gets
+	WhyTCPProxy            // as configured. Args: cluster
+	WhyStateCluster        // filter state names the cluster. Args: cluster, key
+	WhyStateUnknown        // filter state that is not known. Args: key
+	WhyWeighted            // drawn by weight. Args: cluster, weight
+	WhyDrawn               // one of several by chance. Args: what
+	WhyTunnel              // bytes travel in an HTTP request. Args: method, host
+	WhyOnDemand            // the cluster is fetched on demand. Args: cluster
+	WhyNetRBACAllows       // network rbac lets it through. Args: policy
+	WhyNetRBACDenies       // network rbac closes. Args: policy
+	WhyNetRBACNoRules      // network rbac has no rules
+	WhyCluster             // found. Args: type
+	WhyNoCluster           // there is no such cluster
+	WhyClusterWarming      // it is still warming
+	WhyOverflow            // a circuit breaker of 0. Args: threshold
+	WhyMaintenance         // upstream.maintenance_mode. Args: percent
+	WhyDropOverload        // drop_overloads. Args: category
+	WhyAggregate           // the aggregate's part that is used. Args: aggregate
+	WhyNoHosts             // the cluster has no hosts
+	WhyNoHealthy           // no host can be used. Args: number of hosts, what is wrong with the first
+	WhyNoSubset            // no subset and no fallback. Args: criteria
+	WhyDNS                 // a name that Envoy resolves. Args: names
+	WhyEndpoint            // chosen among the hosts that can be used. Args: policy, their number, subset
+	WhyHostUnhealthy       // not healthy. Args: why
+	WhyHostLoses           // healthy, but traffic goes elsewhere. Args: priority
+	WhyOriginalDst         // where the connection wanted to go. Args: address
+	WhyOriginalHeader      // a request header says. Args: header, address
+	WhyOriginalState       // filter state says. Args: address
+	WhyForward             // the request's authority. Args: authority
 	envoyL4End
 )
 

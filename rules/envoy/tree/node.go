@@ -110,15 +110,17 @@ func (n Node) Key(name string) Node {
 // named says whether token k is the name, as written or in lowerCamelCase.
 func (d *Doc) named(k uint32, name string) bool {
 	t := d.tape[k]
-	got := d.raw[t.start:t.end]
-	if len(got) > len(name) || t.escaped {
-		return t.escaped && unescape(got) == name
+	if t.escaped {
+		return unescape(d.raw[t.start:t.end]) == name
 	}
-	if string(got) == name {
-		return true
-	}
-	if len(got) == len(name) {
-		return false
+	return Named(d.raw[t.start:t.end], name)
+}
+
+// Named says whether got, a member's name as it stands in the text, is the field name
+// (in snake_case), as written or in lowerCamelCase.
+func Named(got []byte, name string) bool {
+	if len(got) >= len(name) {
+		return string(got) == name
 	}
 	g := 0
 	for i := 0; i < len(name); i++ {

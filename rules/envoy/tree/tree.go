@@ -5,7 +5,6 @@ package tree
 
 import (
 	"strconv"
-	"unicode/utf8"
 )
 
 // MaxDepth bounds the nesting of a document. Envoy's own protobuf reader stops at 100
@@ -67,14 +66,16 @@ func Parse(raw []byte, at int64) (*Doc, error) {
 	if uint64(len(raw)) >= 1<<32 {
 		return nil, &SyntaxError{At: at, Msg: "a single value of 4 GiB or more"}
 	}
-	p := parser{doc: d, raw: raw}
+	p := parser{doc: d, scan: Scanner{Raw: raw}}
 	d.tape = make([]token, 0, len(raw)/24+4)
-	i, err := p.value(p.space(0), 0)
-	if err != nil {
-		return nil, err
+	i, err := p.value(space(raw, 0), 0)
+	if err == nil {
+		if i = space(raw, i); i != len(raw) {
+			err = p.fail(i, "more text after the value")
+		}
 	}
-	if i = p.space(i); i != len(raw) {
-		return nil, p.fail(i, "more text after the value")
+	if err, ok := err.(*SyntaxError); ok {
+		return nil, &SyntaxError{At: at + err.At, Msg: err.Msg}
 	}
 	return d, nil
 }
@@ -87,34 +88,18 @@ func (d *Doc) Root() Node {
 	return Node{doc: d}
 }
 
+// parser builds the tape; the scanner reads the text.
 type parser struct {
-	doc *Doc
-	raw []byte
+	doc  *Doc
+	scan Scanner
 }
 
-func (p *parser) fail(i int, msg string) error {
-	if i >= len(p.raw) {
-		i, msg = len(p.raw), "the text ends too early"
-	}
-	return &SyntaxError{At: p.doc.at + int64(i), Msg: msg}
-}
+func (p *parser) fail(i int, msg string) error { return p.scan.fail(i, msg) }
 
 func (p *parser) note(i int, what string) {
 	if len(p.doc.Notes) < 100 {
 		p.doc.Notes = append(p.doc.Notes, Note{At: p.doc.at + int64(i), What: what})
 	}
-}
-
-func (p *parser) space(i int) int {
-	for i < len(p.raw) {
-		switch p.raw[i] {
-		case ' ', '\n', '\t', '\r':
-			i++
-		default:
-			return i
-		}
-	}
-	return i
 }
 
 func (p *parser) push(k Kind, start, end int) int {
@@ -123,165 +108,112 @@ func (p *parser) push(k Kind, start, end int) int {
 	return t
 }
 
-func (p *parser) close(t, end int) {
+func (p *parser) close(t, end int) int {
 	p.doc.tape[t].end, p.doc.tape[t].next = uint32(end), uint32(len(p.doc.tape))
+	return end
 }
 
 func (p *parser) value(i, depth int) (int, error) {
+	raw := p.doc.raw
 	if depth > MaxDepth {
-		return i, &SyntaxError{At: p.doc.at + int64(i), Msg: "nested deeper than " + strconv.Itoa(MaxDepth)}
+		return i, p.fail(i, "nested deeper than "+strconv.Itoa(MaxDepth))
 	}
-	if i >= len(p.raw) {
+	if i >= len(raw) {
 		return i, p.fail(i, "")
 	}
-	switch c := p.raw[i]; {
-	case c == '{':
+	switch raw[i] {
+	case '{':
 		return p.object(i, depth)
-	case c == '[':
+	case '[':
 		return p.list(i, depth)
-	case c == '"':
+	case '"':
 		return p.str(i, String)
-	case c == 't':
-		return p.word(i, "true", Bool)
-	case c == 'f':
-		return p.word(i, "false", Bool)
-	case c == 'n':
-		return p.word(i, "null", Null)
-	case c == '-' || c >= '0' && c <= '9':
-		return p.number(i)
 	}
-	return i, p.fail(i, "no JSON value begins here")
-}
-
-func (p *parser) word(i int, w string, k Kind) (int, error) {
-	if len(p.raw)-i < len(w) {
-		return i, p.fail(len(p.raw), "")
+	end, err := p.scan.scalar(i)
+	if err != nil {
+		return end, err
 	}
-	if string(p.raw[i:i+len(w)]) != w {
-		return i, p.fail(i, "no JSON value begins here")
+	kind := Number
+	switch raw[i] {
+	case 't', 'f':
+		kind = Bool
+	case 'n':
+		kind = Null
 	}
-	p.push(k, i, i+len(w))
-	return i + len(w), nil
+	p.push(kind, i, end)
+	return end, nil
 }
 
 func (p *parser) object(i, depth int) (int, error) {
 	t := p.push(Object, i, i)
-	i = p.space(i + 1)
-	if i < len(p.raw) && p.raw[i] == '}' {
-		p.close(t, i+1)
-		return i + 1, nil
+	raw := p.doc.raw
+	i = space(raw, i+1)
+	if i < len(raw) && raw[i] == '}' {
+		return p.close(t, i+1), nil
 	}
 	for {
 		var err error
-		if i >= len(p.raw) || p.raw[i] != '"' {
+		if i >= len(raw) || raw[i] != '"' {
 			return i, p.fail(i, "a member's name is missing")
 		}
 		if i, err = p.str(i, key); err != nil {
 			return i, err
 		}
-		if i = p.space(i); i >= len(p.raw) || p.raw[i] != ':' {
+		if i = space(raw, i); i >= len(raw) || raw[i] != ':' {
 			return i, p.fail(i, "a colon is missing")
 		}
-		if i, err = p.value(p.space(i+1), depth+1); err != nil {
+		if i, err = p.value(space(raw, i+1), depth+1); err != nil {
 			return i, err
 		}
-		i = p.space(i)
-		if i < len(p.raw) && p.raw[i] == '}' {
+		i = space(raw, i)
+		if i < len(raw) && raw[i] == '}' {
 			p.close(t, i+1)
 			p.duplicates(t)
 			return i + 1, nil
 		}
-		if i >= len(p.raw) || p.raw[i] != ',' {
+		if i >= len(raw) || raw[i] != ',' {
 			return i, p.fail(i, "a comma is missing")
 		}
-		i = p.space(i + 1)
+		i = space(raw, i+1)
 	}
 }
 
 func (p *parser) list(i, depth int) (int, error) {
 	t := p.push(List, i, i)
-	i = p.space(i + 1)
-	if i < len(p.raw) && p.raw[i] == ']' {
-		p.close(t, i+1)
-		return i + 1, nil
+	raw := p.doc.raw
+	i = space(raw, i+1)
+	if i < len(raw) && raw[i] == ']' {
+		return p.close(t, i+1), nil
 	}
 	for {
 		var err error
 		if i, err = p.value(i, depth+1); err != nil {
 			return i, err
 		}
-		i = p.space(i)
-		if i < len(p.raw) && p.raw[i] == ']' {
-			p.close(t, i+1)
-			return i + 1, nil
+		i = space(raw, i)
+		if i < len(raw) && raw[i] == ']' {
+			return p.close(t, i+1), nil
 		}
-		if i >= len(p.raw) || p.raw[i] != ',' {
+		if i >= len(raw) || raw[i] != ',' {
 			return i, p.fail(i, "a comma is missing")
 		}
-		i = p.space(i + 1)
+		i = space(raw, i+1)
 	}
 }
 
-// str reads a string from its opening quote on.
+// str reads the string at i.
 func (p *parser) str(i int, k Kind) (int, error) {
-	start, escaped, ascii := i+1, false, true
-	for i = start; i < len(p.raw); i++ {
-		switch c := p.raw[i]; {
-		case c == '"':
-			if !ascii && !utf8.Valid(p.raw[start:i]) {
-				p.note(start, "a string that is not UTF-8")
-			}
-			t := p.push(k, start, i)
-			p.doc.tape[t].escaped = escaped
-			return i + 1, nil
-		case c == '\\':
-			n, err := p.escape(i)
-			if err != nil {
-				return i, err
-			}
-			i, escaped = i+n-1, true
-		case c < ' ':
-			return i, p.fail(i, "a control character in a string")
-		case c >= utf8.RuneSelf:
-			ascii = false
-		}
+	odd := p.scan.NotUTF8
+	end, escaped, err := p.scan.str(i)
+	if err != nil {
+		return end, err
 	}
-	return i, p.fail(i, "")
-}
-
-// escape is the length of the escape at i.
-func (p *parser) escape(i int) (int, error) {
-	if i+1 >= len(p.raw) {
-		return 0, p.fail(len(p.raw), "")
+	if p.scan.NotUTF8 > odd {
+		p.note(i, "a string that is not UTF-8")
 	}
-	switch p.raw[i+1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return 2, nil
-	case 'u':
-		for j := i + 2; j < i+6; j++ {
-			if j >= len(p.raw) {
-				return 0, p.fail(j, "")
-			}
-			if !isHex(p.raw[j]) {
-				return 0, p.fail(j, "not a hexadecimal digit")
-			}
-		}
-		return 6, nil
-	}
-	return 0, p.fail(i, "an unknown escape")
-}
-
-func isHex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
-}
-
-func (p *parser) number(i int) (int, error) {
-	n := numberEnd(p.raw, i)
-	if n < 0 {
-		return i, p.fail(i, "not a JSON number")
-	}
-	p.push(Number, i, n)
-	return n, nil
+	t := p.push(k, i+1, end-1)
+	p.doc.tape[t].escaped = escaped
+	return end, nil
 }
 
 // numberEnd is where the number at i ends (RFC 8259, 6), or -1.
@@ -325,11 +257,11 @@ func (p *parser) duplicates(t int) {
 	var seen map[string]struct{}
 	n := 0
 	for k := t + 1; k < int(tape[t].next); k = int(tape[k+1].next) {
-		name := p.raw[tape[k].start:tape[k].end]
+		name := p.doc.raw[tape[k].start:tape[k].end]
 		dup := false
 		if n < 12 {
 			for j := t + 1; j < k; j = int(tape[j+1].next) {
-				dup = dup || string(p.raw[tape[j].start:tape[j].end]) == string(name)
+				dup = dup || string(p.doc.raw[tape[j].start:tape[j].end]) == string(name)
 			}
 		} else {
 			if seen == nil {
@@ -348,7 +280,7 @@ func (p *parser) duplicates(t int) {
 func (p *parser) names(t, end int) map[string]struct{} {
 	seen := map[string]struct{}{}
 	for j := t + 1; j < end; j = int(p.doc.tape[j+1].next) {
-		seen[string(p.raw[p.doc.tape[j].start:p.doc.tape[j].end])] = struct{}{}
+		seen[string(p.doc.raw[p.doc.tape[j].start:p.doc.tape[j].end])] = struct{}{}
 	}
 	return seen
 }

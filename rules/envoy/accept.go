@@ -1,0 +1,248 @@
+package envoy
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Accept is what Envoy does with one connection and the request on it. It is a function of
+// its arguments. A nil Config knows nothing.
+func (c *Config) Accept(conn Conn, req *flow.Request, ch *flow.Choices) Result {
+	p := &pass{cfg: c, conn: conn, req: req, ch: ch, local: conn.Accept, direct: conn.Src, remote: conn.Src}
+	p.res.Outcome.RouteIndex = -1
+	if c == nil {
+		p.need(flow.Listener, partListener, conn.Accept.String())
+		return p.res
+	}
+	if conn.Transparent && conn.Orig.IsValid() {
+		p.local = conn.Orig
+	}
+	p.res.Steps = make([]flow.Step, 0, 12)
+	if l := p.accepting(); l != nil {
+		p.enter(l, false)
+	}
+	return p.res
+}
+
+// accepting finds the listener whose socket took the connection; nil: the pass has ended.
+func (p *pass) accepting() *listener {
+	c := p.cfg
+	if p.conn.Listener != "" {
+		l := c.listeners.byName[p.conn.Listener]
+		if l == nil {
+			p.missing(p.conn.Listener)
+			return nil
+		}
+		p.accepted(l, flow.Because(flow.WhyListenerNamed))
+		return l
+	}
+	l := c.listeners.bound(p.conn.Accept, p.conn.Proto)
+	if l == nil {
+		if c.isAdmin(p.conn.Accept) {
+			p.add(flow.Step{Stage: flow.Listener, Subject: "admin", Verdict: flow.Delivered, Reason: flow.Because(flow.WhyAdmin, p.conn.Accept.String()), Evidence: evidence(c.boot().Path("admin", "address"))})
+			p.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
+			return nil
+		}
+		p.missing(p.liveName(p.conn.Accept))
+		return nil
+	}
+	p.accepted(l, flow.Because(flow.WhyListenerAccepts, p.conn.Accept.String()))
+	return l
+}
+
+// missing ends the pass at a listener that the configuration does not hold.
+func (p *pass) missing(name string) {
+	if name == "" {
+		name = p.conn.Accept.String()
+	}
+	if p.cfg.has(name, staticListeners, dynamicListeners) == unread {
+		p.need(flow.Listener, partListener, name)
+		return
+	}
+	p.add(flow.Step{Stage: flow.Listener, Subject: name, Verdict: flow.Unknown, Reason: flow.Because(flow.WhyNoListener, p.conn.Accept.String())})
+	p.end(flow.Unknown, flow.Symptom{})
+}
+
+// liveName is the name that /listeners gives the listener which owns addr.
+func (p *pass) liveName(addr netip.AddrPort) string {
+	best := ""
+	for _, l := range p.cfg.live {
+		for _, a := range l.addrs {
+			if a.proto != p.conn.Proto {
+				continue
+			}
+			if a.AddrPort == addr {
+				return l.name
+			}
+			if a.Port() == addr.Port() && a.Addr() == wildcard(addr.Addr()) {
+				best = l.name
+			}
+		}
+	}
+	return best
+}
+
+// accepted adds the listener's step, and closes the connection if its limit is 0.
+func (p *pass) accepted(l *listener, why flow.Reason) {
+	n := l.node()
+	p.add(flow.Step{Stage: flow.Listener, Subject: l.name, Verdict: flow.Continue, Reason: why, Evidence: evidence(n), Origin: origin(n), Decision: true})
+}
+
+// limited says whether the accepting listener's connection limit (runtime) refuses everything.
+func (p *pass) limited(l *listener) bool {
+	key := "envoy.resource_limits.listener." + l.name + ".connection_limit"
+	v, ok := p.cfg.value(key)
+	if !ok {
+		return false
+	}
+	s := p.last()
+	if v != "0" {
+		s.Assumed = append(s.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyBelowLimit, key, v)})
+		return false
+	}
+	s.Verdict, s.Reason = flow.Refused, flow.Because(flow.WhyListenerLimit, key)
+	p.res.Outcome.Listener = l.name
+	p.end(flow.Refused, flow.Symptom{TCP: flow.TCPResetOrClosed})
+	return true
+}
+
+// enter runs a listener's filters and goes on: hand-off, filter chain, network filters.
+// handed says that another listener handed the connection over.
+func (p *pass) enter(l *listener, handed bool) {
+	if !handed && p.limited(l) {
+		return
+	}
+	p.listener, p.listenerName = l.node(), l.name
+	p.res.Outcome.Listener = l.name
+	if p.conn.Proto == flow.UDP || p.listener.Field("udp_listener_config").Exists() {
+		p.stop(flow.Listener, l.name, flow.Because(flow.WhyNotModelled, "UDP"), p.listener)
+		return
+	}
+	// A handed-over socket keeps what the first listener's inspectors saw, not its metadata.
+	p.state, p.meta, p.unsure = nil, nil, nil
+	if !p.listenerFilters(l) {
+		return
+	}
+	to := p.handoff(l, handed)
+	if p.over {
+		return
+	}
+	if to != nil {
+		p.enter(to, true)
+		return
+	}
+	if p.transport == "" {
+		p.transport = "raw_buffer"
+	}
+	if p.pickChain() {
+		p.serve()
+	}
+}
+
+// handoff finds the listener that the restored destination names (section 2.3, 2.4).
+func (p *pass) handoff(l *listener, handed bool) *listener {
+	if handed || !l.original {
+		return nil
+	}
+	if !p.restored {
+		p.add(flow.Step{Stage: flow.Handoff, Subject: l.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyNotRestored)})
+		return nil
+	}
+	to, exact := p.cfg.listeners.lookup(p.local, flow.TCP)
+	if !exact && p.unreadListener(p.local) {
+		return nil
+	}
+	wild := netip.AddrPortFrom(wildcard(p.local.Addr()), p.local.Port())
+	if to == nil {
+		p.add(flow.Step{Stage: flow.Handoff, Subject: l.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyNoHandoff, p.local.String(), wild.String()), Decision: true})
+		return nil
+	}
+	why := flow.Because(flow.WhyHandoffExact, p.local.String())
+	if !exact {
+		why = flow.Because(flow.WhyHandoffWildcard, wild.String(), p.local.String())
+	}
+	n := to.node()
+	p.add(flow.Step{Stage: flow.Handoff, Subject: to.name, Verdict: flow.Continue, Reason: why, Evidence: evidence(n), Origin: origin(n), Decision: true})
+	return to
+}
+
+// unreadListener ends the pass with a Need if the listener of addr may exist and was not read.
+func (p *pass) unreadListener(addr netip.AddrPort) bool {
+	c := p.cfg
+	if c.complete[dynamicListeners] && c.complete[staticListeners] {
+		return false
+	}
+	name := p.liveName(addr)
+	switch {
+	case name == "" && c.liveRead:
+		return false // /listeners lists them all
+	case name == "":
+		name = addr.String()
+	case c.listeners.byName[name] != nil:
+		return false
+	}
+	if c.has(name, staticListeners, dynamicListeners) == absent {
+		return false
+	}
+	p.need(flow.Handoff, partListener, name)
+	return true
+}
+
+// isAdmin says whether the admin interface listens at addr.
+func (c *Config) isAdmin(addr netip.AddrPort) bool {
+	a, ok := readAddress(c.boot().Path("admin", "address"))
+	return ok && (a.AddrPort == addr || a.Port() == addr.Port() && a.Addr() == wildcard(addr.Addr()))
+}
+
+// extensionKind is the short name of an extension, such as "tcp_proxy": the part of its
+// type after filters.FAMILY (filter.FAMILY in v2 types), the whole type where it has none,
+// and for a configuration without a type the last part of its name.
+func extensionKind(typ, name string) string {
+	if typ == "" {
+		return name[strings.LastIndexByte(name, '.')+1:]
+	}
+	parts := strings.Split(typ, ".")
+	for i, s := range parts {
+		if (s == "filters" || s == "filter") && i+2 < len(parts) && parts[0] == "envoy" {
+			return parts[i+2]
+		}
+	}
+	return typ
+}
+
+// extension is a configured filter: its name, its kind, and its configuration, which for
+// one that comes by ECDS is what was received, else its default.
+type extension struct {
+	name, kind string
+	config     tree.Node
+	missing    bool // it comes by ECDS and nothing was received: connections are closed
+	unread     bool // the same, but what was received is not known
+}
+
+func (p *pass) extension(n tree.Node) extension {
+	e := extension{name: n.Field("name").Str()}
+	typed := n.Field("typed_config")
+	if d := n.Field("config_discovery"); d.Exists() {
+		if got := p.cfg.ecds[e.name]; got != nil {
+			_, body := got.node().Any()
+			typed = body.Field("typed_config")
+		} else if typed = d.Field("default_config"); !typed.Exists() {
+			e.missing = p.cfg.complete[dynamicListeners] // a whole dump holds every ECDS config that came
+			e.unread = !e.missing
+			return e
+		}
+	}
+	typ, config := typed.Any()
+	if typ == "" {
+		if !typed.Exists() {
+			config = n.Field("config", "hidden_envoy_deprecated_config")
+		}
+		e.kind, e.config = extensionKind("", e.name), config
+		return e
+	}
+	e.kind, e.config = extensionKind(typ, e.name), config
+	return e
+}

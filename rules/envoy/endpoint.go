@@ -1,0 +1,305 @@
+package envoy
+
+import (
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// manyHosts is the number of hosts above which the choice among them is not followed host
+// by host.
+const manyHosts = 16
+
+// noHost is the end of a search: no healthy upstream.
+func (p *pass) noHost(c *cluster, h lbHints, why flow.Reason, ev ...tree.Node) fate {
+	p.add(flow.Step{Stage: flow.Endpoint, Subject: c.name, Verdict: flow.Refused, Reason: why, Evidence: evidence(ev...)})
+	f := fate{flags: "UH"}
+	if h.http {
+		f.code, f.details = 503, "no_healthy_upstream"
+	}
+	return f
+}
+
+// toHost chooses a host of a cluster that lists its hosts.
+func (p *pass) toHost(c *cluster, h lbHints) fate {
+	s := p.cfg.hostsOf(c)
+	if s.known == unread {
+		p.need(flow.Endpoint, partEndpoints, c.endpointsName())
+		return fate{unknown: true}
+	}
+	if len(s.hosts) == 0 && len(s.names) > 0 {
+		p.stop(flow.Endpoint, c.name, flow.Because(flow.WhyDNS, strings.Join(s.names, ", ")), s.source)
+		return fate{unknown: true}
+	}
+	if c.odd != "" {
+		if !p.opaque(flow.Endpoint, c.name, flow.Because(flow.WhyNotModelled, "load balancing by "+c.odd), c.node.Field("load_balancing_policy")) {
+			return fate{unknown: true}
+		}
+	}
+	if len(s.hosts) == 0 {
+		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), s.source)
+	}
+	b := p.cfg.lbConfig(c, c.policy, s)
+	pick := subsetChoice{}
+	if c.subsets != nil {
+		if pick = c.subsets.pick(s, criteria(h.match)); pick.none {
+			return p.noHost(c, h, flow.Because(flow.WhyNoSubset, keysOf(h.match)), c.subsets.node)
+		}
+		if pick.only == nil && !c.subsets.node.Field("locality_weight_aware").Bool(false) {
+			pick.only = func(*host) bool { return true }
+		}
+	}
+	list, none := b.choose(s, pick.only)
+	return p.draw(c, s, b, h, list, none, pick.how)
+}
+
+func keysOf(match []tree.Node) string {
+	var b strings.Builder
+	for _, m := range match {
+		b.WriteString(string(m.Raw()))
+	}
+	return b.String()
+}
+
+// draw takes one of the candidates; they may belong to a part of the traffic only.
+func (p *pass) draw(c *cluster, s *hostSet, b lbConfig, h lbHints, list []candidate, none float64, subset string) fate {
+	why := flow.WhyNoHealthy
+	if len(list) == 0 {
+		return p.noHost(c, h, flow.Because(why, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.source)
+	}
+	w := &hostWhy{s: s}
+	step := flow.Step{Reason: flow.Because(flow.WhyEndpoint, c.policyWords(h), strconv.Itoa(len(list)), subset), Decision: len(s.hosts) > 1}
+	ref := p.ref("endpoint")
+	choice := flow.Choice{Ref: ref, Kind: flow.Chance}
+	for _, k := range list {
+		choice.Options = append(choice.Options, flow.Option{Value: strconv.Itoa(k.host + 1), Weight: weightOf(k.share)})
+	}
+	if none > 0 {
+		choice.Options = append(choice.Options, flow.Option{Value: "none", Weight: weightOf(none)})
+	}
+	i := 0
+	_, pinned := p.ch.Pick[ref]
+	many := len(list) > manyHosts && !pinned
+	if len(choice.Options) > 1 && !many {
+		i = p.ch.Take(choice)
+	}
+	if i == len(list) {
+		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.source)
+	}
+	got := &s.hosts[list[i].host]
+	if len(choice.Options) > 1 {
+		step.Assumed = []flow.Assumption{{Reason: flow.Because(flow.WhyDrawn, got.printed()), Flag: "--pick " + quoteRef(ref) + "=" + choice.Options[i].Value}}
+	}
+	step.Evidence = evidence(got.node)
+	if many {
+		step.Evidence = append(step.Evidence, evidence(s.source)...)
+	}
+	w.losers(&step, list)
+	f := p.dial(c, got, h, step)
+	if many {
+		p.res.Outcome.Endpoint = ""
+	}
+	return f
+}
+
+// weightOf is a share as a weight of a Chance.
+func weightOf(share float64) uint64 { return max(1, uint64(math.Round(share*1e6))) }
+
+func (s *hostSet) firstWhy() string {
+	for i := range s.hosts {
+		if s.hosts[i].why != "" {
+			return s.hosts[i].why
+		}
+	}
+	return ""
+}
+
+// policyWords says how the cluster draws.
+func (c *cluster) policyWords(h lbHints) string {
+	if (c.policy == "RING_HASH" || c.policy == "MAGLEV") && h.hash {
+		return c.policy + ", sticky by hash"
+	}
+	return c.policy
+}
+
+// hostWhy words the hosts that could not be chosen.
+type hostWhy struct{ s *hostSet }
+
+func (w *hostWhy) losers(step *flow.Step, list []candidate) {
+	in := make(map[int]bool, len(list))
+	for _, k := range list {
+		in[k.host] = true
+	}
+	for i := range w.s.hosts {
+		if !in[i] {
+			step.Passed = append(step.Passed, flow.Miss{Index: int32(i), Near: w.s.hosts[i].health != healthy})
+		}
+	}
+	if step.PassedTotal = len(step.Passed); step.PassedTotal > 0 {
+		step.Explain = w
+	}
+}
+
+// Explain words one host that lost.
+func (w *hostWhy) Explain(m flow.Miss) flow.Explained {
+	if m.Index < 0 || int(m.Index) >= len(w.s.hosts) {
+		return flow.Explained{}
+	}
+	h := &w.s.hosts[m.Index]
+	e := flow.Explained{Ref: reference(h.node), Text: h.printed(), Reason: flow.Because(flow.WhyHostLoses, strconv.Itoa(h.priority))}
+	if h.health != healthy {
+		e.Reason = flow.Because(flow.WhyHostUnhealthy, h.why)
+	}
+	return e
+}
+
+// originalState is the filter state that names an ORIGINAL_DST cluster's destination.
+const originalState = "envoy.network.transport_socket.original_dst_address"
+
+// toOriginal dials where the connection wanted to go (original_dst_cluster.cc).
+func (p *pass) toOriginal(c *cluster, h lbHints) fate {
+	o := c.node.Field("original_dst_lb_config")
+	if p.unsure[originalState] {
+		p.stop(flow.Endpoint, c.name, flow.Because(flow.WhyStateUnknown, originalState), c.node)
+		return fate{unknown: true}
+	}
+	dst, why := p.originalTarget(o, h)
+	if !dst.IsValid() {
+		return p.noHost(c, h, flow.Because(flow.WhyNoOriginal), c.node)
+	}
+	if port := o.Field("upstream_port_override"); port.Exists() {
+		dst = netip.AddrPortFrom(dst.Addr(), uint16(port.Uint(0)))
+	}
+	f := p.dial(c, &host{addr: dst, weight: 1, name: c.name + dst.String()}, h, flow.Step{Reason: why, Evidence: evidence(o)})
+	return f
+}
+
+func (p *pass) originalTarget(o tree.Node, h lbHints) (netip.AddrPort, flow.Reason) {
+	if v, ok := p.state[originalState]; ok {
+		if a, err := netip.ParseAddrPort(v); err == nil {
+			return a, flow.Because(flow.WhyOriginalState, v)
+		}
+	}
+	if o.Field("use_http_header").Bool(false) && h.header != nil {
+		name := orDefault(o.Field("http_header_name").Str(), "x-envoy-original-dst-host")
+		if v, ok := h.header(strings.ToLower(name)); ok {
+			if a, err := netip.ParseAddrPort(v); err == nil {
+				return a, flow.Because(flow.WhyOriginalHeader, name, v)
+			}
+		}
+	}
+	if p.restored {
+		return p.local, flow.Because(flow.WhyOriginalDst, p.local.String())
+	}
+	return netip.AddrPort{}, flow.Reason{}
+}
+
+// toForward is a dynamic_forward_proxy cluster: the host is a name that Envoy resolves.
+func (p *pass) toForward(c *cluster, h lbHints) fate {
+	name := hostOnly(h.authority)
+	if a, err := netip.ParseAddr(name); err == nil {
+		port := uint16(80)
+		if kind, _ := unwrapSocket(c.node.Field("transport_socket")); kind == "tls" {
+			port = 443
+		}
+		if ap, err := netip.ParseAddrPort(h.authority); err == nil {
+			port = ap.Port()
+		}
+		return p.dial(c, &host{addr: netip.AddrPortFrom(a, port), weight: 1, name: h.authority}, h, flow.Step{Reason: flow.Because(flow.WhyForward, h.authority)})
+	}
+	p.stop(flow.Endpoint, c.name, flow.Because(flow.WhyDNS, h.authority), c.node)
+	return fate{unknown: true}
+}
+
+// hostOnly is an authority without its port and brackets.
+func hostOnly(s string) string {
+	if strings.HasPrefix(s, "[") {
+		in, _, _ := strings.Cut(s[1:], "]")
+		return in
+	}
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && strings.Count(s, ":") == 1 {
+		return s[:i]
+	}
+	return s
+}
+
+// toAggregate chooses among the priorities of all its clusters, one after the other; the
+// cluster of the priority chooses the host (aggregate/cluster.cc).
+func (p *pass) toAggregate(c *cluster, h lbHints) fate {
+	if p.depth++; p.depth > 8 {
+		p.stop(flow.Endpoint, c.name, flow.Because(flow.WhyNotModelled, "an aggregate that holds itself"), c.node)
+		return fate{unknown: true}
+	}
+	var parts []aggregatePart
+	for _, n := range c.config.Field("clusters").All() {
+		sub := p.cfg.cluster(n.Str())
+		if sub == nil {
+			if p.cfg.has(n.Str(), staticClusters, dynamicActiveClusters) == unread {
+				p.need(flow.Cluster, partCluster, n.Str())
+				return fate{unknown: true}
+			}
+			continue // not there: the aggregate goes on without it
+		}
+		switch sub.kind {
+		case "STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS":
+		default:
+			p.stop(flow.Endpoint, c.name, flow.Because(flow.WhyNotModelled, "an aggregate of "+sub.kind), sub.node)
+			return fate{unknown: true}
+		}
+		s := p.cfg.hostsOf(sub)
+		if s.known == unread {
+			p.need(flow.Endpoint, partEndpoints, sub.endpointsName())
+			return fate{unknown: true}
+		}
+		if len(s.hosts) == 0 && len(s.names) > 0 {
+			p.stop(flow.Endpoint, sub.name, flow.Because(flow.WhyDNS, strings.Join(s.names, ", ")), s.source)
+			return fate{unknown: true}
+		}
+		parts = append(parts, aggregatePart{sub, s})
+	}
+	return p.aggregated(c, h, parts)
+}
+
+type aggregatePart struct {
+	c *cluster
+	s *hostSet
+}
+
+// aggregated draws the cluster, then hands over to it.
+func (p *pass) aggregated(c *cluster, h lbHints, parts []aggregatePart) fate {
+	var levels []level
+	var owner []int
+	for i, part := range parts {
+		for _, l := range p.cfg.lbConfig(part.c, part.c.policy, part.s).levels(part.s, nil) {
+			levels, owner = append(levels, l), append(owner, i)
+		}
+	}
+	b := p.cfg.lbConfig(c, c.policy, &hostSet{})
+	balance(levels, b.over, b.threshold)
+	loads := make([]int, len(parts))
+	for i := range levels {
+		loads[owner[i]] += levels[i].healthyLoad + levels[i].degradedLoad
+	}
+	choice := flow.Choice{Ref: p.ref("aggregate " + c.name), Kind: flow.Chance}
+	var open []int
+	for i, load := range loads {
+		if load > 0 {
+			open = append(open, i)
+			choice.Options = append(choice.Options, flow.Option{Value: parts[i].c.name, Weight: uint64(load)})
+		}
+	}
+	if len(open) == 0 {
+		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), c.node)
+	}
+	i := 0
+	if len(open) > 1 {
+		i = p.ch.Take(choice)
+	}
+	sub := parts[open[i]].c
+	p.add(flow.Step{Stage: flow.Cluster, Subject: sub.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyAggregate, c.name), Evidence: evidence(sub.node), Origin: origin(sub.node), Decision: true})
+	return p.toHost(sub, h)
+}

@@ -1,0 +1,319 @@
+package envoy
+
+import (
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+)
+
+// resource is a repeated field of a config dump, as `?resource=` names it
+// (envoy/admin/v3/config_dump_shared.proto).
+type resource uint8
+
+const (
+	resNone resource = iota
+	staticListeners
+	dynamicListeners
+	staticClusters
+	dynamicActiveClusters
+	dynamicWarmingClusters
+	staticRouteConfigs
+	dynamicRouteConfigs
+	staticEndpointConfigs
+	dynamicEndpointConfigs
+	inlineScopedRouteConfigs
+	dynamicScopedRouteConfigs
+	staticSecrets
+	dynamicActiveSecrets
+	dynamicWarmingSecrets
+	ecdsFilters
+	resourceEnd
+)
+
+// resourceFacts is what the reader must know of a resource.
+type resourceFacts struct {
+	field   string // its name in the section
+	section string // the section's type, without envoy.admin.v3.
+	element string // the element's type, inside the section's
+	body    string // the element's member that holds the object
+	key     string // the body's member that names it
+}
+
+// resources is read only.
+var resources = [resourceEnd]resourceFacts{
+	staticListeners:           {"static_listeners", "ListenersConfigDump", "StaticListener", "listener", "name"},
+	dynamicListeners:          {"dynamic_listeners", "ListenersConfigDump", "DynamicListener", "listener", "name"},
+	staticClusters:            {"static_clusters", "ClustersConfigDump", "StaticCluster", "cluster", "name"},
+	dynamicActiveClusters:     {"dynamic_active_clusters", "ClustersConfigDump", "DynamicCluster", "cluster", "name"},
+	dynamicWarmingClusters:    {"dynamic_warming_clusters", "ClustersConfigDump", "DynamicCluster", "cluster", "name"},
+	staticRouteConfigs:        {"static_route_configs", "RoutesConfigDump", "StaticRouteConfig", "route_config", "name"},
+	dynamicRouteConfigs:       {"dynamic_route_configs", "RoutesConfigDump", "DynamicRouteConfig", "route_config", "name"},
+	staticEndpointConfigs:     {"static_endpoint_configs", "EndpointsConfigDump", "StaticEndpointConfig", "endpoint_config", "cluster_name"},
+	dynamicEndpointConfigs:    {"dynamic_endpoint_configs", "EndpointsConfigDump", "DynamicEndpointConfig", "endpoint_config", "cluster_name"},
+	inlineScopedRouteConfigs:  {"inline_scoped_route_configs", "ScopedRoutesConfigDump", "InlineScopedRouteConfigs", "", "name"},
+	dynamicScopedRouteConfigs: {"dynamic_scoped_route_configs", "ScopedRoutesConfigDump", "DynamicScopedRouteConfigs", "", "name"},
+	staticSecrets:             {"static_secrets", "SecretsConfigDump", "StaticSecret", "secret", "name"},
+	dynamicActiveSecrets:      {"dynamic_active_secrets", "SecretsConfigDump", "DynamicSecret", "secret", "name"},
+	dynamicWarmingSecrets:     {"dynamic_warming_secrets", "SecretsConfigDump", "DynamicSecret", "secret", "name"},
+	ecdsFilters:               {"ecds_filters", "EcdsConfigDump", "EcdsFilterConfig", "ecds_filter", "name"},
+}
+
+func (r resource) facts() *resourceFacts { return &resources[r] }
+
+// state is which version of a resource an entry is.
+type state uint8
+
+const (
+	active   state = iota // serves
+	warming               // waits for what it needs; traffic does not see it
+	draining              // serves what it has, takes nothing new
+	rejected              // an update that Envoy refused; the body is its error_state
+)
+
+// part is one file of the snapshot.
+type part struct {
+	name string
+	raw  []byte
+}
+
+// entry is one resource as the index knows it: where its text stands. It is decoded when
+// a request touches it.
+type entry struct {
+	res        resource
+	state      state
+	name       string
+	part       *part
+	start, end int // of the body in the part
+	base       *string
+	n          int32  // in the list that base names; -1: base is the element itself
+	suffix     string // from the element to the body, as a JSON pointer
+	doc        atomic.Pointer[tree.Doc]
+}
+
+// pointer is the body's JSON pointer in its part.
+func (e *entry) pointer() string {
+	p := *e.base
+	if e.n >= 0 {
+		p += "/" + strconv.Itoa(int(e.n))
+	}
+	return p + e.suffix
+}
+
+// node is the body, decoded once.
+func (e *entry) node() tree.Node {
+	if e == nil {
+		return tree.Node{}
+	}
+	if d := e.doc.Load(); d != nil {
+		return d.Root()
+	}
+	d, err := tree.Parse(e.part.raw[e.start:e.end], int64(e.start))
+	if err != nil {
+		return tree.Node{} // the index has checked every byte: only a body of 4 GiB comes here
+	}
+	d.Source, d.Ref = e.part.name, e.pointer()
+	e.doc.CompareAndSwap(nil, d)
+	return e.doc.Load().Root()
+}
+
+// indexer makes entries of one part in one pass over its bytes.
+type indexer struct {
+	scan       tree.Scanner
+	part       *part
+	entries    []*entry
+	heads      []*listenerHead
+	bootstrap  *entry
+	seen       [resourceEnd]bool // sections that were there, empty or not
+	unmodelled map[string]int
+	sections   int
+}
+
+const adminTypes = "envoy.admin.v3."
+
+// index reads a config dump, whole or an element list.
+func (x *indexer) index() error {
+	i := x.scan.Space(0)
+	end, err := x.scan.Object(i, func(name []byte, at int) (int, error) {
+		if string(name) != "configs" {
+			x.unmodelled["dump."+string(name)]++
+			return x.scan.Skip(at)
+		}
+		return x.scan.List(at, x.config)
+	})
+	if err != nil {
+		return err
+	}
+	if end = x.scan.Space(end); end != len(x.part.raw) {
+		return &tree.SyntaxError{At: int64(end), Msg: "more text after the value"}
+	}
+	return nil
+}
+
+// config reads one member of ConfigDump.configs.
+func (x *indexer) config(n, at int) (int, error) {
+	x.sections++
+	base := "/configs/" + strconv.Itoa(n)
+	full, err := x.typeOf(at)
+	if err != nil {
+		return at, err
+	}
+	typ, _ := strings.CutPrefix(tree.TypeName(full), adminTypes)
+	section, element, isElement := strings.Cut(typ, ".")
+	for r := resNone + 1; r < resourceEnd; r++ {
+		if f := r.facts(); isElement && f.section == section && f.element == element {
+			return x.element(r, &base, -1, at)
+		}
+	}
+	switch typ {
+	case "BootstrapConfigDump":
+		return x.boot(base, at)
+	case "ListenersConfigDump", "ClustersConfigDump", "RoutesConfigDump", "EndpointsConfigDump", "ScopedRoutesConfigDump", "SecretsConfigDump", "EcdsConfigDump":
+		return x.section(typ, base, at)
+	}
+	if typ == "" {
+		typ = "a section without @type"
+	}
+	x.unmodelled[typ]++
+	return x.scan.Skip(at)
+}
+
+// typeOf is the @type of the object at i: its first member in Envoy's own text.
+func (x *indexer) typeOf(i int) (string, error) {
+	typ := ""
+	ahead := x.scan
+	_, err := ahead.Object(i, func(name []byte, at int) (int, error) {
+		if string(name) != "@type" {
+			return ahead.Skip(at)
+		}
+		var err error
+		if typ, at, err = ahead.String(at); err == nil {
+			err = errFound
+		}
+		return at, err
+	})
+	if err == errFound {
+		err = nil
+	}
+	return typ, err
+}
+
+// errFound ends a walk early.
+var errFound = &tree.SyntaxError{Msg: "found"}
+
+func (x *indexer) boot(base string, at int) (int, error) {
+	return x.scan.Object(at, func(name []byte, at int) (int, error) {
+		end, err := x.scan.Skip(at)
+		if string(name) == "bootstrap" {
+			x.bootstrap = &entry{part: x.part, start: at, end: end, base: &base, n: -1, suffix: "/bootstrap"}
+		}
+		return end, err
+	})
+}
+
+// section reads a whole section of the dump.
+func (x *indexer) section(typ, base string, at int) (int, error) {
+	for r := resNone + 1; r < resourceEnd; r++ {
+		x.seen[r] = x.seen[r] || r.facts().section == typ
+	}
+	return x.scan.Object(at, func(name []byte, at int) (int, error) {
+		for r := resNone + 1; r < resourceEnd; r++ {
+			if f := r.facts(); f.section == typ && tree.Named(name, f.field) {
+				list := base + "/" + string(name)
+				return x.scan.List(at, func(n, at int) (int, error) { return x.element(r, &list, int32(n), at) })
+			}
+		}
+		if !tree.Named(name, "version_info") && string(name) != "@type" {
+			x.unmodelled[typ+"."+string(name)]++
+		}
+		return x.scan.Skip(at)
+	})
+}
+
+// element reads one element of a resource's list.
+func (x *indexer) element(r resource, base *string, n int32, at int) (int, error) {
+	f, name, first := r.facts(), "", len(x.entries)
+	end, err := x.scan.Object(at, func(key []byte, at int) (int, error) {
+		var err error
+		suffix := "/" + string(key)
+		switch {
+		case tree.Named(key, "name") && (r == dynamicListeners || f.body == "" || f.section == "SecretsConfigDump"):
+			name, at, err = x.scan.String(at)
+			return at, err
+		case r == dynamicListeners && tree.Named(key, "active_state"):
+			return x.version(r, active, base, n, suffix, at)
+		case r == dynamicListeners && tree.Named(key, "warming_state"):
+			return x.version(r, warming, base, n, suffix, at)
+		case r == dynamicListeners && tree.Named(key, "draining_state"):
+			return x.version(r, draining, base, n, suffix, at)
+		case tree.Named(key, "error_state"):
+			return x.plain(r, rejected, base, n, suffix, at)
+		case f.body != "" && tree.Named(key, f.body):
+			st := active
+			if r == dynamicWarmingClusters || r == dynamicWarmingSecrets {
+				st = warming
+			}
+			return x.body(r, st, base, n, suffix, at)
+		}
+		return x.scan.Skip(at)
+	})
+	if err != nil {
+		return end, err
+	}
+	if f.body == "" {
+		x.entries = append(x.entries, &entry{res: r, part: x.part, start: at, end: end, base: base, n: n})
+	}
+	if len(x.entries) == first {
+		x.unmodelled[f.field+" without "+f.body]++
+	}
+	for _, e := range x.entries[first:] {
+		if e.name == "" {
+			e.name = name
+		}
+	}
+	return end, nil
+}
+
+// version reads one state of a DynamicListener.
+func (x *indexer) version(r resource, st state, base *string, n int32, suffix string, at int) (int, error) {
+	return x.scan.Object(at, func(key []byte, at int) (int, error) {
+		if string(key) == "listener" {
+			return x.body(r, st, base, n, suffix+"/listener", at)
+		}
+		return x.scan.Skip(at)
+	})
+}
+
+// body reads the object itself, as far as its name.
+func (x *indexer) body(r resource, st state, base *string, n int32, suffix string, at int) (int, error) {
+	e := &entry{res: r, state: st, part: x.part, start: at, base: base, n: n, suffix: suffix}
+	key := r.facts().key
+	var head *listenerHead
+	if r == staticListeners || r == dynamicListeners {
+		head = &listenerHead{entry: e}
+		x.heads = append(x.heads, head)
+	}
+	end, err := x.scan.Object(at, func(name []byte, at int) (int, error) {
+		if tree.Named(name, key) {
+			var err error
+			e.name, at, err = x.scan.String(at)
+			return at, err
+		}
+		end, err := x.scan.Skip(at)
+		if head != nil {
+			head.note(name, at, end)
+		}
+		return end, err
+	})
+	e.end = end
+	x.entries = append(x.entries, e)
+	return end, err
+}
+
+// plain records a member as it is.
+func (x *indexer) plain(r resource, st state, base *string, n int32, suffix string, at int) (int, error) {
+	end, err := x.scan.Skip(at)
+	x.entries = append(x.entries, &entry{res: r, state: st, part: x.part, start: at, end: end, base: base, n: n, suffix: suffix})
+	return end, err
+}

@@ -1,0 +1,176 @@
+package envoy
+
+import (
+	"net/netip"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// span is where a member's value stands in the part; zero: it is not there.
+type span struct{ start, end int }
+
+// listenerHead is what the index keeps of a listener, so that the address table is made
+// without decoding listeners.
+type listenerHead struct {
+	entry *entry
+	// members of config.listener.v3.Listener
+	address, additional, bind, deprecated, original, internal, direction span
+}
+
+func (h *listenerHead) note(name []byte, start, end int) {
+	at := span{start, end}
+	switch {
+	case tree.Named(name, "address"):
+		h.address = at
+	case tree.Named(name, "additional_addresses"):
+		h.additional = at
+	case tree.Named(name, "bind_to_port"):
+		h.bind = at
+	case tree.Named(name, "deprecated_v1"):
+		h.deprecated = at
+	case tree.Named(name, "use_original_dst"), tree.Named(name, "hidden_envoy_deprecated_use_original_dst"):
+		h.original = at
+	case tree.Named(name, "internal_listener"):
+		h.internal = at
+	case tree.Named(name, "traffic_direction"):
+		h.direction = at
+	}
+}
+
+// listener is one listener that can take connections.
+type listener struct {
+	*entry
+	addrs     []listenAddr
+	binds     bool // it has sockets of its own
+	internal  bool // found by name only
+	original  bool // use_original_dst
+	direction flow.Direction
+	directed  bool // traffic_direction says so; else direction is not known
+}
+
+// listenAddr is one address of a listener.
+type listenAddr struct {
+	netip.AddrPort
+	proto  flow.Proto
+	compat bool // ipv4_compat of a v6 wildcard
+}
+
+// key is the address as Envoy's table of handlers prints it.
+func (a listenAddr) key() addrKey { return addrKey{a.AddrPort, a.proto} }
+
+type addrKey struct {
+	addr  netip.AddrPort
+	proto flow.Proto
+}
+
+// listeners is the table of a Config: what connection_handler_impl.cc holds.
+type listeners struct {
+	all    []*listener
+	byName map[string]*listener
+	byAddr map[addrKey]*listener // every address, of listeners that bind and that do not
+}
+
+// newListeners makes the address table. A later entry replaces an earlier one of the same address;
+// only active versions count, and draining ones where there is no active one.
+func newListeners(heads []*listenerHead) *listeners {
+	t := &listeners{byName: map[string]*listener{}, byAddr: map[addrKey]*listener{}}
+	for _, h := range heads {
+		if h.entry.state != active {
+			continue
+		}
+		l := h.read()
+		t.all = append(t.all, l)
+		if l.name != "" {
+			t.byName[l.name] = l
+		}
+	}
+	for _, l := range t.all {
+		for _, a := range l.addrs {
+			t.byAddr[a.key()] = l
+		}
+	}
+	// [::]:p with ipv4_compat owns 0.0.0.0:p too, unless another listener does (2.2).
+	for _, l := range t.all {
+		for _, a := range l.addrs {
+			if k := (addrKey{netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port()), a.proto}); a.compat && a.Addr().Is6() && a.Addr().IsUnspecified() && t.byAddr[k] == nil {
+				t.byAddr[k] = l
+			}
+		}
+	}
+	return t
+}
+
+func (h *listenerHead) read() *listener {
+	l := &listener{entry: h.entry, binds: true}
+	get := func(s span) tree.Node {
+		d, err := tree.Parse(h.entry.part.raw[s.start:s.end], int64(s.start))
+		if err != nil {
+			return tree.Node{}
+		}
+		return d.Root()
+	}
+	if a, ok := readAddress(get(h.address)); ok {
+		l.addrs = append(l.addrs, a)
+	}
+	for _, n := range get(h.additional).List() {
+		if a, ok := readAddress(n.Field("address")); ok {
+			l.addrs = append(l.addrs, a)
+		}
+	}
+	l.binds = get(h.bind).Bool(true) && get(h.deprecated).Field("bind_to_port").Bool(true)
+	l.original = get(h.original).Bool(false)
+	l.internal = h.internal.end > 0
+	switch get(h.direction).Enum() {
+	case "INBOUND":
+		l.direction, l.directed = flow.Inbound, true
+	case "OUTBOUND":
+		l.directed = true
+	}
+	return l
+}
+
+// readAddress reads a core.v3.Address that holds an IP address and a port.
+func readAddress(n tree.Node) (listenAddr, bool) {
+	s := n.Field("socket_address")
+	ip, err := netip.ParseAddr(s.Field("address").Str())
+	port := s.Field("port_value").Uint(0)
+	if err != nil || port > 65535 {
+		return listenAddr{}, false
+	}
+	a := listenAddr{AddrPort: netip.AddrPortFrom(ip, uint16(port)), proto: flow.TCP, compat: s.Field("ipv4_compat").Bool(false)}
+	if s.Field("protocol").Enum() == "UDP" {
+		a.proto = flow.UDP
+	}
+	if ip.Is4In6() { // with compat also the plain IPv4 key; without it nothing can reach it
+		a.AddrPort = netip.AddrPortFrom(ip.Unmap(), a.Port())
+	}
+	return a, true
+}
+
+// lookup is the listener that owns a restored destination: its own address, else the
+// wildcard of its family (getBalancedHandlerByAddress).
+func (t *listeners) lookup(dst netip.AddrPort, p flow.Proto) (l *listener, exact bool) {
+	if l := t.byAddr[addrKey{dst, p}]; l != nil {
+		return l, true
+	}
+	return t.byAddr[addrKey{netip.AddrPortFrom(wildcard(dst.Addr()), dst.Port()), p}], false
+}
+
+// bound is the listener whose socket the kernel gives a connection to addr to.
+func (t *listeners) bound(addr netip.AddrPort, p flow.Proto) *listener {
+	if l := t.byAddr[addrKey{addr, p}]; l != nil && l.binds {
+		return l
+	}
+	if l := t.byAddr[addrKey{netip.AddrPortFrom(wildcard(addr.Addr()), addr.Port()), p}]; l != nil && l.binds {
+		return l
+	}
+	return nil
+}
+
+func wildcard(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}

@@ -1,0 +1,184 @@
+package envoy
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// partsPrefix begins the names of element lists: config_dump/RESOURCE/NAME.json, NAME
+// escaped as in a URL's path.
+const partsPrefix = "config_dump/"
+
+// Load reads Envoy's parts of a snapshot by their names. It refers to the bytes, which must
+// not change while the Config is used. A part that cannot be read is a Gap; an error is a
+// config_dump.json that is none. Without any part of Envoy the Config is nil.
+func Load(files map[string][]byte) (*Config, []flow.Gap, error) {
+	c := &Config{unmodelled: map[string]int{}}
+	var gaps []flow.Gap
+	names := make([]string, 0, len(files))
+	for name := range files {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	found := false
+	for _, name := range names {
+		raw := files[name]
+		var err error
+		switch {
+		case name == dumpPart || strings.HasPrefix(name, partsPrefix):
+			err = c.dump(name, raw)
+			if err != nil && name == dumpPart {
+				return nil, nil, fmt.Errorf("%s: %w", name, err)
+			}
+		case name == "clusters.json":
+			err = c.readClusters(name, raw)
+		case name == "listeners.json":
+			err = c.readListeners(name, raw)
+		case name == "runtime.json":
+			err = c.readRuntime(name, raw)
+		case name == "server_info.json":
+			err = c.readServerInfo(name, raw)
+		case name == "meta.json":
+			c.readMeta(raw)
+			continue
+		default:
+			continue
+		}
+		found = true
+		if err != nil {
+			gaps = append(gaps, flow.Gap{Part: name, Reason: err.Error()})
+		}
+	}
+	if !found {
+		return nil, nil, nil
+	}
+	c.finish()
+	return c, gaps, nil
+}
+
+// dump indexes one config dump or element list.
+func (c *Config) dump(name string, raw []byte) error {
+	if err := notJSON(raw); err != nil {
+		return err
+	}
+	p := &part{name: name, raw: raw}
+	x := &indexer{scan: tree.Scanner{Raw: raw}, part: p, unmodelled: c.unmodelled}
+	if err := x.index(); err != nil {
+		return err
+	}
+	if x.sections == 0 && name == dumpPart {
+		return fmt.Errorf(`a JSON text without "configs" is no config dump`)
+	}
+	if x.scan.NotUTF8 > 0 {
+		c.unmodelled["strings that are not UTF-8"] += x.scan.NotUTF8
+	}
+	c.parts = append(c.parts, p)
+	c.entries = append(c.entries, x.entries...)
+	c.heads = append(c.heads, x.heads...)
+	c.bytes += int64(len(raw))
+	if x.bootstrap != nil {
+		c.bootstrap = x.bootstrap
+	}
+	for r, seen := range x.seen {
+		c.complete[r] = c.complete[r] || seen
+	}
+	if rest, ok := strings.CutPrefix(name, partsPrefix); ok {
+		c.ask(rest)
+	}
+	return nil
+}
+
+// ask notes that a resource was asked for by name, so that its absence is a fact.
+func (c *Config) ask(rest string) {
+	res, escaped, ok := strings.Cut(strings.TrimSuffix(rest, ".json"), "/")
+	if !ok {
+		return
+	}
+	name, err := url.PathUnescape(escaped)
+	if err != nil {
+		name = escaped
+	}
+	for r := resNone + 1; r < resourceEnd; r++ {
+		if r.facts().field == res {
+			if c.asked == nil {
+				c.asked = map[resourceName]bool{}
+			}
+			c.asked[resourceName{r, name}] = true
+		}
+	}
+}
+
+// notJSON is the error for an answer that is a text: Envoy reports a failed conversion
+// with status 200.
+func notJSON(raw []byte) error {
+	text := bytes.TrimLeft(raw, " \t\r\n")
+	if len(text) == 0 {
+		return fmt.Errorf("empty")
+	}
+	if text[0] == '{' {
+		return nil
+	}
+	if line, _, _ := bytes.Cut(text, []byte{'\n'}); true {
+		text = line[:min(len(line), 200)]
+	}
+	return fmt.Errorf("not a JSON object but %s", strconv.Quote(string(text)))
+}
+
+// finish makes the tables once everything is read.
+func (c *Config) finish() {
+	c.listeners = newListeners(c.heads)
+	c.heads = nil
+	c.clusters, c.warming, c.routes, c.endpoints = map[string]*entry{}, map[string]*entry{}, map[string]*entry{}, map[string]*entry{}
+	c.ecds, c.secrets = map[string]*entry{}, map[string]*entry{}
+	for _, e := range c.entries {
+		if e.state == rejected {
+			continue
+		}
+		switch e.res {
+		case staticClusters, dynamicActiveClusters:
+			c.clusters[e.name] = e
+		case dynamicWarmingClusters:
+			c.warming[e.name] = e
+		case dynamicRouteConfigs:
+			c.routes[e.name] = e
+		case staticEndpointConfigs, dynamicEndpointConfigs:
+			c.endpoints[e.name] = e
+		case ecdsFilters:
+			c.ecds[e.name] = e
+		case staticSecrets, dynamicActiveSecrets:
+			c.secrets[e.name] = e
+		}
+	}
+	if c.version == (Version{}) {
+		v := c.boot().Path("node", "user_agent_build_version", "version")
+		c.version = Version{int(v.Field("major_number").Uint(0)), int(v.Field("minor_number").Uint(0)), int(v.Field("patch").Uint(0))}
+	}
+	if c.runtime == nil {
+		c.staticRuntime()
+	}
+}
+
+// boot is the bootstrap of the dump.
+func (c *Config) boot() tree.Node { return c.bootstrap.node() }
+
+// has says how a look-up by name in these resources went, given that none was found.
+func (c *Config) has(name string, in ...resource) found {
+	for _, r := range in {
+		if !c.complete[r] && !c.asked[resourceName{r, name}] {
+			return unread
+		}
+	}
+	return absent
+}
+
+type resourceName struct {
+	res  resource
+	name string
+}

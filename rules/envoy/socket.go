@@ -1,0 +1,211 @@
+package envoy
+
+import (
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// unwrapSocket goes through transport sockets that only wrap another one, and answers the
+// kind and configuration of the innermost: "" for plain text.
+func unwrapSocket(ts tree.Node) (kind string, config tree.Node) {
+	for range 8 {
+		if !ts.Exists() {
+			return "", tree.Node{}
+		}
+		kind, config = kindOf(ts)
+		if kind == "" { // by name only, as old configurations do
+			kind = ts.Field("name").Str()
+			config = ts.Field("config", "hidden_envoy_deprecated_config")
+		}
+		switch kind {
+		case "RawBuffer", "raw_buffer", "envoy.transport_sockets.raw_buffer":
+			return "", config
+		case "DownstreamTlsContext", "UpstreamTlsContext", "tls", "envoy.transport_sockets.tls":
+			return "tls", config
+		case "Tap", "Config", "ProxyProtocolUpstreamTransport", "InternalUpstreamTransport", "Http11ProxyUpstreamTransport":
+			ts = config.Field("transport_socket")
+		default:
+			return kind, config
+		}
+	}
+	return kind, config
+}
+
+// downstreamSocket is the filter chain's transport socket; false: the pass has ended.
+func (p *pass) downstreamSocket() bool {
+	ts := p.chain.Field("transport_socket")
+	kind, config := unwrapSocket(ts)
+	if old := p.chain.Field("tls_context", "hidden_envoy_deprecated_tls_context"); old.Exists() && !ts.Exists() {
+		kind, config = "tls", old
+	}
+	hello := p.hello()
+	s := flow.Step{Stage: flow.TransportSocket, Subject: "downstream", Verdict: flow.Continue, Evidence: evidence(ts)}
+	switch {
+	case kind == "" && hello == nil:
+		s.Reason = flow.Because(flow.WhyPlainSocket)
+		s.Evidence = nil
+	case kind == "":
+		s.Reason = flow.Because(flow.WhyTLSPassed)
+	case kind != "tls":
+		p.stop(flow.TransportSocket, "downstream", flow.Because(flow.WhyNotModelled, "transport socket "+kind), ts)
+		return false
+	case hello == nil:
+		if _, sends := p.firstBytes(); !sends {
+			s.Verdict, s.Reason = flow.Dropped, flow.Because(flow.WhyHandshakeWaits)
+			p.add(s)
+			p.end(flow.Dropped, flow.Symptom{TCP: flow.TCPOK})
+			return false
+		}
+		s.Reason = flow.Because(flow.WhyTLSExpected)
+		p.refuse(s, "", "")
+		return false
+	case config.Field("require_client_certificate").Bool(false) && !hello.Cert:
+		s.Reason = flow.Because(flow.WhyClientCertMissing)
+		p.refuse(s, "", "")
+		return false
+	default:
+		alpn := negotiate(config.Path("common_tls_context", "alpn_protocols"), hello.ALPN)
+		p.downTLS = &flow.TLS{SNI: strings.ToLower(hello.SNI), Cert: hello.Cert, SANs: hello.SANs}
+		if alpn != "" {
+			p.downTLS.ALPN = []string{alpn}
+		}
+		if !hello.Cert || !config.Path("common_tls_context").Field("validation_context", "validation_context_sds_secret_config", "combined_validation_context").Exists() {
+			p.downTLS.Cert, p.downTLS.SANs = hello.Cert && config.Field("require_client_certificate").Bool(false), nil
+			if p.downTLS.Cert {
+				p.downTLS.SANs = hello.SANs
+			}
+		}
+		s.Reason = flow.Because(flow.WhyTLSTerminated, hello.SNI, alpn)
+		p.presents(&s, config)
+	}
+	p.add(s)
+	return true
+}
+
+// negotiate is the protocol that the server takes of the client's list: the first of the
+// server's own that the client offers (ssl_socket: SSL_select_next_proto).
+func negotiate(server tree.Node, client []string) string {
+	for _, n := range server.All() {
+		for _, a := range client {
+			if n.Str() == a {
+				return a
+			}
+		}
+	}
+	return ""
+}
+
+// presents adds the server's certificates to the step as evidence.
+func (p *pass) presents(s *flow.Step, config tree.Node) {
+	common := config.Field("common_tls_context")
+	for _, c := range common.Field("tls_certificates").All() {
+		s.Evidence = append(s.Evidence, evidence(c.Field("certificate_chain"))...)
+	}
+	for _, c := range common.Field("tls_certificate_sds_secret_configs").All() {
+		if e := p.cfg.secrets[c.Field("name").Str()]; e != nil {
+			s.Evidence = append(s.Evidence, evidence(e.node().Path("tls_certificate", "certificate_chain"))...)
+		}
+	}
+}
+
+// upstreamSocket is what Envoy speaks to the chosen host: the cluster's transport socket,
+// or the one that the host's metadata selects (transport_socket_match_impl.cc).
+func (p *pass) upstreamSocket(c *cluster, h *host, hints lbHints) bool {
+	ts, why := c.node.Field("transport_socket"), flow.Because(flow.WhyNoSocket)
+	if m := c.node.Field("transport_socket_matcher"); m.Exists() {
+		return p.opaque(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport_socket_matcher"), m)
+	}
+	for _, m := range c.node.Field("transport_socket_matches").All() {
+		want := m.Field("match")
+		if matchesSocket(want, h.meta) || matchesSocket(want, h.localityMeta) {
+			ts, why = m.Field("transport_socket"), flow.Because(flow.WhySocketMatch, m.Field("name").Str())
+			break
+		}
+	}
+	kind, config := unwrapSocket(ts)
+	if old := c.node.Field("tls_context", "hidden_envoy_deprecated_tls_context"); old.Exists() && !ts.Exists() {
+		kind, config = "tls", old
+	}
+	s := flow.Step{Stage: flow.TransportSocket, Subject: "upstream", Verdict: flow.Continue, Reason: why, Evidence: evidence(ts)}
+	switch {
+	case kind == "tls":
+		t := &flow.TLS{SNI: config.Field("sni").Str()}
+		if t.SNI == "" {
+			t.SNI = c.autoSNI(hints, h)
+		}
+		if config.Field("auto_host_sni").Bool(false) && h.name != "" {
+			t.SNI = h.name
+		}
+		common := config.Field("common_tls_context")
+		for _, a := range common.Field("alpn_protocols").All() {
+			t.ALPN = append(t.ALPN, a.Str())
+		}
+		t.Cert = common.Field("tls_certificates").Len()+common.Field("tls_certificate_sds_secret_configs").Len() > 0
+		p.res.Upstream.TLS = t
+		s.Reason = flow.Because(flow.WhyTLSUpstream, t.SNI, sanNames(common), why.Args[0])
+	case kind != "":
+		p.stop(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport socket "+kind), ts)
+		return false
+	}
+	p.add(s)
+	return true
+}
+
+// matchesSocket says whether every key of want has an equal value in the metadata
+// namespace envoy.transport_socket_match; an empty match fits every host.
+func matchesSocket(want, meta tree.Node) bool {
+	have := meta.Field("filter_metadata").Key("envoy.transport_socket_match")
+	for k, v := range want.Members() {
+		if !tree.Equal(v, have.Key(k)) {
+			return false
+		}
+	}
+	return true
+}
+
+// sanNames are the names that the peer's certificate must hold.
+func sanNames(common tree.Node) string {
+	var names []string
+	for _, v := range []tree.Node{common.Field("validation_context"), common.Path("combined_validation_context", "default_validation_context")} {
+		for _, m := range v.Field("match_typed_subject_alt_names").All() {
+			names = append(names, sanText(m.Field("matcher")))
+		}
+		for _, m := range v.Field("match_subject_alt_names").All() {
+			names = append(names, sanText(m))
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func sanText(m tree.Node) string {
+	for _, k := range []string{"exact", "prefix", "suffix", "contains"} {
+		if v := m.Field(k); v.Exists() {
+			return k + " " + v.Str()
+		}
+	}
+	return string(m.Raw())
+}
+
+// autoSNI is the name by auto_sni: the request's authority without port, no address
+// (router.cc, getAutoSni).
+func (c *cluster) autoSNI(hints lbHints, h *host) string {
+	o := c.protocol().Field("upstream_http_protocol_options")
+	if !hints.http || !o.Field("auto_sni").Bool(false) {
+		return ""
+	}
+	name := hints.authority
+	if override := o.Field("override_auto_sni_header").Str(); override != "" && hints.header != nil {
+		if v, ok := hints.header(override); ok && v != "" {
+			name = v
+		}
+	}
+	return hostOnly(name)
+}
+
+// protocol are the cluster's HttpProtocolOptions.
+func (c *cluster) protocol() tree.Node {
+	_, o := c.node.Field("typed_extension_protocol_options").Key("envoy.extensions.upstreams.http.v3.HttpProtocolOptions").Any()
+	return o
+}
