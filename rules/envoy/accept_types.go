@@ -17,14 +17,9 @@ type Conn struct {
 	// Listener names the listener instead of Accept, for internal listeners and for traces
 	// that begin at Envoy; empty: found by Accept.
 	Listener string
-	// Proxy is the PROXY header (v1 or v2) that the client sends first; nil: none.
-	Proxy *ProxyHeader
 	// Ref prefixes the references of this pass's choices, as in netfilter.Packet.
 	Ref string
 }
-
-// ProxyHeader is what a PROXY protocol header claims.
-type ProxyHeader struct{ Src, Dst netip.AddrPort }
 
 // Upstream is the connection that Envoy opens for the request.
 type Upstream struct {

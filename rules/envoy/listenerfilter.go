@@ -155,7 +155,7 @@ func (p *pass) predicate(n tree.Node) flow.Answer {
 func (p *pass) firstBytes() (text []byte, sends bool) {
 	r := p.req
 	switch {
-	case p.conn.Proxy != nil && !p.proxyTaken:
+	case p.proxied():
 		return []byte("\r\n\r\n\x00\r\nQUIT\n"), true // the v2 signature; v1 is no TLS and no HTTP either
 	case r == nil:
 		return nil, true
@@ -174,11 +174,14 @@ func (p *pass) firstBytes() (text []byte, sends bool) {
 
 // hello is the ClientHello, if that is what comes next on the socket.
 func (p *pass) hello() *flow.TLS {
-	if p.req == nil || p.conn.Proxy != nil && !p.proxyTaken {
+	if p.req == nil || p.proxied() {
 		return nil
 	}
 	return p.req.TLS
 }
+
+// proxied says that a PROXY header comes first, and that nobody has read it yet.
+func (p *pass) proxied() bool { return p.req != nil && p.req.Proxy != nil && !p.proxyTaken }
 
 func orDefault(s, dflt string) string {
 	if s == "" {
@@ -307,8 +310,8 @@ func (p *pass) originalDst(name string, f tree.Node) {
 
 // proxyProtocol takes the addresses of the PROXY header.
 func (p *pass) proxyProtocol(name string, config tree.Node) filterFate {
-	h, f := p.conn.Proxy, config
-	if h == nil {
+	f := config
+	if !p.proxied() {
 		if _, sends := p.firstBytes(); !sends && p.hello() == nil {
 			return filterWaits
 		}
@@ -319,6 +322,7 @@ func (p *pass) proxyProtocol(name string, config tree.Node) filterFate {
 		p.refuse(flow.Step{Stage: flow.ListenerFilter, Subject: name, Reason: flow.Because(flow.WhyNoProxyHeader), Evidence: evidence(f)}, "", "")
 		return filterEnds
 	}
+	h := p.req.Proxy
 	p.proxyTaken = true
 	p.remote = h.Src
 	if h.Dst != p.local {
