@@ -1,0 +1,305 @@
+package rules
+
+import (
+	"net/netip"
+	"strconv"
+
+	"github.com/meshtop/meshtop/rules/envoy"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/netfilter"
+)
+
+// run is one way through the pod: one answer to every choice.
+type run struct {
+	s   *Snapshot
+	req flow.Request
+	ch  *flow.Choices
+
+	legs    []flow.Leg
+	passes  []pass
+	verdict flow.Verdict
+	outcome flow.Outcome
+	caller  flow.Symptom
+	needs   []flow.Need
+}
+
+// pass is one arrival at the proxy: the same again is a loop.
+type pass struct {
+	accept, orig netip.AddrPort
+	listener     string
+	proxied      bool // the connection was the proxy's own
+}
+
+// first follows the request's own connection.
+func (r *run) first() {
+	r.outcome.RouteIndex = -1
+	if r.s.Rules == nil {
+		r.withoutRules()
+		return
+	}
+	p := netfilter.Packet{Dir: r.req.Dir, Src: r.req.Src, Dst: r.req.Dst, Proto: r.req.Proto, In: r.req.In}
+	owner := flow.OwnerPeer
+	if r.req.Dir == flow.Outbound {
+		p.UID, p.GID, p.Mark, owner = r.req.UID, r.req.GID, r.req.Mark, flow.OwnerApp
+	}
+	r.leg(p, owner, r.req.TLS, r.req.HTTP)
+}
+
+// withoutRules begins at Envoy: with a configuration and no rules, the listener that
+// captures is taken for granted.
+func (r *run) withoutRules() {
+	if r.s.Envoy == nil {
+		r.verdict = flow.Unknown
+		return
+	}
+	accept, ok := r.s.Envoy.Capture(r.req.Dir, r.req.Dst)
+	if !ok {
+		accept = r.req.Dst
+	}
+	c := flow.Conn{Src: r.req.Src, Dst: r.req.Dst, Proto: r.req.Proto, UID: r.req.UID, GID: r.req.GID, Mark: r.req.Mark}
+	to := c
+	to.Dst = accept
+	r.legs = append(r.legs, flow.Leg{From: c, To: to, Owner: flow.OwnerApp, Steps: []flow.Step{{
+		Stage: flow.Socket, Subject: accept.String(), Verdict: flow.Continue, Reason: flow.Because(flow.WhyNoRules, accept.String()),
+		Assumed: []flow.Assumption{{Reason: flow.Because(flow.WhyNoRules, accept.String()), Flag: "--iptables FILE"}},
+	}}})
+	r.proxy(envoy.Conn{Accept: accept, Orig: r.req.Dst, Src: r.req.Src, Proto: r.req.Proto}, r.req.TLS, r.req.HTTP, false)
+}
+
+// leg follows one connection through the kernel, and to whom it is delivered.
+func (r *run) leg(p netfilter.Packet, owner flow.Owner, tls *flow.TLS, http *flow.HTTP) {
+	if len(r.legs) == maxLegs {
+		r.stop(flow.Step{Stage: flow.Socket, Verdict: flow.Unknown, Reason: flow.Because(flow.WhyTooManyLegs, strconv.Itoa(maxLegs))})
+		return
+	}
+	if n := len(r.legs); n > 0 {
+		p.Ref = "leg " + strconv.Itoa(n+1) + " "
+	}
+	k := r.s.Rules.Walk(r.s.Host, p, r.ch)
+	steps := append([]flow.Step{r.socketStep(k.From, owner)}, k.Steps...)
+	r.legs = append(r.legs, flow.Leg{From: k.From, To: k.To, Owner: owner, Steps: steps})
+	switch k.Fate {
+	case netfilter.FateDropped:
+		r.end(flow.Dropped, flow.Symptom{TCP: flow.TCPTimeout})
+	case netfilter.FateRejected:
+		r.end(flow.Refused, flow.Symptom{TCP: flow.TCPRefused})
+	case netfilter.FateWire:
+		r.step(flow.Step{Stage: flow.Wire, Subject: k.To.Out, Verdict: flow.Delivered, Reason: flow.Because(flow.WhyToWire, k.To.Out, k.To.Dst.String())})
+		r.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
+	case netfilter.FateForward:
+		r.step(flow.Step{Stage: flow.Wire, Subject: k.To.Out, Verdict: flow.Delivered, Reason: flow.Because(flow.WhyForwarded, k.To.Out, k.To.Dst.String())})
+		r.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
+	case netfilter.FateLocal:
+		r.local(k, owner, tls, http)
+	default:
+		r.end(flow.Unknown, flow.Symptom{})
+	}
+}
+
+func (r *run) socketStep(c flow.Conn, owner flow.Owner) flow.Step {
+	st := flow.Step{Stage: flow.Socket, Verdict: flow.Continue}
+	switch owner {
+	case flow.OwnerPeer:
+		st.Subject, st.Reason = c.Src.String(), flow.Because(flow.WhyPeerSocket, c.Src.String())
+	case flow.OwnerProxy:
+		st.Subject = "proxy uid " + utoa(c.UID)
+		st.Reason, st.Assumed = flow.Because(flow.WhyAppSocket, c.Dst.String(), utoa(c.UID)), r.s.owner.assumed
+	default:
+		st.Subject, st.Reason = "uid "+utoa(c.UID), flow.Because(flow.WhyAppSocket, c.Dst.String(), utoa(c.UID))
+	}
+	return st
+}
+
+// local decides who takes a connection that the kernel delivers inside the pod: Envoy, a
+// process of the pod, or nobody.
+func (r *run) local(k netfilter.Result, owner flow.Owner, tls *flow.TLS, http *flow.HTTP) {
+	at := k.To.Dst
+	if r.takenByProxy(k) {
+		if r.s.Envoy == nil {
+			r.stop(flow.Step{Stage: flow.Listener, Subject: at.String(), Verdict: flow.Unknown, Reason: flow.Because(flow.WhyNoProxyConfig, at.String())})
+			return
+		}
+		r.proxy(envoy.Conn{Accept: at, Orig: k.OrigDst, Transparent: k.Transparent, Src: k.To.Src, Proto: k.To.Proto}, tls, http, owner == flow.OwnerProxy)
+		return
+	}
+	sock, open := r.s.Host.Listening(k.To.Proto, at)
+	if open == flow.No {
+		r.step(flow.Step{Stage: flow.Socket, Subject: at.String(), Verdict: flow.Refused, Reason: flow.Because(flow.WhyNothingListens, at.String())})
+		r.end(flow.Refused, flow.Symptom{TCP: flow.TCPRefused})
+		return
+	}
+	st := flow.Step{Stage: flow.Socket, Subject: at.String(), Verdict: flow.Delivered, Reason: flow.Because(flow.WhyToApp, at.String(), sock.Process)}
+	if open == flow.Maybe {
+		st.Assumed = []flow.Assumption{{Reason: flow.Because(flow.WhySocketsUnknown, at.String()), Flag: "--sockets FILE"}}
+	}
+	r.step(st)
+	r.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
+}
+
+// takenByProxy says whether Envoy owns the socket that the kernel delivers to. Without a
+// configuration, a redirection that something local listens for is the proxy's.
+func (r *run) takenByProxy(k netfilter.Result) bool {
+	if r.s.Envoy != nil {
+		switch r.s.Envoy.Takes(k.To.Dst, k.To.Proto) {
+		case flow.Yes:
+			return true
+		case flow.No:
+			return false
+		}
+	}
+	if sock, open := r.s.Host.Listening(k.To.Proto, k.To.Dst); open == flow.Yes && sock.Process != "" {
+		return sock.Process == "envoy"
+	}
+	return k.Transparent || k.To.Dst != k.From.Dst
+}
+
+// proxy follows the connection through Envoy, and then the one that Envoy opens.
+func (r *run) proxy(c envoy.Conn, tls *flow.TLS, http *flow.HTTP, own bool) {
+	here := pass{c.Accept, c.Orig, c.Listener, own}
+	for _, p := range r.passes {
+		if p == here {
+			r.stop(flow.Step{Stage: flow.Listener, Subject: c.Accept.String(), Verdict: flow.Looped, Reason: flow.Because(flow.WhyLoop, c.Accept.String())})
+			return
+		}
+	}
+	r.passes = append(r.passes, here)
+	if n := len(r.passes); n > 1 {
+		c.Ref = "leg " + strconv.Itoa(n) + " "
+	}
+	req := r.req
+	req.TLS, req.HTTP = tls, http
+	res := r.s.Envoy.Accept(c, &req, r.ch)
+	leg := &r.legs[len(r.legs)-1]
+	leg.Steps = append(leg.Steps, res.Steps...)
+	r.needs = addNeeds(r.needs, res.Needs)
+	nested := len(r.passes) > 1
+	if !nested {
+		r.outcome, r.caller = res.Outcome, res.Caller
+	}
+	if res.Verdict != flow.Continue {
+		if nested {
+			r.end(res.Verdict, res.Caller)
+		} else {
+			r.verdict = res.Verdict
+		}
+		return
+	}
+	r.upstream(c, res.Upstream)
+}
+
+// upstream follows the connection that Envoy opens.
+func (r *run) upstream(c envoy.Conn, up envoy.Upstream) {
+	if up.Internal != "" {
+		r.proxy(envoy.Conn{Listener: up.Internal, Orig: c.Orig, Src: c.Src, Proto: c.Proto}, up.TLS, up.HTTP, true)
+		return
+	}
+	if r.s.Rules == nil {
+		r.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
+		return
+	}
+	o := r.s.owner
+	p := netfilter.Packet{Dir: flow.Outbound, Dst: up.Addr, Proto: c.Proto, UID: o.uid, GID: o.gid, Mark: up.Mark}
+	p.Src = netip.AddrPortFrom(up.Bind, 0)
+	if up.OriginalSrc {
+		p.Src = c.Src
+	}
+	if !o.known {
+		st := &r.legs[len(r.legs)-1].Steps
+		*st = append(*st, flow.Step{Stage: flow.Socket, Verdict: flow.Unknown, Reason: flow.Because(flow.WhyProxyUIDUnknown)})
+		r.end(flow.Unknown, flow.Symptom{})
+		return
+	}
+	r.leg(p, flow.OwnerProxy, up.TLS, up.HTTP)
+}
+
+// step adds a step to the leg at hand.
+func (r *run) step(st flow.Step) {
+	leg := &r.legs[len(r.legs)-1]
+	leg.Steps = append(leg.Steps, st)
+}
+
+// stop adds a last step, and ends with its verdict.
+func (r *run) stop(st flow.Step) {
+	if len(r.legs) > 0 {
+		r.step(st)
+	}
+	r.end(st.Verdict, flow.Symptom{})
+}
+
+// end ends the run. Where the caller's own connection went on through the proxy, what it
+// sees is what the proxy makes of the end of the last leg.
+func (r *run) end(v flow.Verdict, last flow.Symptom) {
+	r.verdict = v
+	if len(r.passes) == 0 {
+		r.caller = last
+		if v == flow.Delivered && r.req.HTTP != nil {
+			r.caller.Code = 200
+		}
+		return
+	}
+	switch {
+	case v == flow.Delivered || v == flow.Unknown:
+		if last.Code != 0 && r.req.HTTP != nil {
+			r.caller.Code = last.Code
+		}
+	case v == flow.Looped:
+		r.caller = flow.Symptom{Flags: "UO", TCP: flow.TCPResetOrClosed}
+	default:
+		r.caller = r.upstreamFailed(v, last)
+	}
+	if v == flow.Delivered && r.caller.Code == 0 && r.caller.TCP == flow.TCPOK && r.req.HTTP != nil {
+		r.caller.Code = 200
+	}
+	if v == flow.Dropped { // the caller was accepted: it is refused once the proxy's dial times out
+		r.verdict = flow.Refused
+	}
+}
+
+// upstreamFailed is what the caller sees when a later leg fails: an HTTP answer of a
+// second proxy is passed on; a connection that fails is 503 UF from a route, and a close
+// with UF,URX from tcp_proxy (router.cc, tcp_proxy.cc; spec: flags of Envoy 1.40).
+func (r *run) upstreamFailed(v flow.Verdict, last flow.Symptom) flow.Symptom {
+	if last.Code != 0 && v == flow.Refused {
+		return flow.Symptom{Code: last.Code, TCP: flow.TCPOK, Details: "via_upstream"}
+	}
+	if r.outcome.VirtualHost != "" || r.outcome.RouteConfig != "" || r.outcome.RouteIndex >= 0 {
+		if last.TCP == flow.TCPResetOrClosed || last.TCP == flow.TCPReset || last.TCP == flow.TCPClosed {
+			return flow.Symptom{Code: 503, Flags: "UC", TCP: flow.TCPOK}
+		}
+		return flow.Symptom{Code: 503, Flags: "UF", TCP: flow.TCPOK}
+	}
+	if last.TCP == flow.TCPResetOrClosed || last.TCP == flow.TCPReset || last.TCP == flow.TCPClosed {
+		return flow.Symptom{TCP: flow.TCPResetOrClosed}
+	}
+	return flow.Symptom{Flags: "UF,URX", TCP: flow.TCPResetOrClosed}
+}
+
+// variant is the run as a variant of the trace.
+func (r *run) variant() flow.Variant {
+	v := flow.Variant{Choices: r.ch.Made(), Legs: r.legs, Verdict: r.verdict, Outcome: r.outcome, Caller: r.caller, Needs: r.needs,
+		Probability: 1, Computable: true}
+	for _, c := range v.Choices {
+		if c.Pinned {
+			continue
+		}
+		o := c.Option()
+		when := o.When
+		if c.Choice.Kind == flow.Unmodelled {
+			when = c.Choice.Ref + "=" + o.Value
+		}
+		if when != "" && v.When != "" {
+			when = ", " + when
+		}
+		v.When += when
+		var sum uint64
+		for _, alt := range c.Choice.Options {
+			sum += alt.Weight
+		}
+		if c.Choice.Kind != flow.Chance || sum == 0 {
+			v.Computable = false
+			continue
+		}
+		v.Probability *= float64(o.Weight) / float64(sum)
+	}
+	return v
+}

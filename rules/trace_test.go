@@ -1,0 +1,93 @@
+package rules
+
+import (
+	"testing"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+func variantOf(v flow.Verdict, cluster string, choices ...flow.Chosen) flow.Variant {
+	return flow.Variant{Verdict: v, Outcome: flow.Outcome{Listener: "l", Cluster: cluster}, Choices: choices, Computable: true, Probability: 0.5}
+}
+
+func took(kind flow.ChoiceKind, ref string, i int) flow.Chosen {
+	return flow.Chosen{Choice: flow.Choice{Ref: ref, Kind: kind, Options: []flow.Option{{Value: "a"}, {Value: "b"}}}, Index: i}
+}
+
+// What all variants share is the answer; chance makes Depends, ignorance makes Unknown.
+func TestJoin(t *testing.T) {
+	for _, c := range []struct {
+		what     string
+		variants []flow.Variant
+		verdict  flow.Verdict
+		cluster  string
+		left     int
+	}{
+		{"one way", []flow.Variant{variantOf(flow.Delivered, "c")}, flow.Delivered, "c", 0},
+		{"alike but for the cluster", []flow.Variant{
+			variantOf(flow.Delivered, "c1", took(flow.Chance, "random", 0)),
+			variantOf(flow.Delivered, "c2", took(flow.Chance, "random", 1))}, flow.Delivered, "", 2},
+		{"chance decides", []flow.Variant{
+			variantOf(flow.Delivered, "c1", took(flow.Chance, "random", 0)),
+			variantOf(flow.Refused, "c2", took(flow.Chance, "random", 1))}, flow.Depends, "", 2},
+		{"a condition decides", []flow.Variant{
+			variantOf(flow.Delivered, "c", took(flow.Condition, "bucket", 0)),
+			variantOf(flow.Refused, "", took(flow.Condition, "bucket", 1))}, flow.Depends, "", 2},
+		{"something unmodelled decides", []flow.Variant{
+			variantOf(flow.Delivered, "c", took(flow.Unmodelled, "rule", 0)),
+			variantOf(flow.Dropped, "", took(flow.Unmodelled, "rule", 1))}, flow.Unknown, "", 2},
+		{"something unmodelled changes nothing", []flow.Variant{
+			variantOf(flow.Delivered, "c", took(flow.Unmodelled, "rule", 0)),
+			variantOf(flow.Delivered, "c", took(flow.Unmodelled, "rule", 1))}, flow.Delivered, "c", 0},
+		{"chance decides the same way whatever the unmodelled does", []flow.Variant{
+			variantOf(flow.Delivered, "c", took(flow.Chance, "random", 0), took(flow.Unmodelled, "rule", 0)),
+			variantOf(flow.Delivered, "c", took(flow.Chance, "random", 0), took(flow.Unmodelled, "rule", 1)),
+			variantOf(flow.Refused, "c", took(flow.Chance, "random", 1))}, flow.Depends, "c", 2},
+		{"one variant is not known", []flow.Variant{
+			variantOf(flow.Delivered, "c", took(flow.Chance, "random", 0)),
+			variantOf(flow.Unknown, "c", took(flow.Chance, "random", 1))}, flow.Unknown, "c", 2},
+	} {
+		got := join(flow.Trace{}, c.variants)
+		if got.Verdict != c.verdict || got.Outcome.Cluster != c.cluster || len(got.Variants) != c.left {
+			t.Errorf("%s: verdict %v cluster %q variants %d, want %v %q %d", c.what, got.Verdict, got.Outcome.Cluster, len(got.Variants), c.verdict, c.cluster, c.left)
+		}
+	}
+}
+
+// Ways that end alike are one variant, and their odds add up.
+func TestMergeAddsOdds(t *testing.T) {
+	v := merge([]flow.Variant{variantOf(flow.Delivered, "c"), variantOf(flow.Delivered, "d"), variantOf(flow.Delivered, "c")})
+	if len(v) != 2 || v[0].Probability != 1 || v[1].Probability != 0.5 {
+		t.Errorf("merged %+v", v)
+	}
+}
+
+// More ways than are followed leave the verdict open.
+func TestCutIsUnknown(t *testing.T) {
+	if got := join(flow.Trace{Cut: true}, []flow.Variant{variantOf(flow.Delivered, "c")}); got.Verdict != flow.Unknown {
+		t.Errorf("verdict %v", got.Verdict)
+	}
+}
+
+func TestProxyOwner(t *testing.T) {
+	for _, c := range []struct {
+		what     string
+		files    map[string][]byte
+		uid, gid uint32
+		known    bool
+		assumed  int
+	}{
+		{"nothing tells", map[string][]byte{"iptables-save": []byte("*nat\nCOMMIT\n")}, 0, 0, false, 0},
+		{"an owner rule", map[string][]byte{"iptables-save": []byte("*nat\n:OUTPUT ACCEPT [0:0]\n[9:540] -A OUTPUT -m owner --uid-owner 1337 -j RETURN\nCOMMIT\n")}, 1337, 1337, true, 1},
+		{"the recording", map[string][]byte{"meta.json": []byte(`{"envoy_uid": 101}`)}, 101, 101, true, 0},
+		{"the pod's group", map[string][]byte{"meta.json": []byte(`{"envoy_uid": 0}`),
+			"pod.json": []byte(`{"spec":{"initContainers":[{"securityContext":{"runAsUser":0,"runAsGroup":1337}}]}}`)}, 0, 1337, true, 0},
+		{"a gid rule", map[string][]byte{"meta.json": []byte(`{"envoy_uid": 0}`),
+			"iptables-save": []byte("*nat\n-A OUTPUT -m owner --gid-owner 1337 -j RETURN\nCOMMIT\n")}, 0, 1337, true, 0},
+	} {
+		s, _ := ParseSnapshot(c.files, nil)
+		if o := s.owner; o.uid != c.uid || o.gid != c.gid || o.known != c.known || len(o.assumed) != c.assumed {
+			t.Errorf("%s: %+v", c.what, o)
+		}
+	}
+}
