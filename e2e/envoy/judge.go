@@ -211,9 +211,10 @@ func details(o *Outcome) string {
 }
 
 // unreachable: Envoy chose an endpoint at which nothing answers. A configuration does not
-// tell that; the choice is the claim.
+// tell that; the choice is the claim. A network filter that denies on the first data comes
+// after the connection to the endpoint, and is never reached.
 func unreachable(o *Outcome, r *envoy.Result) bool {
-	if r.Verdict != flow.Continue {
+	if r.Verdict != flow.Continue && (r.Verdict != flow.Refused || r.Outcome.Endpoint == "" || o.Log != "tcp") {
 		return false
 	}
 	f := strings.Split(o.Flags, ",")[0]

@@ -128,7 +128,7 @@ func (n *network) terminal(e extension, f tree.Node) bool {
 		}
 	case "direct_response":
 		n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Delivered, Reason: flow.Because(flow.WhyDirectBytes), Evidence: evidence(f)})
-		n.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
+		n.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK, Details: "direct_response"})
 	case "echo":
 		if n.data() {
 			n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Delivered, Reason: flow.Because(flow.WhyEcho), Evidence: evidence(f)})
@@ -147,7 +147,13 @@ func (n *network) terminal(e extension, f tree.Node) bool {
 // hcm hands over to the HTTP connection manager. TLS that nobody terminated is no HTTP.
 func (n *network) hcm(e extension, f tree.Node) {
 	if n.downTLS == nil && n.hello() != nil {
-		n.refuse(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyTLSToPlainHTTP), Evidence: evidence(f)}, "DPE", "http1.codec_error")
+		s := flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyTLSToPlainHTTP), Evidence: evidence(f)}
+		if e.config.Field("codec_type").Enum() == "HTTP2" {
+			n.refuse(s, "DPE", "")
+			return
+		}
+		n.refuse(s, "DPE", "http1.codec_error")
+		n.res.Caller.Code = 400
 		return
 	}
 	n.http(e.config)
