@@ -161,3 +161,35 @@ func (s *Space) enter(fd int, f func() error) error {
 	}()
 	return f()
 }
+
+// DoAs is Do with the thread's fsuid and fsgid changed: they are the owner of the sockets
+// that f makes (xt_owner looks at the fsuid of the file's credentials, nft_meta too). It
+// needs CAP_SETUID and CAP_SETGID.
+func (s *Space) DoAs(uid, gid uint32, f func() error) error {
+	return s.Do(func() error {
+		wasUID, _ := unix.SetfsuidRetUid(-1)
+		wasGID, _ := unix.SetfsgidRetGid(-1)
+		if uint32(wasUID) == uid && uint32(wasGID) == gid {
+			return f()
+		}
+		defer func() {
+			if !become(uint32(wasUID), uint32(wasGID)) {
+				runtime.LockOSThread() // once more than is undone: the thread ends with its goroutine
+			}
+		}()
+		if !become(uid, gid) {
+			return fmt.Errorf("open a socket as uid %d gid %d: %w: it needs root (CAP_SETUID, CAP_SETGID)", uid, gid, ErrNoPower)
+		}
+		return f()
+	})
+}
+
+// become sets this thread's fsuid and fsgid. The calls report the old value and no error
+// (setfsuid(2)), so they are asked again whether it worked.
+func become(uid, gid uint32) bool {
+	unix.SetfsgidRetGid(int(gid))
+	unix.SetfsuidRetUid(int(uid))
+	g, _ := unix.SetfsgidRetGid(-1)
+	u, _ := unix.SetfsuidRetUid(-1)
+	return uint32(g) == gid && uint32(u) == uid
+}

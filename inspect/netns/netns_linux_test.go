@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/meshtop/meshtop/e2e/power"
 )
 
@@ -159,4 +161,41 @@ func link(t *testing.T, path string) string {
 		t.Error(err)
 	}
 	return p
+}
+
+// A socket belongs to whom it was made as, and the thread is root's again afterwards.
+func TestDoAs(t *testing.T) {
+	_, s := made(t, "as")
+	var owner uint32
+	err := s.DoAs(1337, 1338, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return err
+		}
+		owner = st.Uid
+		g, err := unix.SetfsgidRetGid(-1)
+		if g != 1338 {
+			t.Errorf("fsgid %d, want 1338", g)
+		}
+		return err
+	})
+	if err != nil || owner != 1337 {
+		t.Errorf("the socket's owner is %d, want 1337 (%v)", owner, err)
+	}
+	own, err := Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	own.Do(func() error {
+		if u, _ := unix.SetfsuidRetUid(-1); u != 0 {
+			t.Errorf("a later thread has fsuid %d", u)
+		}
+		return nil
+	})
 }

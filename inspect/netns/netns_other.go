@@ -28,3 +28,6 @@ func (s *Space) Close() error { return nil }
 
 // Do runs f in the namespace: ErrSystem here.
 func (s *Space) Do(func() error) error { return ErrSystem }
+
+// DoAs runs f in the namespace as another user: ErrSystem here.
+func (s *Space) DoAs(_, _ uint32, _ func() error) error { return ErrSystem }

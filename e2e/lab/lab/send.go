@@ -100,7 +100,7 @@ func dial(ctx context.Context, s *netns.Space, uid, gid uint32, r flow.Request) 
 		}
 	}
 	var conn net.Conn
-	err := as(s, uid, gid, func() error {
+	err := s.DoAs(uid, gid, func() error {
 		var err error
 		conn, err = d.DialContext(ctx, network, r.Dst.String())
 		return err

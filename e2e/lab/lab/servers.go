@@ -61,7 +61,7 @@ func (s *servers) start(space *netns.Space, uid uint32, places []place) error {
 	for _, p := range places {
 		var ln net.Listener
 		var pc net.PacketConn
-		err := as(space, uid, uid, func() error {
+		err := space.DoAs(uid, uid, func() error {
 			var err error
 			if p.kind == "udp" {
 				pc, err = net.ListenPacket("udp4", p.addr)

@@ -1,0 +1,131 @@
+package local
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+
+	"github.com/meshtop/meshtop/inspect/netns"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Numbers of sock_diag(7): include/uapi/linux/sock_diag.h and inet_diag.h.
+const (
+	netlinkSockDiag  = 4
+	sockDiagByFamily = 20
+	diagSize         = 72 // struct inet_diag_msg
+	attrSKV6Only     = 11 // INET_DIAG_SKV6ONLY
+	attrSockOpt      = 22 // INET_DIAG_SOCKOPT: struct inet_diag_sockopt
+	optTransparent   = 1 << 5
+)
+
+// diagnose reads the TCP and UDP sockets of a namespace. It needs no power.
+func diagnose(space *netns.Space) ([]socket, error) {
+	var all []socket
+	err := space.Do(func() error {
+		fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, netlinkSockDiag)
+		if err != nil {
+			return err
+		}
+		defer syscall.Close(fd)
+		if err := syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: 5}); err != nil {
+			return err
+		}
+		for _, proto := range []flow.Proto{flow.TCP, flow.UDP} {
+			for _, family := range []uint8{syscall.AF_INET, syscall.AF_INET6} {
+				some, err := dumpSockets(fd, family, proto)
+				if err != nil {
+					return fmt.Errorf("%s: %w", proto, err)
+				}
+				all = append(all, some...)
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// maxSockets bounds the table: a namespace with more is not a pod.
+const maxSockets = 1 << 20
+
+// dumpSockets asks for all sockets of one family and protocol, and reads the answer.
+func dumpSockets(fd int, family uint8, proto flow.Proto) ([]socket, error) {
+	req := make([]byte, 16+56) // nlmsghdr, inet_diag_req_v2
+	ne := binary.NativeEndian
+	ne.PutUint32(req[0:], uint32(len(req)))
+	ne.PutUint16(req[4:], sockDiagByFamily)
+	ne.PutUint16(req[6:], syscall.NLM_F_REQUEST|syscall.NLM_F_DUMP)
+	req[16], req[17] = family, uint8(proto)
+	ne.PutUint32(req[20:], 0xffffffff) // all states
+	if err := syscall.Sendto(fd, req, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
+		return nil, err
+	}
+	var out []socket
+	buf := make([]byte, 64<<10)
+	for {
+		n, _, err := syscall.Recvfrom(fd, buf, 0)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		msgs, err := syscall.ParseNetlinkMessage(buf[:n])
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range msgs {
+			switch m.Header.Type {
+			case syscall.NLMSG_DONE:
+				return out, nil
+			case syscall.NLMSG_ERROR:
+				if len(m.Data) >= 4 {
+					return nil, syscall.Errno(-int32(ne.Uint32(m.Data)))
+				}
+				return nil, errors.New("an error without a number")
+			}
+			if s, ok := diagMessage(m.Data, proto); ok {
+				out = append(out, s)
+			}
+		}
+		if len(out) > maxSockets {
+			return nil, fmt.Errorf("more than %d sockets", maxSockets)
+		}
+	}
+}
+
+// diagMessage reads a struct inet_diag_msg and the attributes behind it.
+func diagMessage(b []byte, proto flow.Proto) (socket, bool) {
+	if len(b) < diagSize {
+		return socket{}, false
+	}
+	ne := binary.NativeEndian
+	s := socket{proto: proto, state: b[1], v6: b[0] == syscall.AF_INET6}
+	s.local = diagAddr(b[8:], binary.BigEndian.Uint16(b[4:]), s.v6)
+	s.peer = diagAddr(b[24:], binary.BigEndian.Uint16(b[6:]), s.v6)
+	s.recvQ, s.sendQ, s.uid, s.inode = ne.Uint32(b[56:]), ne.Uint32(b[60:]), ne.Uint32(b[64:]), ne.Uint32(b[68:])
+	for rest := b[diagSize:]; len(rest) >= 4; {
+		n, kind := int(ne.Uint16(rest)), ne.Uint16(rest[2:])
+		if n < 4 || n > len(rest) {
+			break
+		}
+		value := rest[4:n]
+		switch {
+		case kind == attrSKV6Only && len(value) >= 1:
+			s.dual = value[0] == 0
+		case kind == attrSockOpt && len(value) >= 1:
+			s.transparent = value[0]&optTransparent != 0
+		}
+		rest = rest[min((n+3)&^3, len(rest)):]
+	}
+	return s, true
+}
+
+func diagAddr(b []byte, port uint16, v6 bool) netip.AddrPort {
+	if v6 {
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[:16])), port)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), port)
+}
