@@ -52,7 +52,7 @@ type Ring struct {
 	left   uint32 // packets of it that were not read yet
 	at     uint32 // offset in mem of the next packet's header
 	lost   uint64
-	seen   uint64
+	seen   atomic.Uint64
 }
 
 // ErrWoken is what Next returns after Wake.
@@ -146,7 +146,7 @@ func (r *Ring) Next() (Packet, error) {
 	if r.left > 0 {
 		r.at += h.Next_offset
 	}
-	r.seen++
+	r.seen.Add(1)
 	return p, nil
 }
 
@@ -213,14 +213,14 @@ func (r *Ring) Wake() error {
 
 // Stats are the packets that passed the filter and those that the ring had no room for,
 // since it was opened. The kernel's counters begin anew with each question, so they are
-// added up here.
+// added up here: one goroutine at a time may ask.
 func (r *Ring) Stats() (seen, dropped uint64, err error) {
 	st, err := unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
-		return r.seen, r.lost, os.NewSyscallError("PACKET_STATISTICS", err)
+		return r.seen.Load(), r.lost, os.NewSyscallError("PACKET_STATISTICS", err)
 	}
 	r.lost += uint64(st.Drops)
-	return r.seen, r.lost, nil
+	return r.seen.Load(), r.lost, nil
 }
 
 // Close frees the ring. It may be called twice, but not while Next runs.

@@ -1,0 +1,75 @@
+package capture
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// sampler reads the socket table with each socket's owner (sock_diag(7)). A flow's two
+// ends are only there while it is open, so the watch asks when it sees a new flow.
+type sampler struct {
+	handle *netlink.Handle
+	filter Filter
+	seen   map[flow.Tuple]bool
+}
+
+// openSampler opens the sampler's socket in the calling thread's network namespace.
+func openSampler(f Filter) (*sampler, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_INET_DIAG)
+	if err != nil {
+		return nil, fmt.Errorf("socket table: %w", err)
+	}
+	return &sampler{handle: h, filter: f, seen: map[flow.Tuple]bool{}}, nil
+}
+
+// sample returns the sockets of the filter that it has not returned before.
+func (s *sampler) sample(at time.Time) ([]flow.Observation, error) {
+	var out []flow.Observation
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		socks, err := s.handle.SocketDiagTCP(family)
+		if err != nil {
+			return out, fmt.Errorf("socket table: %w", err)
+		}
+		for _, k := range socks {
+			t := flow.Tuple{Src: addrOf(k.ID.Source, k.ID.SourcePort), Dst: addrOf(k.ID.Destination, k.ID.DestinationPort), Proto: flow.TCP}
+			if k.State == tcpListen || k.INode == 0 || s.seen[t] || !s.filter.holds(t) {
+				continue // a socket without inode has no process any more, and so no owner
+			}
+			s.seen[t] = true
+			out = append(out, flow.Observation{Kind: flow.SeenSocket, At: at, Ref: "socket inode " + strconv.FormatUint(uint64(k.INode), 10), Tuple: t, UID: k.UID})
+		}
+	}
+	return out, nil
+}
+
+// tcpListen is TCP_LISTEN (net/tcp_states.h).
+const tcpListen = 10
+
+func addrOf(ip []byte, port uint16) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(a.Unmap(), port)
+}
+
+func (s *sampler) close() { s.handle.Close() }
+
+// holds says whether one side of a tuple is among the endpoints.
+func (f Filter) holds(t flow.Tuple) bool {
+	if len(f) == 0 {
+		return true
+	}
+	for _, e := range f {
+		for _, side := range []netip.AddrPort{t.Src, t.Dst} {
+			if (!e.Addr.IsValid() || e.Addr == side.Addr()) && (e.Port == 0 || e.Port == side.Port()) {
+				return true
+			}
+		}
+	}
+	return false
+}

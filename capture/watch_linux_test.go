@@ -1,0 +1,106 @@
+package capture
+
+import (
+	"net"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/meshtop/meshtop/e2e/power"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// A redirected connection is seen by its packets, its conntrack entry and its sockets.
+func TestWatchRedirect(t *testing.T) {
+	power.Tools(t, "iptables-nft")
+	inNamespace(t, func() {
+		if out, err := exec.Command("iptables-nft", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "--dport", "80", "-j", "REDIRECT", "--to-ports", "15001").CombinedOutput(); err != nil {
+			t.Errorf("iptables-nft: %v %s", err, out)
+			return
+		}
+		l, err := net.Listen("tcp4", "127.0.0.1:15001")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer l.Close()
+		w, err := Open(WatchOptions{Devices: []string{"lo"}, Filter: Filter{{Port: 15001}, {Port: 80}}, Duration: 10 * time.Second, Heads: true})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		c, err := net.Dial("tcp4", "127.0.0.2:80")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Error(err)
+		}
+		want := map[string]bool{"SYN to 15001": false, "SYN-ACK from the original destination": false, "payload": false, "conntrack reply 15001": false, "socket to the original destination": false}
+		for left := len(want); left > 0; {
+			o, open := <-w.C()
+			if !open {
+				t.Errorf("the watch ended; seen %v, loss %+v", want, w.Loss())
+				return
+			}
+			if what := recognise(o); what != "" && !want[what] {
+				want[what] = true
+				left--
+			}
+		}
+		if w.Close() != nil || w.Close() != nil {
+			t.Error("closing twice")
+		}
+		if l := w.Loss(); l.Dropped != 0 || l.Seen < 3 || len(l.Blind) != 0 {
+			t.Errorf("loss %+v", l)
+		}
+	})
+}
+
+func recognise(o flow.Observation) string {
+	switch {
+	case o.Kind == flow.SeenPacket && o.Flags == flow.SYN && o.Tuple.Dst.String() == "127.0.0.1:15001":
+		return "SYN to 15001"
+	case o.Kind == flow.SeenPacket && o.Flags == flow.SYN|flow.ACK && o.Tuple.Src.String() == "127.0.0.2:80":
+		return "SYN-ACK from the original destination"
+	case o.Kind == flow.SeenPacket && string(o.Head) == "hello":
+		return "payload"
+	case o.Kind == flow.SeenConntrack && o.Event == "NEW" && o.Tuple.Dst.String() == "127.0.0.2:80" && o.Reply.Src.String() == "127.0.0.1:15001":
+		return "conntrack reply 15001"
+	case o.Kind == flow.SeenSocket && o.Tuple.Dst.String() == "127.0.0.2:80":
+		return "socket to the original destination"
+	}
+	return ""
+}
+
+// The watch ends at its bounds, and its channel is closed.
+func TestWatchBounds(t *testing.T) {
+	inNamespace(t, func() {
+		w, err := Open(WatchOptions{Devices: []string{"lo"}, Packets: 3})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		blast(t, "127.0.0.1:4000", 50, 10)
+		for range w.C() {
+		}
+		if l := w.Loss(); l.Seen < 3 {
+			t.Errorf("loss %+v", l)
+		}
+		w, err = Open(WatchOptions{Devices: []string{"lo", "nosuch0"}, Duration: time.Millisecond})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for range w.C() {
+		}
+		if l := w.Loss(); len(l.Blind) != 1 || l.Blind[0].Part != "packets on nosuch0" {
+			t.Errorf("a device that is not there: %+v", l.Blind)
+		}
+		if _, err := Open(WatchOptions{Devices: []string{"nosuch0"}}); err == nil {
+			t.Error("no device at all")
+		}
+	})
+}

@@ -1,0 +1,250 @@
+// Package check judges a table of expected paths: each case is one request with what must
+// be true of its trace, and the answer says which were met, by which step not, and what of
+// the configuration no case came by.
+package check
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/request"
+	"go.yaml.in/yaml/v3"
+)
+
+// Case is one row of the table.
+type Case struct {
+	Name    string
+	Line    int // where it stands in its file
+	Request flow.Request
+	Want    Want
+}
+
+// Want is what must be true of the trace. A nil field is not asked; where there are
+// several values, any of them will do.
+type Want struct {
+	Verdict   []string
+	Outcome   map[string][]string // by the JSON names of an outcome's fields
+	Caller    map[string][]string // code, flags, tcp
+	Netfilter []string            // rules hit on the first leg, in order; nil: not asked, empty: none
+	To        []string            // where the first leg arrives
+}
+
+// OutcomeFields are the JSON names of an outcome's fields in their order.
+func OutcomeFields() []string {
+	return []string{"listener", "filterChain", "routeConfig", "virtualHost", "route", "routeIndex", "cluster", "endpoint"}
+}
+
+// CallerFields are the JSON names of what a caller sees.
+func CallerFields() []string { return []string{"code", "flags", "tcp"} }
+
+// Parse reads cases: one JSON object a line, a JSON array, or a YAML list.
+func Parse(data []byte) ([]Case, error) {
+	text := bytes.TrimLeft(bytes.TrimPrefix(data, []byte("\ufeff")), " \t\r\n")
+	var cases []Case
+	var err error
+	switch {
+	case len(text) == 0:
+		return nil, fmt.Errorf("no cases: the file is empty")
+	case text[0] == '{':
+		cases, err = parseLines(data)
+	default:
+		cases, err = parseYAML(data) // a JSON array is YAML, too
+	}
+	if err == nil && len(cases) == 0 {
+		err = fmt.Errorf("no cases")
+	}
+	return cases, err
+}
+
+// parseLines reads objects one behind another; each may take one line or several.
+func parseLines(data []byte) ([]Case, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	dec := json.NewDecoder(bytes.NewReader(data))
+	var out []Case
+	for {
+		start := dec.InputOffset()
+		var raw json.RawMessage
+		err := dec.Decode(&raw)
+		if err == io.EOF {
+			return out, nil
+		}
+		line := lineAt(data, start)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", line, err)
+		}
+		c, err := parseCase(raw, line)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+}
+
+// lineAt is the line of the first character that is no space from offset on.
+func lineAt(data []byte, offset int64) int {
+	for offset < int64(len(data)) && strings.IndexByte(" \t\r\n", data[offset]) >= 0 {
+		offset++
+	}
+	return 1 + bytes.Count(data[:offset], []byte("\n"))
+}
+
+func parseYAML(data []byte) ([]Case, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, fmt.Errorf("neither JSON lines nor YAML: %w", err)
+	}
+	if doc.Kind != yaml.DocumentNode || doc.Content[0].Kind != yaml.SequenceNode {
+		return nil, fmt.Errorf("line %d: want one JSON object a line, or a YAML list of cases", max(1, doc.Line))
+	}
+	var out []Case
+	for _, item := range doc.Content[0].Content {
+		var v any
+		if err := item.Decode(&v); err != nil {
+			return nil, fmt.Errorf("line %d: %w", item.Line, err)
+		}
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", item.Line, err)
+		}
+		c, err := parseCase(raw, item.Line)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// caseForm is a case as it is written.
+type caseForm struct {
+	Name    string          `json:"name"`
+	Request json.RawMessage `json:"request"`
+	Want    *struct {
+		Verdict   any            `json:"verdict"`
+		Outcome   map[string]any `json:"outcome"`
+		Caller    map[string]any `json:"caller"`
+		Netfilter *[]string      `json:"netfilter"`
+		To        any            `json:"to"`
+	} `json:"want"`
+}
+
+func parseCase(raw []byte, line int) (Case, error) {
+	c, err := parseForm(raw)
+	c.Line = line
+	if err != nil {
+		if c.Name != "" {
+			return c, fmt.Errorf("line %d: case %q: %w", line, c.Name, err)
+		}
+		return c, fmt.Errorf("line %d: %w", line, err)
+	}
+	if c.Name == "" {
+		c.Name = fmt.Sprintf("line %d", line)
+	}
+	return c, nil
+}
+
+func parseForm(raw []byte) (Case, error) {
+	var f caseForm
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	dec.UseNumber()
+	if err := dec.Decode(&f); err != nil {
+		return Case{Name: f.Name}, err
+	}
+	c := Case{Name: f.Name}
+	if f.Request == nil {
+		return c, fmt.Errorf("request is missing")
+	}
+	var err error
+	if c.Request, err = request.Parse(f.Request); err != nil {
+		return c, err
+	}
+	if f.Want == nil {
+		return c, fmt.Errorf("want is missing")
+	}
+	w := &c.Want
+	if w.Verdict, err = values("verdict", f.Want.Verdict); err != nil {
+		return c, err
+	}
+	for _, v := range w.Verdict {
+		if !isVerdict(v) {
+			return c, fmt.Errorf("want: verdict %q: delivered, refused, dropped, looped, depends or unknown", v)
+		}
+	}
+	if w.To, err = values("to", f.Want.To); err != nil {
+		return c, err
+	}
+	if w.Outcome, err = fields("outcome", f.Want.Outcome, OutcomeFields()); err != nil {
+		return c, err
+	}
+	if w.Caller, err = fields("caller", f.Want.Caller, CallerFields()); err != nil {
+		return c, err
+	}
+	if f.Want.Netfilter != nil {
+		w.Netfilter = append([]string{}, *f.Want.Netfilter...)
+	}
+	if w.Verdict == nil && w.To == nil && w.Outcome == nil && w.Caller == nil && w.Netfilter == nil {
+		return c, fmt.Errorf("want is empty: such a case cannot fail")
+	}
+	return c, nil
+}
+
+func isVerdict(s string) bool {
+	for v := flow.Unknown; v <= flow.Depends; v++ {
+		if v != flow.Continue && v.String() == s {
+			return true
+		}
+	}
+	return false
+}
+
+func fields(what string, in map[string]any, known []string) (map[string][]string, error) {
+	if in == nil {
+		return nil, nil
+	}
+	out := map[string][]string{}
+	for name, v := range in {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("want: %s has no field %q: there are %s", what, name, strings.Join(known, ", "))
+		}
+		vs, err := values(what+"."+name, v)
+		if err != nil {
+			return nil, err
+		}
+		if vs != nil {
+			out[name] = vs
+		}
+	}
+	return out, nil
+}
+
+// values reads one value or a list of them as strings; a number as it is written.
+func values(what string, v any) ([]string, error) {
+	switch v := v.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		return []string{v}, nil
+	case json.Number:
+		return []string{v.String()}, nil
+	case []any:
+		var out []string
+		for _, e := range v {
+			one, err := values(what, e)
+			if err != nil || len(one) != 1 {
+				return nil, fmt.Errorf("want: %s: a list of strings or numbers, no deeper", what)
+			}
+			out = append(out, one...)
+		}
+		if out == nil {
+			return nil, fmt.Errorf("want: %s: an empty list is never met", what)
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("want: %s: a string, a number or a list of them", what)
+}
