@@ -130,3 +130,9 @@ func utoa(u uint32) string { return strconv.FormatUint(uint64(u), 10) }
 
 // unset says that an address is left to the kernel.
 func unset(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
+
+// ProxyOwner is the uid and gid of the proxy's own connections; known is false where
+// only an owner rule, or nothing, tells them.
+func (s *Snapshot) ProxyOwner() (uid, gid uint32, known bool) {
+	return s.owner.uid, s.owner.gid, s.owner.known && len(s.owner.assumed) == 0
+}
