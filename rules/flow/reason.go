@@ -12,5 +12,6 @@ const (
 	reasonNetfilter ReasonKind = 100  // rules/netfilter
 	reasonEnvoyL4   ReasonKind = 300  // rules/envoy up to the network filters, clusters, endpoints
 	reasonEnvoyHTTP ReasonKind = 600  // rules/envoy inside the HTTP connection manager
+	reasonConfirm   ReasonKind = 900  // rules/confirm
 	reasonEnd       ReasonKind = 1000 // above every reason
 )

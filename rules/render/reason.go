@@ -12,7 +12,7 @@ func Reason(r flow.Reason) string {
 		return ""
 	}
 	a := [3]string{Clean(r.Args[0]), Clean(r.Args[1]), Clean(r.Args[2])}
-	for _, words := range []func(flow.ReasonKind, [3]string) string{joinWords, netfilterWords, envoyL4Words, envoyHTTPWords} {
+	for _, words := range []func(flow.ReasonKind, [3]string) string{joinWords, netfilterWords, envoyL4Words, envoyHTTPWords, confirmWords} {
 		if s := words(r.Kind, a); s != "" {
 			return s
 		}

@@ -1,0 +1,243 @@
+package confirm
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// conn is everything that was seen of one connection: the client's address and port name
+// it, since they stay the same through destination NAT.
+type conn struct {
+	client  netip.AddrPort
+	dst     netip.AddrPort // as its client dialled it, if that was seen
+	first   time.Time
+	track   *flow.Observation // its conntrack entry; nil: none was seen
+	packets []*flow.Observation
+	socket  *flow.Observation // the client's end
+}
+
+// uid is the owner of the client's socket.
+func (c *conn) uid() (uint32, bool) {
+	if c.socket == nil {
+		return 0, false
+	}
+	return c.socket.UID, true
+}
+
+// check is the state of one Check.
+type check struct {
+	trace    flow.Trace
+	known    Known
+	loss     flow.Loss
+	conns    []*conn
+	counters map[string]*flow.Observation
+	logs     []*flow.Observation
+	tracked  bool    // some conntrack event was seen
+	legs     []*conn // the connection of each leg; nil: not seen
+	sent     *flow.Observation
+}
+
+func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *check {
+	c := &check{trace: t, known: k, loss: loss, counters: map[string]*flow.Observation{}}
+	by := map[netip.AddrPort]*conn{}
+	at := func(client netip.AddrPort, when time.Time) *conn {
+		x := by[client]
+		if x == nil {
+			x = &conn{client: client, first: when}
+			by[client] = x
+			c.conns = append(c.conns, x)
+		}
+		if when.Before(x.first) {
+			x.first = when
+		}
+		return x
+	}
+	for i := range seen {
+		o := &seen[i]
+		switch o.Kind {
+		case flow.SeenConntrack:
+			c.tracked = true
+			x := at(o.Tuple.Src, o.At)
+			x.track, x.dst = o, o.Tuple.Dst
+		case flow.SeenSocket:
+			if x := at(o.Tuple.Src, o.At); x.socket == nil {
+				x.socket = o
+			}
+		case flow.SeenCounter:
+			c.counters[o.Name] = o
+		case flow.SeenAccessLog:
+			c.logs = append(c.logs, o)
+		case flow.SeenAnswer:
+			c.sent = o
+		}
+	}
+	c.addPackets(seen, by, at)
+	c.legs = make([]*conn, len(t.Legs))
+	for i := range t.Legs {
+		c.legs[i] = c.find(i)
+	}
+	return c
+}
+
+// addPackets gives each packet to its connection: to the one whose client sent or gets it.
+// A SYN names the client; a packet of a connection whose SYN was not seen (a pool) goes to
+// the side that the trace does not name as a server.
+func (c *check) addPackets(seen []flow.Observation, by map[netip.AddrPort]*conn, at func(netip.AddrPort, time.Time) *conn) {
+	servers := map[netip.AddrPort]bool{}
+	for _, l := range c.trace.Legs {
+		servers[l.From.Dst], servers[l.To.Dst] = true, true
+	}
+	for i := range seen {
+		o := &seen[i]
+		if o.Kind != flow.SeenPacket {
+			continue
+		}
+		src, dst := o.Tuple.Src, o.Tuple.Dst
+		var x *conn
+		switch {
+		case o.Flags&(flow.SYN|flow.ACK) == flow.SYN:
+			x = at(src, o.At)
+		case o.Flags&(flow.SYN|flow.ACK) == flow.SYN|flow.ACK:
+			x = at(dst, o.At)
+		case by[src] != nil && !servers[src]:
+			x = by[src]
+		case by[dst] != nil && !servers[dst]:
+			x = by[dst]
+		case servers[dst]:
+			x = at(src, o.At)
+		case servers[src]:
+			x = at(dst, o.At)
+		default:
+			continue
+		}
+		x.packets = append(x.packets, o)
+	}
+}
+
+// find is the connection of a leg.
+func (c *check) find(i int) *conn {
+	leg := c.trace.Legs[i]
+	if i > 0 {
+		return c.upstream(i)
+	}
+	var best *conn
+	for _, x := range c.conns {
+		switch {
+		case c.known.ClientPort != 0:
+			if x.client.Port() == c.known.ClientPort && c.fromClient(x, leg) {
+				return x
+			}
+		case best == nil && c.fromClient(x, leg) && x.reaches(leg):
+			best = x
+		}
+	}
+	return best
+}
+
+// fromClient says whether a connection can be the request's own: from its address, and
+// where the owner is known not the proxy's.
+func (c *check) fromClient(x *conn, leg flow.Leg) bool {
+	if a := leg.From.Src.Addr(); a.IsValid() && !a.IsUnspecified() && a != x.client.Addr() {
+		return false
+	}
+	uid, ok := x.uid()
+	return !ok || !c.known.HasProxy || leg.Owner != flow.OwnerApp || uid != c.known.ProxyUID || uid == leg.From.UID
+}
+
+// reaches says whether a connection was dialled to the leg's destination, or was seen at
+// the place where the leg's rules send it.
+func (x *conn) reaches(leg flow.Leg) bool {
+	if x.dst.IsValid() {
+		return x.dst == leg.From.Dst
+	}
+	for _, p := range x.packets {
+		if p.Tuple.Dst == leg.From.Dst || p.Tuple.Dst == leg.To.Dst {
+			return true
+		}
+	}
+	return false
+}
+
+// upstream is the proxy's connection of a later leg: the one that the access log names,
+// else one to the leg's destination that began after the request's or carries data after it.
+func (c *check) upstream(i int) *conn {
+	leg, down := c.trace.Legs[i], c.legs[0]
+	if local, ok := c.logged("upstream_local_address"); ok && i == 1 {
+		if a, err := netip.ParseAddrPort(local); err == nil {
+			for _, x := range c.conns {
+				if x.client == a {
+					return x
+				}
+			}
+		}
+	}
+	var pooled *conn
+	for _, x := range c.conns {
+		if x == down || !x.reaches(leg) || c.taken(x) {
+			continue
+		}
+		if uid, ok := x.uid(); ok && c.known.HasProxy && uid != c.known.ProxyUID {
+			continue
+		}
+		if down == nil || !x.first.Before(down.first) {
+			return x
+		}
+		if pooled == nil && len(x.dataTo(leg.To.Dst)) > 0 {
+			pooled = x
+		}
+	}
+	return pooled
+}
+
+func (c *check) taken(x *conn) bool {
+	for _, l := range c.legs {
+		if l == x {
+			return true
+		}
+	}
+	return false
+}
+
+// dataTo are the packets with payload to an address.
+func (x *conn) dataTo(dst netip.AddrPort) []*flow.Observation {
+	var out []*flow.Observation
+	for _, p := range x.packets {
+		if p.Len > 0 && p.Tuple.Dst == dst {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// logged is a field of the proxy's access log for the request: of the line of the client's
+// port. A line of the listener alone leaves the fields of the inner filters empty.
+func (c *check) logged(field string) (string, bool) {
+	if c.legs == nil || len(c.legs) == 0 || c.legs[0] == nil {
+		return "", false
+	}
+	found, ok := "", false
+	for _, l := range c.logs {
+		if l.Fields["downstream_remote_address"] != c.legs[0].client.String() && l.Fields["downstream_direct_remote_address"] != c.legs[0].client.String() {
+			continue
+		}
+		if v, has := l.Fields[field]; has && v != "" && v != "-" {
+			found, ok = v, true
+		}
+	}
+	return found, ok
+}
+
+// hasLog says whether any line of the request's connection was read.
+func (c *check) hasLog() bool {
+	_, ok := c.logged("downstream_remote_address")
+	return ok
+}
+
+// lossy says whether absence proves nothing.
+func (c *check) lossy() bool { return c.loss.Dropped > 0 || c.loss.Late }
+
+// statistic is Envoy's spelling of a name within a statistic's (":" becomes "_").
+func statistic(s string) string { return strings.ReplaceAll(s, ":", "_") }

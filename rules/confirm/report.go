@@ -1,0 +1,105 @@
+// Package confirm compares a trace with what was seen of the traffic, and puts a word on
+// every step with its evidence.
+package confirm
+
+import "github.com/meshtop/meshtop/rules/flow"
+
+// Word says what the observations make of a step. The zero value claims nothing.
+type Word uint8
+
+const (
+	NotObserved   Word = iota // it could have been seen, and was not: that proves nothing
+	Confirmed                 // positive evidence of exactly this step
+	Contradicted              // positive evidence of another one
+	NotObservable             // nothing outside the proxy shows it
+	Unverifiable              // what would show it was lost, or came before the watch
+)
+
+// String is the word that the report's JSON uses.
+func (w Word) String() string {
+	names := [...]string{"not-observed", "confirmed", "contradicted", "not-observable", "unverifiable"}
+	if int(w) < len(names) {
+		return names[w]
+	}
+	return "invalid"
+}
+
+// Step is the word of one step of the trace.
+type Step struct {
+	Leg, Step int // indices into Trace.Legs and its Steps
+	Stage     flow.Stage
+	Subject   string
+	Word      Word
+	Why       flow.Reason
+	Evidence  []flow.Evidence
+}
+
+// Report is a trace with what was seen of it.
+type Report struct {
+	Word  Word
+	Trace flow.Trace
+	Steps []Step
+	Loss  flow.Loss
+	// Sent is what a request that meshtop sent itself got; nil: none was sent.
+	Sent *flow.Observation
+}
+
+// Known is what the caller knows of the connection to look for.
+type Known struct {
+	ClientPort uint16 // of a request that meshtop sent; 0: any client
+	ProxyUID   uint32
+	HasProxy   bool // ProxyUID is known
+}
+
+// Check puts a word on every step of a trace. Absence never contradicts: a step is
+// contradicted only by evidence of another one for the same connection. With loss, what
+// was not seen is unverifiable. (What can be seen where: packets of a redirected
+// connection never show its first destination on the way out, and never port 15006 on the
+// way in; there conntrack is the only proof.)
+func Check(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) Report {
+	c := newCheck(t, seen, loss, k)
+	r := Report{Trace: t, Loss: loss}
+	for i := range seen {
+		if seen[i].Kind == flow.SeenAnswer {
+			r.Sent = &seen[i]
+		}
+	}
+	for l := range t.Legs {
+		for s := range t.Legs[l].Steps {
+			st := c.step(l, s)
+			st.Leg, st.Step = l, s
+			st.Stage, st.Subject = t.Legs[l].Steps[s].Stage, t.Legs[l].Steps[s].Subject
+			if st.Word == NotObserved && c.lossy() {
+				st.Word, st.Why = Unverifiable, flow.Because(flow.SeenTooLittle, utoa(loss.Dropped))
+			}
+			r.Steps = append(r.Steps, st)
+		}
+	}
+	r.Word = overall(r.Steps)
+	return r
+}
+
+// overall is the word of the whole: contradicted if any step is; else unverifiable if loss
+// took away what was needed; else confirmed if every observable step is.
+func overall(steps []Step) Word {
+	var seen [Unverifiable + 1]int
+	for _, s := range steps {
+		seen[s.Word]++
+	}
+	switch {
+	case seen[Contradicted] > 0:
+		return Contradicted
+	case seen[Unverifiable] > 0:
+		return Unverifiable
+	case seen[NotObserved] == 0 && seen[Confirmed] > 0:
+		return Confirmed
+	}
+	return NotObserved
+}
+
+func utoa(n uint64) string {
+	if n < 10 {
+		return string(rune('0' + n))
+	}
+	return utoa(n/10) + utoa(n%10)
+}

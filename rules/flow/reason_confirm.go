@@ -1,0 +1,29 @@
+package flow
+
+// Reasons of rules/confirm: why a step has its word.
+const (
+	SeenNAT         = reasonConfirm + iota // conntrack holds the translation. Args: reply source, expected
+	SeenNoNAT                              // conntrack holds no translation. Args: destination
+	SeenSYN                                // Args: tuple, device
+	SeenSYNACK                             // the listener accepts. Args: tuple
+	SeenRefused                            // RST instead of SYN-ACK. Args: address
+	SeenLog                                // the access log names it. Args: field, value, expected
+	SeenCounted                            // a counter grew. Args: counter, before, after
+	SeenNotCounted                         // a counter that must grow did not. Args: counter, value
+	SeenPooled                             // on a connection that was open before. Args: tuple
+	SeenOther                              // the proxy dialled another address. Args: seen, expected
+	SeenStatus                             // the answer's status. Args: seen, expected
+	SeenClosed                             // closed without an answer. Args: how
+	SeenPayload                            // an answer came though none was expected. Args: tuple
+	SeenAmbiguous                          // what was seen fits several causes. Args: what, causes
+	SeenInside                             // happens inside the proxy: nothing outside shows it
+	SeenNoConntrack                        // the namespace has no rule that uses conntrack
+	SeenNoneOfIt                           // nothing of it was seen
+	SeenTooLittle                          // packets were lost, or the watch began late: absence proves nothing. Args: dropped
+	SeenUnpredicted                        // the trace does not say what to expect
+	SeenSocketOwner                        // the socket table names the owner. Args: tuple, uid
+	confirmEnd
+)
+
+// ConfirmReasons are all reasons of rules/confirm, for the test of rules/render.
+func ConfirmReasons() (from, to ReasonKind) { return reasonConfirm, confirmEnd }
