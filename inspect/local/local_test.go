@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -323,7 +324,7 @@ func TestReadOnly(t *testing.T) {
 func TestWithoutPower(t *testing.T) {
 	power.Root(t)
 	power.Tools(t, "setpriv", "ip")
-	out := asNobody(t, "TestHelperOwn")
+	out := asNobody(t, "own")
 	var s struct {
 		Parts []string
 		Gaps  []flow.Gap
@@ -350,7 +351,7 @@ func TestOpenWithoutPower(t *testing.T) {
 	power.Root(t)
 	power.Tools(t, "setpriv")
 	l := lab.New(t, lab.Options{Scene: "mesh"})
-	out := asNobody(t, "TestHelperOpen", "LAB="+l.Pod(), fmt.Sprintf("PID=%d", l.EnvoyPID()))
+	out := asNobody(t, "open", "LAB="+l.Pod(), fmt.Sprintf("PID=%d", l.EnvoyPID()))
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if len(lines) != 2 {
 		t.Fatalf("got %q", out)
@@ -362,43 +363,47 @@ func TestOpenWithoutPower(t *testing.T) {
 	}
 }
 
-// TestHelperOwn is run by TestWithoutPower as another user.
-func TestHelperOwn(t *testing.T) {
-	if os.Getenv("MESHTOP_HELPER") == "" {
-		t.Log("runs only for TestWithoutPower")
-		return
+// TestMain is also what asNobody runs: then it does one thing as another user, and prints
+// what came of it.
+func TestMain(m *testing.M) {
+	switch os.Getenv("MESHTOP_AS_NOBODY") {
+	case "own":
+		os.Exit(readOwn())
+	case "open":
+		for _, open := range []func() (*Pod, error){
+			func() (*Pod, error) { return Named(os.Getenv("LAB"), Options{}) },
+			func() (*Pod, error) {
+				pid, _ := strconv.Atoi(os.Getenv("PID"))
+				return OfPid(pid, Options{})
+			},
+		} {
+			_, err := open()
+			fmt.Println(errors.Is(err, inspect.ErrNoPower), err)
+		}
+		os.Exit(0)
 	}
+	os.Exit(m.Run())
+}
+
+func readOwn() int {
 	p, err := Own(Options{})
 	if err != nil {
-		t.Fatal(err)
+		fmt.Println(err)
+		return 1
 	}
-	s := read(t, p, inspect.Want{})
-	data, err := json.Marshal(map[string]any{"Parts": names(s), "Gaps": s.Gaps})
+	defer p.Close()
+	s, err := p.Read(context.Background(), inspect.Want{})
 	if err != nil {
-		t.Fatal(err)
+		fmt.Println(err)
+		return 1
 	}
-	fmt.Println(string(data))
-	os.Exit(0)
+	json.NewEncoder(os.Stdout).Encode(map[string]any{"Parts": names(s), "Gaps": s.Gaps})
+	return 0
 }
 
-// TestHelperOpen is run by TestOpenWithoutPower as another user.
-func TestHelperOpen(t *testing.T) {
-	if os.Getenv("MESHTOP_HELPER") == "" {
-		t.Log("runs only for TestOpenWithoutPower")
-		return
-	}
-	_, err := Named(os.Getenv("LAB"), Options{})
-	fmt.Println(errors.Is(err, inspect.ErrNoPower), err)
-	var pid int
-	fmt.Sscan(os.Getenv("PID"), &pid)
-	_, err = OfPid(pid, Options{})
-	fmt.Println(errors.Is(err, inspect.ErrNoPower), err)
-	os.Exit(0)
-}
-
-// asNobody runs one test of this binary as uid 65534, and gives what it printed. The binary
+// asNobody runs this binary as uid 65534, and gives what it printed. The binary
 // is copied to where that user may read it.
-func asNobody(t *testing.T, test string, env ...string) string {
+func asNobody(t *testing.T, what string, env ...string) string {
 	t.Helper()
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
@@ -416,9 +421,9 @@ func asNobody(t *testing.T, test string, env ...string) string {
 	if err := os.WriteFile(bin, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", bin, "-test.run", "^"+test+"$")
+	cmd := exec.Command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", bin)
 	cmd.Dir = "/"
-	cmd.Env = append(append(os.Environ(), "MESHTOP_HELPER=1"), env...)
+	cmd.Env = append(append(os.Environ(), "MESHTOP_AS_NOBODY="+what), env...)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
