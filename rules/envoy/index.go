@@ -87,8 +87,9 @@ type entry struct {
 	part       *part
 	start, end int // of the body in the part
 	base       *string
-	n          int32  // in the list that base names; -1: base is the element itself
-	suffix     string // from the element to the body, as a JSON pointer
+	n          int32      // in the list that base names; -1: base is the element itself
+	suffix     string     // from the element to the body, as a JSON pointer
+	hosts      *hostIndex // of a route configuration
 	doc        atomic.Pointer[tree.Doc]
 }
 
@@ -101,7 +102,14 @@ func (e *entry) pointer() string {
 	return p + e.suffix
 }
 
-// node is the body, decoded once.
+// hostIndex is where the virtual hosts of a route configuration stand.
+type hostIndex struct {
+	field      string // the member's name as written
+	start, end int    // of its value
+	spans      []hostSpan
+}
+
+// node is the body, decoded once; of a route configuration without its virtual hosts.
 func (e *entry) node() tree.Node {
 	if e == nil {
 		return tree.Node{}
@@ -109,11 +117,18 @@ func (e *entry) node() tree.Node {
 	if d := e.doc.Load(); d != nil {
 		return d.Root()
 	}
-	d, err := tree.Parse(e.part.raw[e.start:e.end], int64(e.start))
+	raw := e.part.raw[e.start:e.end]
+	if h := e.hosts; h != nil {
+		raw = append(append(append([]byte{}, e.part.raw[e.start:h.start]...), "[]"...), e.part.raw[h.end:e.end]...)
+	}
+	d, err := tree.Parse(raw, int64(e.start))
 	if err != nil {
 		return tree.Node{} // the index has checked every byte: only a body of 4 GiB comes here
 	}
 	d.Source, d.Ref = e.part.name, e.pointer()
+	if e.hosts != nil {
+		d.Text = e.part.raw[e.start:e.end]
+	}
 	e.doc.CompareAndSwap(nil, d)
 	return e.doc.Load().Root()
 }
@@ -300,6 +315,9 @@ func (x *indexer) body(r resource, st state, base *string, n int32, suffix strin
 			e.name, at, err = x.scan.String(at)
 			return at, err
 		}
+		if r == dynamicRouteConfigs && tree.Named(name, "virtual_hosts") && at < len(x.scan.Raw) && x.scan.Raw[at] == '[' {
+			return x.virtualHosts(e, string(name), at)
+		}
 		end, err := x.scan.Skip(at)
 		if head != nil {
 			head.note(name, at, end)
@@ -308,6 +326,29 @@ func (x *indexer) body(r resource, st state, base *string, n int32, suffix strin
 	})
 	e.end = end
 	x.entries = append(x.entries, e)
+	return end, err
+}
+
+// virtualHosts notes where each virtual host stands, and its name and domains in it.
+func (x *indexer) virtualHosts(e *entry, field string, at int) (int, error) {
+	h := &hostIndex{field: field, start: at}
+	e.hosts = h
+	end, err := x.scan.List(at, func(_, at int) (int, error) {
+		span := hostSpan{start: at, name: -1, domains: -1}
+		end, err := x.scan.Object(at, func(name []byte, at int) (int, error) {
+			switch string(name) {
+			case "name":
+				span.name = at
+			case "domains":
+				span.domains = at
+			}
+			return x.scan.Skip(at)
+		})
+		span.end = end
+		h.spans = append(h.spans, span)
+		return end, err
+	})
+	h.end = end
 	return end, err
 }
 

@@ -182,7 +182,8 @@ func (c *Config) Objects() []Object {
 		switch {
 		case e.state != active:
 		case e.res == dynamicRouteConfigs:
-			out = routesOf(out, e.node(), "")
+			t, _ := c.routeTable(e.name)
+			out = hostsOfTable(out, t, "")
 		case e.res == staticClusters || e.res == dynamicActiveClusters:
 			out = append(out, Object{flow.Cluster, e.name, "", e.reference()})
 		}
@@ -201,13 +202,19 @@ func routesOf(out []Object, rc tree.Node, parent string) []Object {
 	if !rc.Exists() {
 		return out
 	}
-	table := rc.Field("name").Str()
-	out = append(out, Object{flow.RouteConfig, table, parent, reference(rc)})
-	for _, v := range rc.Field("virtual_hosts").All() {
-		name := v.Field("name").Str()
-		out = append(out, Object{flow.VirtualHost, name, table, reference(v)})
+	t := &table{head: rc}
+	t.inline(rc)
+	return hostsOfTable(out, t, parent)
+}
+
+func hostsOfTable(out []Object, t *table, parent string) []Object {
+	name := t.head.Field("name").Str()
+	out = append(out, Object{flow.RouteConfig, name, parent, reference(t.head)})
+	for i := range t.hosts {
+		v := t.host(i)
+		out = append(out, Object{flow.VirtualHost, t.hosts[i].name, name, reference(v)})
 		for _, r := range v.Field("routes").All() {
-			out = append(out, Object{flow.Route, r.Field("name").Str(), name, reference(r)})
+			out = append(out, Object{flow.Route, r.Field("name").Str(), t.hosts[i].name, reference(r)})
 		}
 	}
 	return out

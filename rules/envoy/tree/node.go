@@ -34,10 +34,13 @@ func (n Node) IsObject() bool { return n.Kind() == Object }
 
 // Raw is the value's text as it stands in the part; nil for the zero Node.
 func (n Node) Raw() []byte {
-	start, end := n.span()
 	if n.doc == nil {
 		return nil
 	}
+	if n.i == 0 && n.doc.Text != nil {
+		return n.doc.Text
+	}
+	start, end := n.span()
 	return n.doc.raw[start:end]
 }
 

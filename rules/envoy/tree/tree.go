@@ -38,9 +38,11 @@ type Doc struct {
 	Source string // the part of the snapshot that it stands in
 	Ref    string // JSON pointer (RFC 6901) of its root in that part
 	Notes  []Note // what was odd, but read
-	raw    []byte
-	at     int64
-	tape   []token
+	// Text, if not nil, is the root's text where the document holds less of it.
+	Text []byte
+	raw  []byte
+	at   int64
+	tape []token
 }
 
 // Note is something odd in a document that was read all the same.
