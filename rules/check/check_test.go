@@ -170,7 +170,8 @@ func TestCoverage(t *testing.T) {
 		{Kind: flow.Route, Parent: "vh", Name: "", Ref: "/r/0"}, {Kind: flow.Route, Parent: "vh", Name: "", Ref: "/r/1"}, {Kind: flow.VirtualHost, Name: "vh"}, {Kind: flow.Cluster, Name: "c"}}
 	tr := flow.Trace{Legs: []flow.Leg{{Steps: []flow.Step{{Stage: flow.Listener, Subject: "b", Evidence: []flow.Evidence{{Ref: "/l/1"}}}, {Stage: flow.VirtualHost, Subject: "vh"}}}},
 		Variants: []flow.Variant{{Legs: []flow.Leg{{Steps: []flow.Step{{Stage: flow.Route, Evidence: []flow.Evidence{{Ref: "/r/1"}}}}}}}}}
-	r := Run([]Case{{Want: Want{To: []string{"x"}}}}, func(flow.Request) flow.Trace { return tr }, objects)
+	r := Run([]Case{{Want: Want{To: []string{"x"}}}}, func(flow.Request) flow.Trace { return tr })
+	r.Cover(objects)
 	var got []string
 	for _, c := range r.Coverage {
 		for _, m := range c.Missed {

@@ -78,7 +78,8 @@ func Judge(c Case, t flow.Trace) Result {
 	}
 	r.Variants = len(vs)
 	switch {
-	case r.Agree == len(vs) && !t.Cut:
+	case t.Cut: // ways that were not followed may end elsewhere
+	case r.Agree == len(vs):
 		r.Status = Met
 	case against == len(vs):
 		r.Status = NotMet

@@ -26,6 +26,8 @@ type Coverage struct {
 type Report struct {
 	Results  []Result
 	Coverage []Coverage
+
+	seen visited
 }
 
 // Count says how many cases have status s.
@@ -52,18 +54,19 @@ func (r Report) Covered() float64 {
 	return 100 * float64(hit) / float64(total)
 }
 
-// Run judges every case by its trace, and counts what the traces came by.
-func Run(cases []Case, trace func(flow.Request) flow.Trace, objects []Object) Report {
-	var r Report
-	seen := visited{refs: map[string]bool{}, names: map[named]bool{}}
+// Run judges every case by its trace.
+func Run(cases []Case, trace func(flow.Request) flow.Trace) Report {
+	r := Report{seen: visited{refs: map[string]bool{}, names: map[named]bool{}}}
 	for _, c := range cases {
 		t := trace(c.Request)
-		seen.trace(t)
+		r.seen.trace(t)
 		r.Results = append(r.Results, Judge(c, t))
 	}
-	r.Coverage = seen.coverage(objects)
 	return r
 }
+
+// Cover counts which of the objects the traces of Run came by.
+func (r *Report) Cover(objects []Object) { r.Coverage = r.seen.coverage(objects) }
 
 type named struct {
 	kind flow.Stage

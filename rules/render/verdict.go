@@ -1,6 +1,7 @@
 package render
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,10 +11,33 @@ import (
 // Verdict is the trace's verdict in one sentence that begins with its word in capitals,
 // such as "DELIVERED to 10.107.42.16:80 by cluster outbound|myngxsvc".
 func Verdict(t flow.Trace) string {
-	if t.Verdict == flow.Depends {
+	switch {
+	case t.Verdict == flow.Depends:
 		return "DEPENDS: " + ways(t)
+	case len(t.Variants) == 0:
+		return ending(t.Verdict, t.Outcome, t.Caller, t.Legs)
+	case t.Verdict == flow.Unknown:
+		return "UNKNOWN: " + guesses(t)
+	case t.Outcome.Endpoint == "":
+		return strings.ToUpper(t.Verdict.String()) + after(" by cluster ", Clean(t.Outcome.Cluster)) + ", in one of " + ways(t)
 	}
 	return ending(t.Verdict, t.Outcome, t.Caller, t.Legs)
+}
+
+// guesses are the points that meshtop cannot decide and that lead to different ends.
+func guesses(t flow.Trace) string {
+	var refs []string
+	for _, v := range t.Variants {
+		for _, c := range v.Choices {
+			if r := Clean(c.Choice.Ref); c.Choice.Kind == flow.Unmodelled && !c.Pinned && !slices.Contains(refs, r) {
+				refs = append(refs, r)
+			}
+		}
+	}
+	if len(refs) == 0 {
+		return ways(t)
+	}
+	return "it ends differently by what meshtop cannot tell: " + strings.Join(refs, ", ")
 }
 
 // VariantVerdict is the same for one variant.

@@ -1,0 +1,38 @@
+package saved
+
+import (
+	"context"
+	"maps"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// over is a pod of which some parts are read from files instead.
+type over struct {
+	inspect.Pod
+	files inspect.Files
+}
+
+// Over is pod with files before what pod itself gives: for a part that cannot be read
+// live but that somebody has.
+func Over(pod inspect.Pod, files map[string][]byte) inspect.Pod {
+	return &over{Pod: pod, files: files}
+}
+
+// Read reads the pod, and puts the files over it; what the files have is no gap any more.
+func (o *over) Read(ctx context.Context, want inspect.Want) (inspect.Snapshot, error) {
+	s, err := o.Pod.Read(ctx, want)
+	if s.Files == nil {
+		s.Files = inspect.Files{}
+	}
+	maps.Copy(s.Files, o.files)
+	var gaps []flow.Gap
+	for _, g := range s.Gaps {
+		if _, ok := o.files[g.Part]; !ok {
+			gaps = append(gaps, g)
+		}
+	}
+	s.Gaps = gaps
+	return s, err
+}

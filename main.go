@@ -1,0 +1,40 @@
+// Command meshtop shows which way a request takes through a pod.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/meshtop/meshtop/tui/plain"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	app := plain.App{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr),
+		Version: version(),
+	}
+	code := plain.Run(ctx, app, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// terminal says whether f is one. TERM=dumb and an empty TERM have no screen to draw on.
+func terminal(f *os.File) bool {
+	st, err := f.Stat()
+	term := os.Getenv("TERM")
+	return err == nil && st.Mode()&os.ModeCharDevice != 0 && term != "" && term != "dumb"
+}
+
+// version is the module's version, or the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	return info.Main.Version + " " + info.GoVersion
+}

@@ -1,0 +1,154 @@
+// Package plain is meshtop without a screen: verbs, flags, text for people and JSON for
+// programs, and the exit status as the answer.
+package plain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/session"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses (docs/architecture.md, "Verbs").
+const (
+	ExitOK      = 0 // delivered, met, confirmed or done
+	ExitNo      = 1 // refused, dropped, looped, not met, findings
+	ExitUsage   = 2 // usage or bad input
+	ExitUnknown = 3 // cannot tell, or the target cannot be opened
+)
+
+// App is what main wires: where to read and write, and what opens a target. A nil
+// opener means that this build or system does not have it.
+type App struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Terminal       bool // stdout is a terminal
+	ErrTerminal    bool // stderr is one
+	Version        string
+
+	Netns func(ctx context.Context, name string) (inspect.Pod, error)
+	PID   func(ctx context.Context, pid int) (inspect.Pod, error)
+	// Screens shows a pod on the terminal until the user quits.
+	Screens func(ctx context.Context, s Screens) error
+}
+
+// Screens is what the screens are to show first.
+type Screens struct {
+	Pod      inspect.Pod
+	Command  string         // the target as a command line names it, such as "netns blue"
+	Requests []flow.Request // the first is traced at once
+	Read     session.Reading
+}
+
+// failure is an error with the exit status that it means.
+type failure struct {
+	status int
+	err    error
+}
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return fmt.Sprintf("exit status %d", f.status)
+	}
+	return f.err.Error()
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// status is an answer that is no success, and no error either: nothing is printed.
+func status(n int) error {
+	if n == ExitOK {
+		return nil
+	}
+	return &failure{status: n}
+}
+
+// usage is a mistake in the command line or the input.
+func usage(format string, args ...any) error {
+	return &failure{ExitUsage, fmt.Errorf(format, args...)}
+}
+
+// cannot is something that could not be done or told.
+func cannot(err error) error { return &failure{ExitUnknown, err} }
+
+// Run runs one command line and gives its exit status. Errors go to stderr, one sentence
+// each, with nothing in them that a terminal acts on.
+func Run(ctx context.Context, app App, args []string) int {
+	root := newRoot(&app)
+	root.SetArgs(args)
+	root.SetIn(app.Stdin)
+	root.SetOut(app.Stdout)
+	root.SetErr(app.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	code := ExitUsage // what cobra itself finds wrong
+	var f *failure
+	if errors.As(err, &f) {
+		code, err = f.status, f.err
+	}
+	app.say(err)
+	return code
+}
+
+// say writes an error to stderr: a line for each that was joined, at most ten.
+func (a *App) say(err error) {
+	if err == nil {
+		return
+	}
+	lines := strings.Split(strings.TrimRight(err.Error(), "\n"), "\n")
+	for i, line := range lines {
+		if i == 10 {
+			fmt.Fprintf(a.Stderr, "meshtop: and %d more like these\n", len(lines)-i)
+			return
+		}
+		fmt.Fprintf(a.Stderr, "meshtop: %s\n", render.Clean(line))
+	}
+}
+
+func newRoot(app *App) *cobra.Command {
+	root := &cobra.Command{
+		Use: "meshtop", SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.ArbitraryArgs, DisableAutoGenTag: true, SuggestionsMinimumDistance: 2,
+	}
+	attach := newAttach(app, root)
+	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newSnapshot(app), newVersion(app))
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(&cobra.Command{Use: "help [VERB]", Hidden: true, Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+		return help(app, root, args)
+	}})
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(app.Stdout, usageOf(cmd)) })
+	return root
+}
+
+func help(app *App, root *cobra.Command, args []string) error {
+	cmd := root
+	for _, a := range args {
+		cmd = nil
+		for _, c := range root.Commands() {
+			if c.Name() == a {
+				cmd = c
+			}
+		}
+		if cmd == nil {
+			return unknownVerb(root, a)
+		}
+	}
+	fmt.Fprint(app.Stdout, usageOf(cmd))
+	return nil
+}
+
+func newVersion(app *App) *cobra.Command {
+	return &cobra.Command{Use: "version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		fmt.Fprintf(app.Stdout, "meshtop %s\n", render.Clean(app.Version))
+		return nil
+	}}
+}

@@ -1,0 +1,177 @@
+package plain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/session"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/rules/request"
+)
+
+// looked is a target that was opened and read.
+type looked struct {
+	app     *App
+	target  target
+	pod     inspect.Pod
+	reading session.Reading
+}
+
+// look opens the target with the parts that are given as files, and reads it. Who calls
+// it closes what it gives.
+func (a *App) look(ctx context.Context, t target, p *parts, want inspect.Want) (*looked, error) {
+	l, err := a.lookAnyway(ctx, t, p, want)
+	if err != nil && l != nil {
+		l.close()
+		return nil, err
+	}
+	return l, err
+}
+
+// lookAnyway is look, but where a part makes no sense it gives what was read beside the
+// error.
+func (a *App) lookAnyway(ctx context.Context, t target, p *parts, want inspect.Want) (*looked, error) {
+	files, err := p.read(a.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	l := &looked{app: a, target: t}
+	if t.kind != "" {
+		if l.pod, err = a.open(ctx, &l.target); err != nil {
+			return nil, err
+		}
+	}
+	l.pod = p.pod(files, l.pod)
+	progress := newProgress(a)
+	want.Progress = progress.tell
+	l.reading, err = session.Read(ctx, l.pod, want)
+	progress.clear()
+	if err != nil {
+		return l, l.readError(err, len(files) > 0)
+	}
+	return l, nil
+}
+
+// readError gives an error of reading its status: what a file says wrong is bad input,
+// what a running pod does not tell is something that cannot be told.
+func (l *looked) readError(err error, files bool) error {
+	var bad *session.BadPart
+	if errors.As(err, &bad) && (files || l.target.kind == "file" || l.target.kind == "") {
+		return &failure{ExitUsage, prefixed(l.target, err)}
+	}
+	return cannot(prefixed(l.target, err))
+}
+
+// prefixed puts the target before each line of an error.
+func prefixed(t target, err error) error {
+	if t.kind == "" {
+		return err
+	}
+	name := t.String()
+	if t.kind == "file" {
+		name = t.name
+	}
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		if !strings.HasPrefix(line, name) {
+			lines[i] = name + ": " + line
+		}
+	}
+	return &sentence{strings.Join(lines, "\n"), err}
+}
+
+// sentence is an error in other words.
+type sentence struct {
+	text string
+	err  error
+}
+
+func (s *sentence) Error() string { return s.text }
+
+func (s *sentence) Unwrap() error { return s.err }
+
+func (l *looked) close() {
+	if l.pod != nil {
+		if err := l.pod.Close(); err != nil {
+			l.app.say(err)
+		}
+	}
+}
+
+// request is the draft with its name resolved and its container's uid looked up.
+func (l *looked) request(ctx context.Context, r *requestFlags, d request.Draft) (flow.Request, error) {
+	q := d.Request
+	if d.Host != "" {
+		a, err := session.Resolve(ctx, l.pod, l.reading, d.Host)
+		if err != nil {
+			return q, cannot(fmt.Errorf("--to: %w", err))
+		}
+		q = d.At(a)
+	}
+	if r.container != "" {
+		uid, gid, err := session.Container(l.reading, r.container)
+		if err != nil {
+			return q, cannot(fmt.Errorf("--container: %w", err))
+		}
+		q.UID, q.GID = uid, gid
+		if r.set("gid") {
+			q.GID = r.gid
+		}
+	}
+	return q, r.families(&q)
+}
+
+// trace traces the request and keeps what was read on the way.
+func (l *looked) trace(ctx context.Context, q flow.Request) (flow.Trace, error) {
+	progress := newProgress(l.app)
+	defer progress.clear()
+	next, t, err := session.Trace(ctx, l.pod, l.reading, q, progress.tell)
+	l.reading = next
+	if err != nil {
+		return t, cannot(prefixed(l.target, err))
+	}
+	return t, nil
+}
+
+// text is the trace in words with a line on what it was made from.
+func (l *looked) text(t flow.Trace, why bool) string {
+	return render.Text(t, render.TextOptions{Snapshot: l.about(), Why: why})
+}
+
+// progress tells on a terminal's stderr what is read, on one line that goes away.
+type progress struct {
+	app   *App
+	shown bool
+	last  string
+}
+
+func newProgress(a *App) *progress { return &progress{app: a} }
+
+func (p *progress) tell(g inspect.Progress) {
+	if !p.app.ErrTerminal {
+		return
+	}
+	line := fmt.Sprintf("reading %s  %s", render.Clean(g.Part), render.Bytes(g.Bytes))
+	if line == p.last {
+		return
+	}
+	p.last, p.shown = line, true
+	fmt.Fprintf(p.app.Stderr, "\r\x1b[Kmeshtop: %s", line)
+}
+
+func (p *progress) clear() {
+	if p.shown {
+		fmt.Fprint(p.app.Stderr, "\r\x1b[K")
+		p.shown = false
+	}
+}
+
+// about is one line on what was read.
+func (l *looked) about() string {
+	name := l.pod.Name()
+	return render.Snapshot(name, l.reading.Snapshot.Meta.Taken, l.reading.Files)
+}

@@ -1,0 +1,133 @@
+package plain
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/archive"
+	"github.com/meshtop/meshtop/inspect/saved"
+	"github.com/spf13/pflag"
+)
+
+// partFlags are the parts of a snapshot that can be given as files of their own.
+var partFlags = []struct{ flag, part string }{
+	{"config-dump", "config_dump.json"}, {"iptables", "iptables-save"}, {"ip6tables", "ip6tables-save"},
+	{"iptables-legacy", "iptables-legacy-save"}, {"ip6tables-legacy", "ip6tables-legacy-save"}, {"nft", "nft.json"},
+	{"addr", "addr.json"}, {"sockets", "sockets"}, {"conntrack", "conntrack"}, {"clusters", "clusters.json"},
+	{"runtime", "runtime.json"}, {"server-info", "server_info.json"},
+}
+
+// parts are the files that the command line names.
+type parts struct{ paths []string }
+
+func (p *parts) register(f *pflag.FlagSet) {
+	p.paths = make([]string, len(partFlags))
+	for i, pf := range partFlags {
+		f.StringVar(&p.paths[i], pf.flag, "", "read "+pf.part+" from this file")
+	}
+}
+
+func (p *parts) given() bool {
+	for _, path := range p.paths {
+		if path != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// check finds what cannot be: standard input can be read once.
+func (p *parts) check(f *pflag.FlagSet) error {
+	first := ""
+	for i, path := range p.paths {
+		flag := partFlags[i].flag
+		if path == "" && f.Changed(flag) {
+			return usage("--%s: the file's name is empty", flag)
+		}
+		if path != "-" {
+			continue
+		}
+		if first != "" {
+			return usage("--%s - and --%s -: standard input can be read only once", first, flag)
+		}
+		first = flag
+	}
+	return nil
+}
+
+// read reads the files.
+func (p *parts) read(stdin io.Reader) (inspect.Files, error) {
+	files := inspect.Files{}
+	for i, path := range p.paths {
+		if path == "" {
+			continue
+		}
+		data, err := readInput(stdin, path)
+		if err != nil {
+			return nil, usage("--%s: %w", partFlags[i].flag, err)
+		}
+		files[partFlags[i].part] = data
+	}
+	return files, nil
+}
+
+// readInput reads a file, or standard input where its name is -.
+func readInput(stdin io.Reader, path string) ([]byte, error) {
+	if path == "-" {
+		if stdin == nil {
+			return nil, errors.New("there is no standard input")
+		}
+		data, err := io.ReadAll(io.LimitReader(stdin, archive.MaxBytes+1))
+		if err == nil && len(data) > archive.MaxBytes {
+			err = fmt.Errorf("standard input: more than %d bytes", archive.MaxBytes)
+		}
+		return data, err
+	}
+	st, err := os.Stat(path)
+	if err == nil && st.IsDir() {
+		err = fmt.Errorf("%s: a folder, not a file (a saved snapshot is opened by: file %s)", path, path)
+	}
+	if err == nil && st.Size() > archive.MaxBytes {
+		err = fmt.Errorf("%s: %d bytes, more than the %d that are read", path, st.Size(), archive.MaxBytes)
+	}
+	if err != nil {
+		return nil, brief(path, err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, brief(path, err)
+	}
+	return data, nil
+}
+
+// brief is an error of a file with the file's name once.
+func brief(path string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return fmt.Errorf("%s: %w", path, pe.Err)
+	}
+	return err
+}
+
+// pod is the pod that the target and the files make together: files stand before what
+// the target itself would give.
+func (p *parts) pod(files inspect.Files, under inspect.Pod) inspect.Pod {
+	switch {
+	case len(files) == 0:
+		return under
+	case under == nil:
+		var names []string
+		for i, path := range p.paths {
+			if path != "" {
+				names = append(names, "--"+partFlags[i].flag)
+			}
+		}
+		return saved.New(strings.Join(names, " "), files)
+	}
+	return saved.Over(under, files)
+}

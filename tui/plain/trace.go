@@ -1,0 +1,135 @@
+package plain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/rules/request"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// output is -o, which each verb has with forms of its own.
+type output struct{ form string }
+
+func (o *output) register(f *pflag.FlagSet, forms ...string) {
+	f.StringVarP(&o.form, "output", "o", forms[0], strings.Join(forms, "|"))
+}
+
+func (o *output) check(forms ...string) error {
+	if slices.Contains(forms, o.form) {
+		return nil
+	}
+	if near := nearest(o.form, forms); near != "" {
+		return usage("-o %s: was %s meant?", o.form, near)
+	}
+	return usage("-o %s: want %s", o.form, strings.Join(forms, ", "))
+}
+
+var traceForms = []string{"text", "short", "json", "yaml"}
+
+// traceOptions are the flags of trace.
+type traceOptions struct {
+	request requestFlags
+	parts   parts
+	out     output
+	why     bool
+	full    bool
+}
+
+func newTrace(app *App) *cobra.Command {
+	var o traceOptions
+	cmd := &cobra.Command{Use: "trace", Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, args []string) error {
+		return app.trace(cmd, args, &o)
+	}}
+	f := cmd.Flags()
+	o.request.register(f)
+	o.parts.register(f)
+	o.out.register(f, traceForms...)
+	f.BoolVar(&o.why, "why", false, "show every loser")
+	f.BoolVar(&o.full, "full", false, "read the whole configuration, however large")
+	return cmd
+}
+
+func (a *App) trace(cmd *cobra.Command, args []string, o *traceOptions) error {
+	t, err := parseTarget(args)
+	if err != nil {
+		return err
+	}
+	if err := firstError(o.out.check(traceForms...), o.parts.check(cmd.Flags())); err != nil {
+		return err
+	}
+	if t.kind == "" && !o.parts.given() {
+		return usage("trace: of what? want a target (netns NAME, pid N, file PATH, demo SCENE), or --iptables or --config-dump with a file")
+	}
+	var d request.Draft
+	if o.request.given() {
+		if d, err = o.request.draft(); err != nil {
+			return err
+		}
+	} else if t.kind != "demo" {
+		return usage("trace: which request? want --to ADDR[:PORT], a URL, or --curl 'curl ...'")
+	}
+	ctx := cmd.Context()
+	l, err := a.look(ctx, t, &o.parts, inspect.Want{Full: o.full})
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	var q flow.Request
+	if o.request.given() {
+		q, err = l.request(ctx, &o.request, d)
+	} else {
+		q, err = request.Parse([]byte(l.target.scene.Requests[0]))
+		if q.Pick == nil && err == nil {
+			q.Pick, err = o.request.pick()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	tr, err := l.trace(ctx, q)
+	if err != nil {
+		return err
+	}
+	a.print(l, tr, o.out.form, o.why)
+	return status(verdictStatus(tr.Verdict))
+}
+
+// print writes a trace in the form that was asked for.
+func (a *App) print(l *looked, t flow.Trace, form string, why bool) {
+	switch form {
+	case "json":
+		a.Stdout.Write(render.JSON(t, why))
+	case "yaml":
+		a.Stdout.Write(render.YAML(t, why))
+	case "short":
+		fmt.Fprint(a.Stdout, render.Short(t))
+	default:
+		fmt.Fprint(a.Stdout, l.text(t, why))
+	}
+}
+
+// verdictStatus is the exit status that a verdict means.
+func verdictStatus(v flow.Verdict) int {
+	switch v {
+	case flow.Delivered:
+		return ExitOK
+	case flow.Refused, flow.Dropped, flow.Looped:
+		return ExitNo
+	}
+	return ExitUnknown
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
