@@ -32,7 +32,9 @@ func Save(r Reading) (Saved, error) {
 			return Saved{}, &BadPart{fmt.Errorf("%s: %w", metaPart, err)}
 		}
 	}
-	setDefault(meta, "taken", r.Taken.UTC().Format(time.RFC3339))
+	if _, resaved := r.Files[metaPart]; !resaved { // a snapshot is as old as its first reading
+		setDefault(meta, "taken", r.Taken.UTC().Format(time.RFC3339))
+	}
 	setDefault(meta, "target", r.Pod)
 	gaps, _ := meta["gaps"].([]any)
 	for _, g := range append(slices.Clone(r.Gaps), left...) {

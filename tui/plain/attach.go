@@ -2,6 +2,8 @@ package plain
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -32,7 +34,7 @@ func newAttach(app *App, root *cobra.Command) *cobra.Command {
 			return nil
 		}
 		if len(args) > 0 {
-			if t, err := parseTarget(args); err != nil || t.kind == "pod" && len(args) == 1 && args[0] == t.name {
+			if !slices.Contains(targetKinds, args[0]) && !strings.Contains(args[0], "/") {
 				return unknownVerb(root, args[0])
 			}
 		}

@@ -12,18 +12,18 @@ import (
 func flagError(cmd *cobra.Command, err error) error {
 	var none *pflag.NotExistError
 	if !errors.As(err, &none) {
-		return usage("%s: see meshtop %s --help", strings.TrimSuffix(err.Error(), "."), cmd.Name())
+		return usage("%s: see %s --help", strings.TrimSuffix(err.Error(), "."), cmd.CommandPath())
 	}
 	name := none.GetSpecifiedName()
 	if len(none.GetSpecifiedShortnames()) > 0 {
-		return usage("unknown flag -%s: see meshtop %s --help", name, cmd.Name())
+		return usage("unknown flag -%s: see %s --help", name, cmd.CommandPath())
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 	if near := nearest(name, known); near != "" {
 		return usage("unknown flag --%s: was --%s meant?", name, near)
 	}
-	return usage("unknown flag --%s: see meshtop %s --help", name, cmd.Name())
+	return usage("unknown flag --%s: see %s --help", name, cmd.CommandPath())
 }
 
 // unknownVerb says what was perhaps meant.
