@@ -304,21 +304,6 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// A live pod is read only so far, and says so in the caller's terms.
-func TestReadOnly(t *testing.T) {
-	p, err := Own(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	if _, err := p.Observe(context.Background(), nil, inspect.ObserveOptions{}); !errors.Is(err, inspect.ErrReadOnly) {
-		t.Errorf("%v", err)
-	}
-	if _, err := p.Send(context.Background(), flow.Request{}); !errors.Is(err, inspect.ErrReadOnly) {
-		t.Errorf("%v", err)
-	}
-}
-
 // As a user without power: the own namespace gives what needs none, and each gap names the
 // power that is missing.
 func TestWithoutPower(t *testing.T) {

@@ -16,7 +16,6 @@ import (
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/admin"
 	"github.com/meshtop/meshtop/inspect/netns"
-	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // Options adjust a Pod. The zero value is what meshtop uses.
@@ -94,25 +93,6 @@ func (e *openError) Unwrap() []error { return []error{e.err, e.sentinel} }
 
 // Name is what the user calls it, such as "netns blue".
 func (p *Pod) Name() string { return p.name }
-
-// Observe is not possible yet.
-func (p *Pod) Observe(context.Context, []flow.Leg, inspect.ObserveOptions) (inspect.Watch, error) {
-	return nil, fmt.Errorf("%s: watching traffic: %w", p.name, errNotYet)
-}
-
-// Send is not possible yet.
-func (p *Pod) Send(context.Context, flow.Request) (flow.Symptom, error) {
-	return flow.Symptom{}, fmt.Errorf("%s: sending a request: %w", p.name, errNotYet)
-}
-
-// errNotYet is what a live pod answers to what meshtop cannot do with one so far; callers
-// treat it as ErrReadOnly.
-var errNotYet error = notYet{}
-
-type notYet struct{}
-
-func (notYet) Error() string        { return "this version of meshtop only reads" }
-func (notYet) Is(target error) bool { return target == inspect.ErrReadOnly }
 
 // Close gives the namespace up; it may be called twice. The files of the last Reads must not
 // be used after it: large ones are maps of files that end here.

@@ -1,0 +1,61 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/meshtop/meshtop/capture"
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Observe watches the legs' traffic on every device of the namespace.
+func (p *Pod) Observe(ctx context.Context, legs []flow.Leg, opt inspect.ObserveOptions) (inspect.Watch, error) {
+	var w *capture.Watch
+	err := p.space.Do(func() error {
+		devices, err := upDevices()
+		if err != nil {
+			return err
+		}
+		w, err = capture.Open(capture.WatchOptions{
+			Devices: devices, Filter: capture.FilterOf(legs), Heads: opt.Snaplen > 0,
+			Ring:     capture.RingOptions{Snaplen: uint32(max(0, opt.Snaplen))},
+			Duration: opt.Duration, Packets: opt.Packets,
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: watch: %w", p.name, err)
+	}
+	return &watch{Watch: w, cancel: context.AfterFunc(ctx, func() { _ = w.Close() })}, nil
+}
+
+// upDevices are the devices of the calling thread's namespace that are up.
+func upDevices() ([]string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, i := range all {
+		if i.Flags&net.FlagUp != 0 {
+			out = append(out, i.Name)
+		}
+	}
+	return out, nil
+}
+
+// watch ends with its context.
+type watch struct {
+	*capture.Watch
+	cancel func() bool
+}
+
+// Close ends the watch and waits for it; it may be called twice.
+func (w *watch) Close() error {
+	w.cancel()
+	return w.Watch.Close()
+}
+
+var _ inspect.Watch = (*watch)(nil)

@@ -1,0 +1,211 @@
+// Package probe makes one real request over a connection that it is given, and says what
+// came back.
+package probe
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Dialer opens the connection, from where and as whom the request asks.
+type Dialer func(ctx context.Context, src, dst netip.AddrPort, proto flow.Proto) (net.Conn, error)
+
+// Result is what came back.
+type Result struct {
+	Symptom flow.Symptom
+	Local   netip.AddrPort // the client's end; zero if there was no connection
+	Took    time.Duration
+	// Note says what is not in the symptom, such as a TLS error.
+	Note string
+}
+
+// Timeout bounds a request for which the context sets no earlier end.
+const Timeout = 10 * time.Second
+
+// Do sends the request once and waits for the head of its answer. A connection that is
+// refused, reset or silent is a result; an error says that nothing was sent.
+func Do(ctx context.Context, dial Dialer, r flow.Request) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	start := time.Now()
+	conn, err := dial(ctx, r.Src, r.Dst, r.Proto)
+	res := Result{}
+	if err != nil {
+		end, known := dialEnd(err)
+		if !known {
+			return res, fmt.Errorf("connect to %s: %w", r.Dst, err)
+		}
+		res.Symptom.TCP, res.Note, res.Took = end, err.Error(), time.Since(start)
+		return res, nil
+	}
+	defer conn.Close()
+	if end, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(end); err != nil {
+			return res, fmt.Errorf("connect to %s: %w", r.Dst, err)
+		}
+	}
+	if a, ok := conn.LocalAddr().(interface{ AddrPort() netip.AddrPort }); ok {
+		res.Local = netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
+	}
+	err = talk(ctx, conn, r, &res)
+	res.Took = time.Since(start)
+	if err != nil {
+		res.Note = err.Error()
+		res.Symptom.TCP = readEnd(err)
+	}
+	return res, nil
+}
+
+// talk speaks the request's protocol.
+func talk(ctx context.Context, conn net.Conn, r flow.Request, res *Result) error {
+	res.Symptom.TCP = flow.TCPOK
+	h2 := r.HTTP != nil && r.HTTP.Version == "2"
+	if r.TLS != nil {
+		c := tls.Client(conn, &tls.Config{ServerName: r.TLS.SNI, NextProtos: r.TLS.ALPN, InsecureSkipVerify: true}) //nolint:gosec // the answer is looked at, not trusted
+		if err := c.HandshakeContext(ctx); err != nil {
+			return fmt.Errorf("TLS handshake: %w", err)
+		}
+		h2 = c.ConnectionState().NegotiatedProtocol == "h2"
+		conn = c
+	}
+	switch {
+	case r.HTTP == nil:
+		return raw(conn, r, res)
+	case h2:
+		return overHTTP2(ctx, conn, r, res)
+	}
+	return overHTTP1(conn, r, res)
+}
+
+// raw sends the payload and waits for a byte, or for the end.
+func raw(conn net.Conn, r flow.Request, res *Result) error {
+	if len(r.Payload) > 0 {
+		if _, err := conn.Write(r.Payload); err != nil {
+			return err
+		}
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	var one [1]byte
+	if _, err := conn.Read(one[:]); err != nil {
+		var t net.Error
+		if errors.As(err, &t) && t.Timeout() {
+			res.Note = "connected; the server says nothing within a second"
+			return nil
+		}
+		return err
+	}
+	return nil
+}
+
+func overHTTP1(conn net.Conn, r flow.Request, res *Result) error {
+	h := r.HTTP
+	version := h.Version
+	if version == "" {
+		version = "1.1"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s HTTP/%s\r\n", or(h.Method, "GET"), target(h), version)
+	if h.Authority != "" {
+		fmt.Fprintf(&b, "Host: %s\r\n", h.Authority)
+	}
+	for _, kv := range h.Headers {
+		fmt.Fprintf(&b, "%s: %s\r\n", kv[0], kv[1])
+	}
+	b.WriteString("Connection: close\r\n\r\n")
+	if strings.ContainsAny(target(h)+h.Method+h.Authority, "\r\n") {
+		return errors.New("the request holds a line feed: not sent")
+	}
+	if _, err := io.WriteString(conn, b.String()); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: or(h.Method, "GET")})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer(resp, res)
+	return nil
+}
+
+func overHTTP2(ctx context.Context, conn net.Conn, r flow.Request, res *Result) error {
+	h := r.HTTP
+	t := &http2.Transport{AllowHTTP: true}
+	cc, err := t.NewClientConn(conn)
+	if err != nil {
+		return err
+	}
+	defer cc.Close()
+	path, query, _ := strings.Cut(or(h.Path, "/"), "?")
+	u := &url.URL{Scheme: or(h.Scheme, "http"), Host: h.Authority, Path: path, RawPath: path, RawQuery: query}
+	req := &http.Request{Method: or(h.Method, "GET"), URL: u, Host: h.Authority, Header: http.Header{}}
+	for _, kv := range h.Headers {
+		req.Header.Add(kv[0], kv[1])
+	}
+	resp, err := cc.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer(resp, res)
+	return nil
+}
+
+func answer(resp *http.Response, res *Result) {
+	res.Symptom.Code = resp.StatusCode
+	res.Symptom.Location = resp.Header.Get("Location")
+}
+
+// target is the request line's target.
+func target(h *flow.HTTP) string {
+	if h.Scheme != "" {
+		return h.Scheme + "://" + h.Authority + or(h.Path, "/")
+	}
+	return or(h.Path, "/")
+}
+
+func or(s, alt string) string {
+	if s == "" {
+		return alt
+	}
+	return s
+}
+
+// dialEnd is how a failed connect(2) reads.
+func dialEnd(err error) (flow.TCPEnd, bool) {
+	var t net.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return flow.TCPRefused, true
+	case errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &t) && t.Timeout():
+		return flow.TCPTimeout, true
+	}
+	return flow.TCPUnknown, false
+}
+
+// readEnd is how a connection that was made ended.
+func readEnd(err error) flow.TCPEnd {
+	switch {
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return flow.TCPReset
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return flow.TCPClosed
+	}
+	return flow.TCPUnknown
+}

@@ -1,0 +1,156 @@
+package probe
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/h2c"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+func plain(ctx context.Context, _, dst netip.AddrPort, _ flow.Proto) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", dst.String())
+}
+
+func addr(t *testing.T, l net.Addr) netip.AddrPort {
+	t.Helper()
+	a, err := netip.ParseAddrPort(l.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// echo answers with what it was asked, so that the test sees what was really sent.
+func echo(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/moved" {
+		w.Header().Set("Location", "https://elsewhere/")
+		w.WriteHeader(301)
+		return
+	}
+	w.Header().Set("Seen", strings.Join([]string{r.Method, r.Proto, r.Host, r.RequestURI, r.Header.Get("version")}, " "))
+	w.WriteHeader(207)
+}
+
+func TestHTTP(t *testing.T) {
+	var seen []string
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, strings.Join([]string{r.Method, r.Proto, r.Host, r.RequestURI, r.Header.Get("version")}, " "))
+		echo(w, r)
+	})
+	clear := httptest.NewServer(h2c.NewHandler(handler, &http2.Server{}))
+	defer clear.Close()
+	secure := httptest.NewUnstartedServer(handler)
+	secure.EnableHTTP2 = true
+	secure.StartTLS()
+	defer secure.Close()
+	for _, c := range []struct {
+		what string
+		srv  *httptest.Server
+		tls  *flow.TLS
+		http flow.HTTP
+		seen string
+	}{
+		{"HTTP/1.1", clear, nil, flow.HTTP{Authority: "app.example", Path: "/a/../b?c=%2f", Headers: [][2]string{{"version", "v2"}}}, "GET HTTP/1.1 app.example /a/../b?c=%2f v2"},
+		{"HTTP/2 with prior knowledge", clear, nil, flow.HTTP{Method: "PUT", Authority: "app.example", Path: "/x", Version: "2"}, "PUT HTTP/2.0 app.example /x "},
+		{"HTTP/1.1 over TLS", secure, &flow.TLS{SNI: "app.example"}, flow.HTTP{Authority: "app.example"}, "GET HTTP/1.1 app.example / "},
+		{"HTTP/2 by ALPN", secure, &flow.TLS{SNI: "app.example", ALPN: []string{"h2"}}, flow.HTTP{Authority: "app.example"}, "GET HTTP/2.0 app.example / "},
+	} {
+		seen = nil
+		r := flow.Request{Dst: addr(t, c.srv.Listener.Addr()), Proto: flow.TCP, TLS: c.tls, HTTP: &c.http}
+		res, err := Do(context.Background(), plain, r)
+		if err != nil || res.Symptom.Code != 207 || res.Symptom.TCP != flow.TCPOK || !res.Local.IsValid() {
+			t.Errorf("%s: %+v, %v", c.what, res, err)
+			continue
+		}
+		if len(seen) != 1 || seen[0] != c.seen {
+			t.Errorf("%s: the server saw %q, want %q", c.what, seen, c.seen)
+		}
+	}
+	res, err := Do(context.Background(), plain, flow.Request{Dst: addr(t, clear.Listener.Addr()), HTTP: &flow.HTTP{Authority: "x", Path: "/moved"}})
+	if err != nil || res.Symptom.Code != 301 || res.Symptom.Location != "https://elsewhere/" {
+		t.Errorf("redirect: %+v, %v", res, err)
+	}
+}
+
+// Each way for a connection to end has its own word.
+func TestEnds(t *testing.T) {
+	serve := func(f func(net.Conn)) netip.AddrPort {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				f(c)
+			}
+		}()
+		return addr(t, l.Addr())
+	}
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := addr(t, closed.Addr())
+	closed.Close()
+	for _, c := range []struct {
+		what string
+		dst  netip.AddrPort
+		want flow.TCPEnd
+	}{
+		{"nobody listens", nobody, flow.TCPRefused},
+		{"closed after the request", serve(func(c net.Conn) { _, _ = c.Read(make([]byte, 1000)); c.Close() }), flow.TCPClosed},
+		{"reset", serve(func(c net.Conn) {
+			_, _ = io.ReadFull(c, make([]byte, 1))
+			_ = c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		}), flow.TCPReset},
+	} {
+		res, err := Do(context.Background(), plain, flow.Request{Dst: c.dst, HTTP: &flow.HTTP{Authority: "x"}})
+		if err != nil || res.Symptom.TCP != c.want || res.Symptom.Code != 0 {
+			t.Errorf("%s: %+v, %v", c.what, res, err)
+		}
+	}
+	if _, err := Do(context.Background(), plain, flow.Request{Dst: nobody, HTTP: &flow.HTTP{Authority: "x", Path: "/\r\nEvil: 1"}}); err != nil {
+		t.Errorf("a refused connection is a result: %v", err)
+	}
+}
+
+// A line feed in the request is not sent.
+func TestNoSmuggling(t *testing.T) {
+	got := make(chan int, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		b, _ := io.ReadAll(c)
+		got <- len(b)
+	}()
+	res, err := Do(context.Background(), plain, flow.Request{Dst: addr(t, l.Addr()), HTTP: &flow.HTTP{Authority: "x", Path: "/\r\nEvil: 1"}})
+	if err != nil || res.Note == "" {
+		t.Errorf("%+v %v", res, err)
+	}
+	if n := <-got; n != 0 {
+		t.Errorf("%d bytes were sent", n)
+	}
+}
