@@ -30,7 +30,7 @@ func Isolated(t *testing.T) bool {
 	}
 	args := []string{"-test.run", "^" + t.Name() + "$", "-test.v"}
 	for _, a := range os.Args[1:] {
-		if !strings.HasPrefix(a, "-test.") || strings.HasPrefix(a, "-test.timeout") {
+		if !strings.HasPrefix(a, "-test.") || strings.HasPrefix(a, "-test.timeout") || strings.HasPrefix(a, "-test.short") {
 			args = append(args, a)
 		}
 	}
