@@ -157,7 +157,8 @@ func (l *Lab) Read() (Files, error) {
 			return nil, err
 		}
 	}
-	if err := l.number(files); err != nil {
+	var err error
+	if l.index, err = numberRules(files); err != nil {
 		return nil, err
 	}
 	if l.host == nil {
@@ -195,15 +196,15 @@ func (l *Lab) readHost() error {
 	return nil
 }
 
-// number takes the lab's own table out of nft.json and numbers the rules of the rest.
-func (l *Lab) number(files Files) error {
+// numberRules takes the tracer's own table out of nft.json and numbers the rules of the rest.
+func numberRules(files Files) (index, error) {
 	var doc struct {
 		Items []map[string]json.RawMessage `json:"nftables"`
 	}
 	if err := json.Unmarshal(files["nft.json"], &doc); err != nil {
-		return fmt.Errorf("nft.json: %w", err)
+		return index{}, fmt.Errorf("nft.json: %w", err)
 	}
-	l.index = index{map[string]int{}, map[string]int{}}
+	ix := index{map[string]int{}, map[string]int{}}
 	keep := doc.Items[:0]
 	count := map[string]int{}
 	for _, item := range doc.Items {
@@ -213,12 +214,12 @@ func (l *Lab) number(files Files) error {
 		}
 		for kind, raw := range item {
 			if err := json.Unmarshal(raw, &o); err != nil {
-				return fmt.Errorf("nft.json: %s: %w", kind, err)
+				return index{}, fmt.Errorf("nft.json: %s: %w", kind, err)
 			}
 			if kind == "rule" {
 				c := o.Family + " " + o.Table + " " + o.Chain
 				count[c]++
-				l.index.nft[fmt.Sprintf("%s %d", c, o.Handle)] = count[c]
+				ix.nft[fmt.Sprintf("%s %d", c, o.Handle)] = count[c]
 			}
 			if o.Table != traceTable && !(kind == "table" && o.Name == traceTable) {
 				keep = append(keep, item)
@@ -228,12 +229,12 @@ func (l *Lab) number(files Files) error {
 	doc.Items = keep
 	var err error
 	files["nft.json"], err = json.Marshal(map[string]any{"nftables": keep})
-	l.countLegacy("ip", files["iptables-legacy-save"])
-	l.countLegacy("ip6", files["ip6tables-legacy-save"])
-	return err
+	ix.countLegacy("ip", files["iptables-legacy-save"])
+	ix.countLegacy("ip6", files["ip6tables-legacy-save"])
+	return ix, err
 }
 
-func (l *Lab) countLegacy(family string, save []byte) {
+func (ix index) countLegacy(family string, save []byte) {
 	table := ""
 	for _, line := range bytes.Split(save, []byte("\n")) {
 		f := strings.Fields(string(line))
@@ -241,7 +242,7 @@ func (l *Lab) countLegacy(family string, save []byte) {
 		case len(f) == 1 && f[0][0] == '*':
 			table = f[0][1:]
 		case len(f) > 1 && f[0] == "-A":
-			l.index.legacy[family+" "+table+" "+f[1]]++
+			ix.legacy[family+" "+table+" "+f[1]]++
 		}
 	}
 }

@@ -33,24 +33,27 @@ const traceRules = `table inet meshtop-trace {
 
 func (l *Lab) openTracer() error {
 	l.tracer = &tracer{-1, -1}
-	return l.pod.do(func() error {
-		for _, fd := range []*int{&l.tracer.nft, &l.tracer.log} {
-			var err error
-			if *fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER); err != nil {
-				return fmt.Errorf("open netlink: %w", err)
-			}
-			if err := unix.SetsockoptInt(*fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20); err != nil {
-				return err
-			}
-			if err := unix.Bind(*fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-				return err
-			}
+	return l.pod.do(l.tracer.open)
+}
+
+// open opens both sockets; the thread is in the namespace.
+func (t *tracer) open() error {
+	for _, fd := range []*int{&t.nft, &t.log} {
+		var err error
+		if *fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER); err != nil {
+			return fmt.Errorf("open netlink: %w", err)
 		}
-		if err := unix.SetsockoptInt(l.tracer.nft, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTRACE); err != nil {
-			return fmt.Errorf("join the trace group: %w", err)
+		if err := unix.SetsockoptInt(*fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20); err != nil {
+			return err
 		}
-		return bindLog(l.tracer.log)
-	})
+		if err := unix.Bind(*fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return err
+		}
+	}
+	if err := unix.SetsockoptInt(t.nft, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTRACE); err != nil {
+		return fmt.Errorf("join the trace group: %w", err)
+	}
+	return bindLog(t.log)
 }
 
 // bindLog makes nfnetlink_log the logger of both families in this namespace, and group 0,
