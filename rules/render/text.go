@@ -156,13 +156,21 @@ func (w *writer) step(n int, s flow.Step, why bool) {
 		w.para(under+"made by: ", Clean(s.Origin))
 	}
 	for _, a := range s.Assumed {
-		line := Reason(a.Reason)
-		if a.Flag != "" {
-			line += " (to change it: " + Clean(a.Flag) + ")"
-		}
-		w.para(under+"assumed: ", line)
+		w.assumed(a, s.Reason)
 	}
 	w.losers(s, why)
+}
+
+// assumed says what was taken for granted, and which flag says otherwise.
+func (w *writer) assumed(a flow.Assumption, step flow.Reason) {
+	line := "this" // what the step's own sentence says
+	if a.Reason != step {
+		line = Reason(a.Reason)
+	}
+	if a.Flag != "" {
+		line += " (to say otherwise: " + Clean(a.Flag) + ")"
+	}
+	w.para(under+"assumed: ", line)
 }
 
 // evidenceLines is how much raw text an unknown step shows without --why.
@@ -175,7 +183,7 @@ func (w *writer) evidence(e flow.Evidence, unknown, why bool) {
 	if text == "" {
 		return
 	}
-	lines := strings.Split(text, "\n")
+	lines := dedent(strings.Split(text, "\n"))
 	long := len(lines) > 1 || width(text) > 2*TextWidth
 	if long && !unknown && !why {
 		w.para(under+"in ", Clean(e.Source+after(" ", e.Ref)))
@@ -191,6 +199,21 @@ func (w *writer) evidence(e flow.Evidence, unknown, why bool) {
 		}
 		w.para(under+"| ", line)
 	}
+}
+
+// dedent takes away what all lines but the first are indented by: an object cut out of a
+// larger text keeps that of its surroundings.
+func dedent(lines []string) []string {
+	least := -1
+	for _, l := range lines[1:] {
+		if n := len(l) - len(strings.TrimLeft(l, " ")); strings.TrimSpace(l) != "" && (least < 0 || n < least) {
+			least = n
+		}
+	}
+	for i, l := range lines[1:] {
+		lines[i+1] = l[min(max(least, 0), len(l)):]
+	}
+	return lines
 }
 
 func (w *writer) losers(s flow.Step, why bool) {
