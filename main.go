@@ -8,6 +8,9 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/local"
+	"github.com/meshtop/meshtop/tui"
 	"github.com/meshtop/meshtop/tui/plain"
 )
 
@@ -16,7 +19,9 @@ func main() {
 	app := plain.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr),
-		Version: version(),
+		Version: version(), Getenv: os.Getenv, Screens: tui.Run,
+		Netns: func(_ context.Context, name string) (inspect.Pod, error) { return local.Named(name, local.Options{}) },
+		PID:   func(_ context.Context, pid int) (inspect.Pod, error) { return local.OfPid(pid, local.Options{}) },
 	}
 	code := plain.Run(ctx, app, os.Args[1:])
 	stop()

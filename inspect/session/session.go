@@ -49,6 +49,22 @@ func Read(ctx context.Context, pod inspect.Pod, want inspect.Want) (Reading, err
 	return r, perr
 }
 
+// Parsed is a reading of files that were read before. What makes no sense is left out.
+func Parsed(pod string, taken time.Time, files inspect.Files, gaps []flow.Gap, calls []inspect.Call) Reading {
+	r := Reading{Pod: pod, Taken: taken, Files: files, Gaps: gaps, Calls: calls}
+	_ = r.parse() // Read has told it
+	return r
+}
+
+// TakenAt is when a saved snapshot was taken by its own word; zero where it does not say.
+func TakenAt(r Reading) time.Time {
+	t, err := time.Parse(time.RFC3339, r.Snapshot.Meta.Taken)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
 func (r *Reading) parse() error {
 	snap, err := rules.ParseSnapshot(r.Files, r.Gaps)
 	if snap == nil {

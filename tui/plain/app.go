@@ -10,9 +10,8 @@ import (
 	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
-	"github.com/meshtop/meshtop/inspect/session"
-	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui"
 	"github.com/spf13/cobra"
 )
 
@@ -35,16 +34,10 @@ type App struct {
 
 	Netns func(ctx context.Context, name string) (inspect.Pod, error)
 	PID   func(ctx context.Context, pid int) (inspect.Pod, error)
-	// Screens shows a pod on the terminal until the user quits.
-	Screens func(ctx context.Context, s Screens) error
-}
-
-// Screens is what the screens are to show first.
-type Screens struct {
-	Pod      inspect.Pod
-	Command  string         // the target as a command line names it, such as "netns blue"
-	Requests []flow.Request // the first is traced at once
-	Read     session.Reading
+	// Screens shows the screens until the user quits; nil: there are none.
+	Screens func(ctx context.Context, opt tui.Options) error
+	// Getenv reads the environment; nil: there is none.
+	Getenv func(name string) string
 }
 
 // failure is an error with the exit status that it means.

@@ -1,6 +1,7 @@
 package plain
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,8 +17,8 @@ import (
 type attachOptions struct {
 	request requestFlags
 	parts   parts
+	screens screenFlags
 	full    bool
-	plain   bool
 }
 
 // newAttach makes the verb, and the same of root, which takes a target without a verb.
@@ -47,8 +48,8 @@ func (o *attachOptions) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.request.register(f)
 	o.parts.register(f)
+	o.screens.register(cmd)
 	f.BoolVar(&o.full, "full", false, "read the whole configuration, however large")
-	f.BoolVar(&o.plain, "plain", false, "text instead of screens")
 }
 
 func (a *App) attach(cmd *cobra.Command, args []string, o *attachOptions) error {
@@ -56,7 +57,7 @@ func (a *App) attach(cmd *cobra.Command, args []string, o *attachOptions) error 
 	if err != nil {
 		return err
 	}
-	if err := o.parts.check(cmd.Flags()); err != nil {
+	if err := firstError(o.parts.check(cmd.Flags()), o.screens.check()); err != nil {
 		return err
 	}
 	if t.kind == "" && !o.parts.given() {
@@ -69,11 +70,19 @@ func (a *App) attach(cmd *cobra.Command, args []string, o *attachOptions) error 
 		}
 	}
 	ctx := cmd.Context()
-	l, err := a.look(ctx, t, &o.parts, inspect.Want{Full: o.full})
+	l, err := a.reach(ctx, t, &o.parts)
 	if err != nil {
 		return err
 	}
 	defer l.close()
+	screens := a.wanted(&o.screens)
+	// Screens read by themselves, so that the first frame waits for nothing; but a name or
+	// a container can only be looked up in what was read.
+	if !screens || d.Host != "" || o.request.container != "" {
+		if err := l.read(ctx, inspect.Want{Full: o.full}); err != nil {
+			return err
+		}
+	}
 	var requests []flow.Request
 	if o.request.given() {
 		q, err := l.request(ctx, &o.request, d)
@@ -82,17 +91,22 @@ func (a *App) attach(cmd *cobra.Command, args []string, o *attachOptions) error 
 		}
 		requests = append(requests, q)
 	}
-	if a.Terminal && a.Screens != nil && !o.plain {
-		return a.Screens(ctx, Screens{Pod: l.pod, Command: t.String(), Requests: requests, Read: l.reading})
+	if screens {
+		return a.show(ctx, l.target, l.pod, requests, o.full, &o.screens)
 	}
+	return l.overview(ctx, requests)
+}
+
+// overview prints what screens would show first.
+func (l *looked) overview(ctx context.Context, requests []flow.Request) error {
 	if len(requests) == 0 {
-		fmt.Fprint(a.Stdout, render.Parts(l.about(), l.reading.Files, l.reading.Snapshot.Gaps))
+		fmt.Fprint(l.app.Stdout, render.Parts(l.about(), l.reading.Files, l.reading.Snapshot.Gaps))
 		return nil
 	}
-	tr, err := l.trace(ctx, requests[0])
+	t, err := l.trace(ctx, requests[0])
 	if err != nil {
 		return err
 	}
-	a.print(l, tr, "text", false)
-	return status(verdictStatus(tr.Verdict))
+	l.app.print(l, t, "text", false)
+	return status(verdictStatus(t.Verdict))
 }

@@ -17,11 +17,12 @@ const firstScene = "mesh"
 func newDemo(app *App) *cobra.Command {
 	var list, why bool
 	var out output
+	var screens screenFlags
 	cmd := &cobra.Command{Use: "demo", Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, args []string) error {
 		if len(args) > 1 {
 			return usage("demo: one scene at a time, not %q", args[1])
 		}
-		if err := out.check(traceForms...); err != nil {
+		if err := firstError(out.check(traceForms...), screens.check()); err != nil {
 			return err
 		}
 		if list {
@@ -32,7 +33,10 @@ func newDemo(app *App) *cobra.Command {
 		if len(args) == 1 {
 			name = args[0]
 		}
-		return app.demo(cmd, name, out.form, why)
+		if cmd.Flags().Changed("output") {
+			screens.plain = true
+		}
+		return app.demo(cmd, name, out.form, why, &screens)
 	}}
 	var scenes []cobra.Completion
 	for _, s := range saved.Scenes() {
@@ -42,6 +46,7 @@ func newDemo(app *App) *cobra.Command {
 	cmd.Flags().BoolVar(&list, "list", false, "list the scenes")
 	cmd.Flags().BoolVar(&why, "why", false, "show every loser")
 	out.register(cmd.Flags(), traceForms...)
+	screens.register(cmd)
 	return cmd
 }
 
@@ -51,9 +56,9 @@ func (a *App) listScenes() {
 	}
 }
 
-func (a *App) demo(cmd *cobra.Command, name, form string, why bool) error {
+func (a *App) demo(cmd *cobra.Command, name, form string, why bool, screens *screenFlags) error {
 	ctx := cmd.Context()
-	l, err := a.look(ctx, target{kind: "demo", name: name}, &parts{}, inspect.Want{})
+	l, err := a.reach(ctx, target{kind: "demo", name: name}, &parts{})
 	if err != nil {
 		return err
 	}
@@ -66,27 +71,29 @@ func (a *App) demo(cmd *cobra.Command, name, form string, why bool) error {
 		}
 		requests = append(requests, q)
 	}
-	if a.Terminal && a.Screens != nil && !cmd.Flags().Changed("output") {
-		return a.Screens(ctx, Screens{Pod: l.pod, Command: l.target.String(), Requests: requests, Read: l.reading})
+	if a.wanted(screens) {
+		return a.show(ctx, l.target, l.pod, requests, false, screens)
 	}
-	if form == "text" {
+	if err := l.read(ctx, inspect.Want{}); err != nil {
+		return err
+	}
+	if form != "text" {
+		requests = requests[:1] // programs get one object
+	} else {
 		fmt.Fprintf(a.Stdout, "%s\n\n", l.target.scene.About)
 	}
 	for i, q := range requests {
+		if i > 0 {
+			fmt.Fprintln(a.Stdout)
+		}
 		t, err := l.trace(ctx, q)
 		if err != nil {
 			return err
 		}
-		switch {
-		case form != "text" && i > 0:
-			return nil // programs get one object
-		case i > 0:
-			fmt.Fprintln(a.Stdout)
-		}
 		a.print(l, t, form, why)
 	}
 	if form == "text" {
-		fmt.Fprintf(a.Stdout, "\ntry        meshtop trace demo %s --to ADDR[:PORT] --why\n", render.Clean(name))
+		fmt.Fprintf(a.Stdout, "\nnext      meshtop trace demo %s --to ADDR[:PORT] --why\n", render.Clean(name))
 	}
 	return nil
 }

@@ -17,50 +17,59 @@ import (
 type looked struct {
 	app     *App
 	target  target
+	files   bool // some parts are files of their own
 	pod     inspect.Pod
 	reading session.Reading
 }
 
-// look opens the target with the parts that are given as files, and reads it. Who calls
-// it closes what it gives.
-func (a *App) look(ctx context.Context, t target, p *parts, want inspect.Want) (*looked, error) {
-	l, err := a.lookAnyway(ctx, t, p, want)
-	if err != nil && l != nil {
-		l.close()
-		return nil, err
-	}
-	return l, err
-}
-
-// lookAnyway is look, but where a part makes no sense it gives what was read beside the
-// error.
-func (a *App) lookAnyway(ctx context.Context, t target, p *parts, want inspect.Want) (*looked, error) {
+// reach opens the target with the parts that are given as files. Who calls it closes
+// what it gives.
+func (a *App) reach(ctx context.Context, t target, p *parts) (*looked, error) {
 	files, err := p.read(a.Stdin)
 	if err != nil {
 		return nil, err
 	}
-	l := &looked{app: a, target: t}
+	l := &looked{app: a, target: t, files: len(files) > 0}
 	if t.kind != "" {
 		if l.pod, err = a.open(ctx, &l.target); err != nil {
 			return nil, err
 		}
 	}
 	l.pod = p.pod(files, l.pod)
-	progress := newProgress(a)
-	want.Progress = progress.tell
-	l.reading, err = session.Read(ctx, l.pod, want)
-	progress.clear()
+	return l, nil
+}
+
+// look is reach, and reads the target.
+func (a *App) look(ctx context.Context, t target, p *parts, want inspect.Want) (*looked, error) {
+	l, err := a.reach(ctx, t, p)
 	if err != nil {
-		return l, l.readError(err, len(files) > 0)
+		return nil, err
+	}
+	if err := l.read(ctx, want); err != nil {
+		l.close()
+		return nil, err
 	}
 	return l, nil
 }
 
+// read reads the target; what it could read is there even beside an error.
+func (l *looked) read(ctx context.Context, want inspect.Want) error {
+	progress := newProgress(l.app)
+	want.Progress = progress.tell
+	var err error
+	l.reading, err = session.Read(ctx, l.pod, want)
+	progress.clear()
+	if err != nil {
+		return l.readError(err)
+	}
+	return nil
+}
+
 // readError gives an error of reading its status: what a file says wrong is bad input,
 // what a running pod does not tell is something that cannot be told.
-func (l *looked) readError(err error, files bool) error {
+func (l *looked) readError(err error) error {
 	var bad *session.BadPart
-	if errors.As(err, &bad) && (files || l.target.kind == "file" || l.target.kind == "") {
+	if errors.As(err, &bad) && (l.files || l.target.kind == "file" || l.target.kind == "") {
 		return &failure{ExitUsage, prefixed(l.target, err)}
 	}
 	return cannot(prefixed(l.target, err))

@@ -30,11 +30,12 @@ func newSnapshot(app *App) *cobra.Command {
 		if err := p.check(cmd.Flags()); err != nil {
 			return err
 		}
-		l, err := app.lookAnyway(cmd.Context(), t, &p, inspect.Want{Full: full})
-		if l == nil {
+		l, err := app.reach(cmd.Context(), t, &p)
+		if err != nil {
 			return err
 		}
 		defer l.close()
+		err = l.read(cmd.Context(), inspect.Want{Full: full})
 		var bad *session.BadPart
 		if err != nil && !errors.As(err, &bad) {
 			return err
@@ -52,7 +53,7 @@ func newSnapshot(app *App) *cobra.Command {
 func (a *App) save(l *looked, path string) error {
 	s, err := session.Save(l.reading)
 	if err != nil {
-		return l.readError(err, false)
+		return l.readError(err)
 	}
 	if err := archive.Write(path, s.Files); err != nil {
 		return cannot(err)

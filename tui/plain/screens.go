@@ -1,0 +1,152 @@
+package plain
+
+import (
+	"context"
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/session"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui"
+	"github.com/meshtop/meshtop/tui/style"
+	"github.com/spf13/cobra"
+)
+
+// screenFlags say how screens look.
+type screenFlags struct {
+	plain, ascii, noMouse bool
+	theme, color          string
+}
+
+func (s *screenFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&s.plain, "plain", false, "text instead of screens")
+	f.BoolVar(&s.ascii, "ascii", false, "screens of ASCII characters only")
+	f.BoolVar(&s.noMouse, "no-mouse", false, "leave the mouse to the terminal")
+	f.StringVar(&s.theme, "theme", "auto", "auto, 16, hi-contrast, cvd or mono")
+	f.StringVar(&s.color, "color", "auto", "auto or never")
+}
+
+func (s *screenFlags) check() error {
+	if _, err := style.ParseTheme(s.theme); err != nil {
+		return usage("--%w", err)
+	}
+	if s.color != "auto" && s.color != "never" {
+		return usage("--color %s: want auto or never", s.color)
+	}
+	return nil
+}
+
+// wanted says whether screens are to be shown, and can be.
+func (a *App) wanted(s *screenFlags) bool { return a.Terminal && a.Screens != nil && !s.plain }
+
+// show shows the pod on screens until the user quits.
+func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []flow.Request, full bool, s *screenFlags) error {
+	theme, err := style.ParseTheme(s.theme)
+	if err != nil {
+		return usage("--%w", err)
+	}
+	src := &source{pod: pod, live: t.kind == "netns" || t.kind == "pid", full: full}
+	opt := tui.Options{
+		Target: pod.Name(), Command: t.String(), Source: tui.Source{Read: src.read, Trace: src.trace}, Requests: requests,
+		ASCII: s.ascii || !a.utf8(), NoColor: s.color == "never" || a.env("NO_COLOR") != "", NoMouse: s.noMouse, Theme: theme,
+	}
+	if len(requests) > 0 {
+		opt.Request, opt.Requests = &requests[0], requests[1:]
+	}
+	if err := a.Screens(ctx, opt); err != nil && ctx.Err() == nil {
+		return cannot(err)
+	}
+	return nil
+}
+
+func (a *App) env(name string) string {
+	if a.Getenv == nil {
+		return ""
+	}
+	return a.Getenv(name)
+}
+
+// utf8 says whether the locale's characters are UTF-8: the first of these that is set
+// decides (locale(7)).
+func (a *App) utf8() bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := strings.ToLower(a.env(name)); v != "" {
+			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
+		}
+	}
+	return false
+}
+
+// source gives the screens readings and traces of one pod. Screens hold a reading as
+// files; what they were parsed to is kept here, since parsing costs more than tracing.
+type source struct {
+	pod        inspect.Pod
+	live, full bool
+
+	mu    sync.Mutex
+	known []session.Reading // the last few
+}
+
+// keep is how many readings are kept parsed: screens compare at most two.
+const keep = 3
+
+func (s *source) read(ctx context.Context, progress func(inspect.Progress)) (tui.Reading, error) {
+	r, err := session.Read(ctx, s.pod, inspect.Want{Full: s.full, Progress: progress})
+	return s.give(r), err
+}
+
+func (s *source) trace(ctx context.Context, in tui.Reading, q flow.Request, progress func(inspect.Progress)) (tui.Reading, flow.Trace, error) {
+	r, t, err := session.Trace(ctx, s.pod, s.find(in), q, progress)
+	return s.give(r), t, err
+}
+
+// give is the reading as screens hold it.
+func (s *source) give(r session.Reading) tui.Reading {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.has(r.Files) {
+		s.known = append(s.known, r)
+		s.known = s.known[max(0, len(s.known)-keep):]
+	}
+	out := tui.Reading{Live: s.live, Files: r.Files, Gaps: r.Snapshot.Gaps, Calls: r.Calls}
+	if s.live {
+		out.Taken = r.Taken
+	} else {
+		out.Taken = session.TakenAt(r)
+	}
+	if v := render.EnvoyVersion(r.Files["server_info.json"]); v != "" {
+		out.Proxy = "envoy " + v
+	}
+	return out
+}
+
+// find is the parsed reading that the screens' one came from.
+func (s *source) find(in tui.Reading) session.Reading {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.known {
+		if same(r.Files, in.Files) {
+			return r
+		}
+	}
+	return session.Parsed(s.pod.Name(), in.Taken, in.Files, in.Gaps, in.Calls)
+}
+
+func (s *source) has(files inspect.Files) bool {
+	for _, r := range s.known {
+		if same(r.Files, files) {
+			return true
+		}
+	}
+	return false
+}
+
+// same says whether two readings are one: files are never changed after they were read,
+// so the map itself tells.
+func same(a, b inspect.Files) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
