@@ -186,6 +186,9 @@ func (l *Lab) loadRules() error {
 	return nil
 }
 
+// PodSpace is the pod's namespace, open until Close.
+func (l *Lab) PodSpace() *netns.Space { return l.pod }
+
 // InPod runs a program in the pod's namespace as root, and gives its output.
 func (l *Lab) InPod(name string, args ...string) (string, error) { return l.run(l.pod, name, args...) }
 

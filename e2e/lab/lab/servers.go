@@ -100,6 +100,8 @@ func (s *servers) listen(p place, ln net.Listener) error {
 		fallthrough
 	case "http":
 		srv := &http.Server{Handler: answer(p.name), ErrorLog: log.New(io.Discard, "", 0)}
+		// One connection for each request: an Envoy that kept one would make no second leg.
+		srv.SetKeepAlivesEnabled(false)
 		s.run(srv, func() { srv.Serve(ln) })
 	case "echo":
 		s.run(ln, func() { each(ln, func(c net.Conn) { io.Copy(c, c) }) })
