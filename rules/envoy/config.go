@@ -29,10 +29,9 @@ type Config struct {
 	clusters, warming, routes, endpoints,
 	ecds, secrets map[string]*entry
 
-	live      []liveListener
-	liveRead  bool
-	hosts     map[string]tree.Node // /clusters by cluster name
-	hostsRead bool
+	live     []liveListener
+	liveRead bool
+	hosts    map[string]tree.Node // /clusters by cluster name
 
 	memo sync.Map
 }

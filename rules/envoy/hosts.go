@@ -54,12 +54,16 @@ type hostSet struct {
 }
 
 // readClusters reads /clusters?format=json: the hosts of each cluster with their live health.
+// There is one of all clusters, clusters.json, or one for each that was asked for by name,
+// clusters/NAME.json.
 func (c *Config) readClusters(name string, raw []byte) error {
 	n, err := document(name, raw)
 	if err != nil {
 		return err
 	}
-	c.hosts, c.hostsRead = map[string]tree.Node{}, true
+	if c.hosts == nil {
+		c.hosts = map[string]tree.Node{}
+	}
 	for _, s := range n.Field("cluster_statuses").List() {
 		c.hosts[s.Field("name").Str()] = s
 	}

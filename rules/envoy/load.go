@@ -37,7 +37,7 @@ func Load(files map[string][]byte) (*Config, []flow.Gap, error) {
 			if err != nil && name == dumpPart {
 				return nil, nil, fmt.Errorf("%s: %w", name, err)
 			}
-		case name == "clusters.json":
+		case name == "clusters.json" || strings.HasPrefix(name, "clusters/"):
 			err = c.readClusters(name, raw)
 		case name == "listeners.json":
 			err = c.readListeners(name, raw)
