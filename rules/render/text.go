@@ -252,7 +252,7 @@ func (w *writer) variants(t flow.Trace) {
 		case v.When != "":
 			lead = "if " + Clean(v.When)
 		case v.Computable:
-			lead = percent(v.Probability)
+			lead = Percent(v.Probability)
 		}
 		s := VariantVerdict(v) + after("; the caller sees ", Symptom(v.Caller))
 		if p := picks(v.Choices); p != "" {
@@ -264,8 +264,6 @@ func (w *writer) variants(t flow.Trace) {
 		w.field("way", "there are more: pin choices with --pick")
 	}
 }
-
-func percent(p float64) string { return strconv.FormatFloat(p*100, 'g', 3, 64) + "%" }
 
 // picks are the flags that pin a variant.
 func picks(chosen []flow.Chosen) string {
