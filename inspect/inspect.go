@@ -6,6 +6,7 @@ package inspect
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -71,6 +72,14 @@ type Watch interface {
 	Close() error
 }
 
+// Sent is what a request that meshtop sent itself got.
+type Sent struct {
+	Symptom flow.Symptom
+	Local   netip.AddrPort // the client's end; zero if there was no connection
+	Took    time.Duration
+	Note    string // what the symptom does not hold, such as a TLS error
+}
+
 // Pod is one pod, network namespace or saved snapshot.
 type Pod interface {
 	// Name is what the user calls it, such as "netns blue".
@@ -80,7 +89,7 @@ type Pod interface {
 	// Observe watches the legs' traffic. ErrReadOnly: a saved snapshot has none.
 	Observe(ctx context.Context, legs []flow.Leg, opt ObserveOptions) (Watch, error)
 	// Send makes one real request from inside. ErrReadOnly as in Observe.
-	Send(ctx context.Context, r flow.Request) (flow.Symptom, error)
+	Send(ctx context.Context, r flow.Request) (Sent, error)
 	Close() error
 }
 

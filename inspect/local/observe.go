@@ -14,15 +14,9 @@ import (
 // Send makes one real request from inside the namespace, as the uid and gid that it asks
 // for. Where this process may not take them, the request is not sent: the rules could
 // treat it differently.
-func (p *Pod) Send(ctx context.Context, r flow.Request) (flow.Symptom, error) {
-	res, err := p.Probe(ctx, r)
-	return res.Symptom, err
-}
-
-// Probe is Send with the client's address and the time that it took.
-func (p *Pod) Probe(ctx context.Context, r flow.Request) (probe.Result, error) {
+func (p *Pod) Send(ctx context.Context, r flow.Request) (inspect.Sent, error) {
 	if r.Dir == flow.Inbound {
-		return probe.Result{}, fmt.Errorf("%s: send: an inbound request comes from outside: %w", p.name, inspect.ErrReadOnly)
+		return inspect.Sent{}, fmt.Errorf("%s: send: an inbound request comes from outside: %w", p.name, inspect.ErrReadOnly)
 	}
 	res, err := probe.Do(ctx, func(ctx context.Context, src, dst netip.AddrPort, proto flow.Proto) (net.Conn, error) {
 		var conn net.Conn
@@ -40,5 +34,5 @@ func (p *Pod) Probe(ctx context.Context, r flow.Request) (probe.Result, error) {
 	if err != nil {
 		err = fmt.Errorf("%s: send: %w", p.name, err)
 	}
-	return res, err
+	return inspect.Sent(res), err
 }

@@ -27,7 +27,7 @@ func TestSendAs(t *testing.T) {
 		{"the proxy's uid passes", 1337, "203.0.113.10:80", 200, []flow.TCPEnd{flow.TCPOK}},
 		{"loopback is not redirected", 1000, "127.0.0.1:1", 0, []flow.TCPEnd{flow.TCPRefused}},
 	} {
-		r, err := p.Probe(context.Background(), flow.Request{Dst: netip.MustParseAddrPort(c.dst), Proto: flow.TCP, UID: c.uid, GID: c.uid, HTTP: &flow.HTTP{Authority: "x"}})
+		r, err := p.Send(context.Background(), flow.Request{Dst: netip.MustParseAddrPort(c.dst), Proto: flow.TCP, UID: c.uid, GID: c.uid, HTTP: &flow.HTTP{Authority: "x"}})
 		if err != nil {
 			t.Errorf("%s: %v", c.what, err)
 			continue
@@ -54,7 +54,7 @@ func TestObserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := p.Probe(ctx, flow.Request{Dst: ap("10.107.42.16:80"), Proto: flow.TCP, UID: 1000, GID: 1000, HTTP: &flow.HTTP{Authority: "10.107.42.16"}})
+	res, err := p.Send(ctx, flow.Request{Dst: ap("10.107.42.16:80"), Proto: flow.TCP, UID: 1000, GID: 1000, HTTP: &flow.HTTP{Authority: "10.107.42.16"}})
 	if err != nil || res.Symptom.Code != 200 {
 		t.Fatalf("%+v, %v", res, err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
-// Pod is a saved snapshot. It has no live side.
+// Pod is a saved snapshot. It has no live side, but can hold what was seen when it was made.
 type Pod struct {
 	name  string
 	files inspect.Files
@@ -73,16 +73,6 @@ func wanted(name string, parts []string) bool {
 		}
 	}
 	return false
-}
-
-// Observe fails: nothing happens in a file.
-func (p *Pod) Observe(context.Context, []flow.Leg, inspect.ObserveOptions) (inspect.Watch, error) {
-	return nil, inspect.ErrReadOnly
-}
-
-// Send fails: nothing can be sent from a file.
-func (p *Pod) Send(context.Context, flow.Request) (flow.Symptom, error) {
-	return flow.Symptom{}, inspect.ErrReadOnly
 }
 
 // Close does nothing.

@@ -180,3 +180,17 @@ func TestWordsHaveNames(t *testing.T) {
 		t.Error("the last word is not the last")
 	}
 }
+
+func TestCounters(t *testing.T) {
+	before := Counters(map[string][]byte{
+		"iptables-save": []byte("*nat\n:OUTPUT ACCEPT [0:0]\n[9:540] -A OUTPUT -m owner --uid-owner 1337 -j RETURN\n[15:900] -A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n*filter\n-A OUTPUT -j ACCEPT\n"),
+		"stats":         []byte("cluster.a|b.upstream_cx_total: 3\nhistogram: P0(nan,0)\n"),
+	})
+	if len(before) != 3 || before["ip nat OUTPUT 2"] != 15 || before["cluster.a|b.upstream_cx_total"] != 3 {
+		t.Errorf("%v", before)
+	}
+	d := Deltas(before, map[string]uint64{"ip nat OUTPUT 2": 16, "new": 1})
+	if len(d) != 1 || d[0].Name != "ip nat OUTPUT 2" || d[0].Before != 15 || d[0].After != 16 {
+		t.Errorf("%v", d)
+	}
+}

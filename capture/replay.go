@@ -1,0 +1,118 @@
+package capture
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// ReadPackets reads a pcap or pcapng file; device names the packets of a pcap, which holds
+// no name. It returns what could be read beside an error.
+func ReadPackets(file []byte, device string, heads bool) ([]flow.Observation, flow.Loss, error) {
+	if len(file) >= 4 && binary.LittleEndian.Uint32(file) == 0x0A0D0D0A {
+		return readNg(file, heads)
+	}
+	r, err := pcapgo.NewReader(bytes.NewReader(file))
+	if err != nil {
+		return nil, flow.Loss{}, fmt.Errorf("capture of %s: %w", device, err)
+	}
+	d := newDecoder(heads)
+	var out []flow.Observation
+	for {
+		data, ci, err := r.ReadPacketData()
+		if err == io.EOF {
+			return out, flow.Loss{Seen: uint64(len(out))}, nil
+		}
+		if err != nil {
+			return out, flow.Loss{Seen: uint64(len(out))}, fmt.Errorf("capture of %s: packet %d: %w", device, d.n+1, err)
+		}
+		out = addPacket(out, d, data, ci, layers.LinkType(r.LinkType()), device)
+	}
+}
+
+func readNg(file []byte, heads bool) ([]flow.Observation, flow.Loss, error) {
+	r, err := pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.NgReaderOptions{WantMixedLinkType: true})
+	if err != nil {
+		return nil, flow.Loss{}, fmt.Errorf("capture: %w", err)
+	}
+	d := newDecoder(heads)
+	var out []flow.Observation
+	for {
+		data, ci, rerr := r.ReadPacketData()
+		if rerr != nil {
+			loss := flow.Loss{Seen: uint64(len(out))}
+			for i := range r.NInterfaces() {
+				if f, err := r.Interface(i); err == nil && f.Statistics.PacketsDropped != pcapgo.NgNoValue64 {
+					loss.Dropped += f.Statistics.PacketsDropped
+				}
+			}
+			if rerr == io.EOF {
+				return out, loss, nil
+			}
+			return out, loss, fmt.Errorf("capture: packet %d: %w", d.n+1, rerr)
+		}
+		f, err := r.Interface(ci.InterfaceIndex)
+		if err != nil {
+			return out, flow.Loss{}, fmt.Errorf("capture: packet %d: %w", d.n+1, err)
+		}
+		out = addPacket(out, d, data, ci, f.LinkType, f.Name)
+	}
+}
+
+// addPacket decodes a packet from its IP header on.
+func addPacket(out []flow.Observation, d *decoder, data []byte, ci gopacket.CaptureInfo, link layers.LinkType, device string) []flow.Observation {
+	skip := 0
+	switch link {
+	case layers.LinkTypeEthernet:
+		skip = 14
+	case layers.LinkTypeLinuxSLL:
+		skip = 16
+	}
+	if len(data) < skip {
+		return out
+	}
+	o, ok := d.observe(Packet{At: ci.Timestamp, Device: device, Data: data[skip:], Len: ci.Length - skip})
+	if !ok {
+		return out
+	}
+	return append(out, o)
+}
+
+// ReadAccessLog reads an access log of JSON lines (Envoy's json_format); names of fields
+// are as the log has them. Lines that are none are gaps with their number.
+func ReadAccessLog(text []byte) ([]flow.Observation, []flow.Gap) {
+	var out []flow.Observation
+	var gaps []flow.Gap
+	for n, line := range bytes.Split(text, []byte("\n")) {
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		var fields map[string]any
+		dec := json.NewDecoder(bytes.NewReader(line))
+		dec.UseNumber()
+		if err := dec.Decode(&fields); err != nil {
+			gaps = append(gaps, flow.Gap{Part: "access.log", Reason: fmt.Sprintf("line %d: %v", n+1, err)})
+			continue
+		}
+		o := flow.Observation{Kind: flow.SeenAccessLog, Ref: fmt.Sprintf("access.log line %d", n+1), Fields: map[string]string{}}
+		for k, v := range fields {
+			if v != nil {
+				o.Fields[k] = fmt.Sprint(v)
+			}
+		}
+		if at, err := time.Parse(time.RFC3339Nano, o.Fields["start_time"]); err == nil {
+			o.At = at
+		}
+		out = append(out, o)
+	}
+	return out, gaps
+}

@@ -1,0 +1,65 @@
+package confirm
+
+import (
+	"bytes"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Counters are the counters of a snapshot's files: of rules, by the rule's subject
+// ("ip nat OUTPUT 2"), from iptables-save -c; and Envoy's, by name, from stats (lines
+// "name: value").
+func Counters(files map[string][]byte) map[string]uint64 {
+	out := map[string]uint64{}
+	for part, prefix := range map[string]string{"iptables-save": "ip", "ip6tables-save": "ip6", "iptables-legacy-save": "legacy ip", "ip6tables-legacy-save": "legacy ip6"} {
+		ruleCounters(out, files[part], prefix)
+	}
+	for line := range bytes.Lines(files["stats"]) {
+		name, value, ok := strings.Cut(strings.TrimSpace(string(line)), ": ")
+		if n, err := strconv.ParseUint(value, 10, 64); ok && err == nil {
+			out[name] = n
+		}
+	}
+	return out
+}
+
+// ruleCounters reads "[packets:bytes] -A CHAIN ..." and numbers each chain's rules from 1.
+func ruleCounters(out map[string]uint64, save []byte, family string) {
+	table := ""
+	number := map[string]int{}
+	for line := range bytes.Lines(save) {
+		text := strings.TrimSpace(string(line))
+		if strings.HasPrefix(text, "*") {
+			table, number = text[1:], map[string]int{}
+			continue
+		}
+		count, rest, found := strings.Cut(text, "] -A ")
+		if !found {
+			if rest, found = strings.CutPrefix(text, "-A "); !found {
+				continue
+			}
+			count = ""
+		}
+		chain, _, _ := strings.Cut(rest, " ")
+		number[chain]++
+		packets, _, _ := strings.Cut(strings.TrimPrefix(count, "["), ":")
+		if n, err := strconv.ParseUint(packets, 10, 64); err == nil {
+			out[family+" "+table+" "+chain+" "+strconv.Itoa(number[chain])] = n
+		}
+	}
+}
+
+// Deltas are the counters that both readings hold, as observations, in order of their names.
+func Deltas(before, after map[string]uint64) []flow.Observation {
+	var out []flow.Observation
+	for name, a := range after {
+		if b, ok := before[name]; ok {
+			out = append(out, flow.Observation{Kind: flow.SeenCounter, Ref: name, Name: name, Before: b, After: a})
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
