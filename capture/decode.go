@@ -21,6 +21,7 @@ type decoder struct {
 	found   []gopacket.LayerType
 	n       int
 	keep    bool // payload heads are kept
+	raw     bool // whole packets are kept
 }
 
 func newDecoder(keepHeads bool) *decoder {
@@ -66,6 +67,10 @@ func (d *decoder) observe(p Packet) (o flow.Observation, ok bool) {
 			o.Len = max(0, p.Len-header-8)
 			o.Head = d.head(d.udp.Payload)
 		}
+	}
+	o.Whole = p.Len
+	if d.raw {
+		o.Raw = append([]byte(nil), p.Data...)
 	}
 	return o, transport
 }

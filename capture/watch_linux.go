@@ -16,6 +16,7 @@ type WatchOptions struct {
 	Filter   Filter
 	Ring     RingOptions
 	Heads    bool          // keep the beginning of payloads, at most the snaplen
+	Raw      bool          // keep whole packets, at most the snaplen
 	Duration time.Duration // 0: until Close
 	Packets  int           // 0: no bound
 }
@@ -172,6 +173,7 @@ func (w *Watch) Close() error {
 // ring: when its reader is slow the ring fills, and the kernel counts what is lost.
 func (w *Watch) packets(r *Ring) {
 	d := newDecoder(w.opt.Heads)
+	d.raw = w.opt.Raw
 	for {
 		p, err := r.Next()
 		if err != nil {

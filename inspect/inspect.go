@@ -60,6 +60,7 @@ type ObserveOptions struct {
 	Snaplen  int           // bytes kept of each packet; 0: headers only
 	Duration time.Duration // 0: until Close
 	Packets  int           // 0: no bound
+	Raw      bool          // keep packets as they are, to write them to a file
 }
 
 // Watch is a running observation.

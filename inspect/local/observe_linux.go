@@ -19,7 +19,7 @@ func (p *Pod) Observe(ctx context.Context, legs []flow.Leg, opt inspect.ObserveO
 			return err
 		}
 		w, err = capture.Open(capture.WatchOptions{
-			Devices: devices, Filter: capture.FilterOf(legs), Heads: opt.Snaplen > 0,
+			Devices: devices, Filter: capture.FilterOf(legs), Heads: opt.Snaplen > 0, Raw: opt.Raw,
 			Ring:     capture.RingOptions{Snaplen: uint32(max(0, opt.Snaplen))},
 			Duration: opt.Duration, Packets: opt.Packets,
 		})

@@ -103,3 +103,14 @@ func utoa(n uint64) string {
 	}
 	return utoa(n/10) + utoa(n%10)
 }
+
+// Count is the number of steps with a word.
+func (r Report) Count(w Word) int {
+	n := 0
+	for _, s := range r.Steps {
+		if s.Word == w {
+			n++
+		}
+	}
+	return n
+}

@@ -39,6 +39,8 @@ type Observation struct {
 	Ack    uint32
 	Len    int    // payload bytes on the wire
 	Head   []byte // payload kept, at most the snaplen
+	Raw    []byte // from the IP header on, where the whole packet was asked for; at most the snaplen
+	Whole  int    // bytes of the packet from the IP header on, as on the wire
 
 	// Of a conntrack event.
 	Event       string // NEW, UPDATE, DESTROY

@@ -1,0 +1,184 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/confirm"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// ConfirmOptions say how a trace is confirmed.
+type ConfirmOptions struct {
+	Send  bool          // make the request; else wait for one like it
+	Watch time.Duration // how long to watch; 0: DefaultWatch
+	// Seen, if not nil, is told of each observation as it comes. It must not block.
+	Seen func(flow.Observation)
+	// Ready, if not nil, is called when the watch listens.
+	Ready    func()
+	Progress func(inspect.Progress)
+}
+
+// DefaultWatch is how long Confirm waits for traffic when nothing is said.
+const DefaultWatch = 30 * time.Second
+
+// settle is how long the watch goes on after the answer to what was sent: conntrack tells
+// of the end of a connection a little later.
+const settle = 300 * time.Millisecond
+
+// counted are the parts that hold counters.
+var counted = []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "stats"}
+
+// ErrSelfDial refuses to send what would make the proxy dial itself.
+var ErrSelfDial = errors.New("not sent: the request goes straight to the port that captures, and the proxy would dial itself until its limit of connections")
+
+// Confirm traces the request, watches its traffic and puts a word on every step. What
+// could be seen until the context ended is judged too.
+func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, opt ConfirmOptions) (Reading, confirm.Report, error) {
+	r, t, err := Trace(ctx, pod, r, req, opt.Progress)
+	if err != nil {
+		return r, confirm.Report{Trace: t}, err
+	}
+	if opt.Send && selfDial(t) {
+		return r, confirm.Report{Trace: t}, ErrSelfDial
+	}
+	watched := opt.Watch
+	if watched == 0 {
+		watched = DefaultWatch
+	}
+	before, err := counters(ctx, pod)
+	if err != nil {
+		return r, confirm.Report{Trace: t}, fmt.Errorf("counters before the watch: %w", err)
+	}
+	w, err := pod.Observe(ctx, everyLeg(t), inspect.ObserveOptions{Duration: watched, Snaplen: 256})
+	if err != nil {
+		return r, confirm.Report{Trace: t}, err
+	}
+	if opt.Ready != nil {
+		opt.Ready()
+	}
+	known := confirm.Known{ClientPort: req.Src.Port()}
+	known.ProxyUID, _, known.HasProxy = r.Snapshot.ProxyOwner()
+	seen, sent, err := watch(ctx, pod, w, req, opt, &known)
+	if err != nil {
+		return r, confirm.Report{Trace: t}, err
+	}
+	// The traffic is over, so a context that ended must not keep the counters away.
+	after, err := counters(context.WithoutCancel(ctx), pod)
+	if err == nil {
+		seen = append(seen, confirm.Deltas(before, after)...)
+	}
+	if sent != nil {
+		seen = append(seen, answerOf(*sent))
+	}
+	return r, best(t, seen, w.Loss(), known), nil
+}
+
+// watch collects what is seen until the watch ends, or a little after what was sent was
+// answered.
+func watch(ctx context.Context, pod inspect.Pod, w inspect.Watch, req flow.Request, opt ConfirmOptions, known *confirm.Known) ([]flow.Observation, *inspect.Sent, error) {
+	var sent *inspect.Sent
+	var sendErr error
+	done := make(chan struct{})
+	if opt.Send {
+		go func() {
+			defer close(done)
+			s, err := pod.Send(ctx, req)
+			sent, sendErr = &s, err
+			timer := time.NewTimer(settle)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			_ = w.Close()
+		}()
+	} else {
+		close(done)
+	}
+	var seen []flow.Observation
+	for o := range w.C() {
+		seen = append(seen, o)
+		if opt.Seen != nil {
+			opt.Seen(o)
+		}
+	}
+	<-done
+	if err := w.Close(); err != nil {
+		return seen, sent, err
+	}
+	if sendErr != nil {
+		return seen, nil, sendErr
+	}
+	if sent != nil && sent.Local.IsValid() {
+		known.ClientPort = sent.Local.Port()
+	}
+	return seen, sent, nil
+}
+
+// best judges every variant of the trace, and returns the one that fits what was seen:
+// chance took one way, and only what was seen says which.
+func best(t flow.Trace, seen []flow.Observation, loss flow.Loss, known confirm.Known) confirm.Report {
+	first := confirm.Check(t, seen, loss, known)
+	if len(t.Variants) == 0 {
+		return first
+	}
+	var found confirm.Report
+	for i, v := range t.Variants {
+		one := t
+		one.Legs, one.Verdict, one.Outcome, one.Caller = v.Legs, v.Verdict, v.Outcome, v.Caller
+		r := confirm.Check(one, seen, loss, known)
+		if i == 0 || better(r, found) {
+			found = r
+		}
+	}
+	return found
+}
+
+// better prefers what is not contradicted, then what has more confirmed steps.
+func better(a, b confirm.Report) bool {
+	if x, y := a.Count(confirm.Contradicted), b.Count(confirm.Contradicted); x != y {
+		return x < y
+	}
+	return a.Count(confirm.Confirmed) > b.Count(confirm.Confirmed)
+}
+
+// everyLeg are the legs of all variants, so that the watch sees whichever way is taken.
+func everyLeg(t flow.Trace) []flow.Leg {
+	legs := t.Legs
+	for _, v := range t.Variants {
+		legs = append(legs[:len(legs):len(legs)], v.Legs...)
+	}
+	return legs
+}
+
+// selfDial says whether the request would reach the proxy without having been redirected,
+// and the proxy would send it to itself again.
+func selfDial(t flow.Trace) bool {
+	if t.Verdict == flow.Looped {
+		return true
+	}
+	for _, v := range t.Variants {
+		if v.Verdict == flow.Looped {
+			return true
+		}
+	}
+	return false
+}
+
+func counters(ctx context.Context, pod inspect.Pod) (map[string]uint64, error) {
+	s, err := pod.Read(ctx, inspect.Want{Parts: counted})
+	if err != nil {
+		return nil, err
+	}
+	return confirm.Counters(s.Files), nil
+}
+
+func answerOf(s inspect.Sent) flow.Observation {
+	return flow.Observation{Kind: flow.SeenAnswer, Ref: "the request that was sent", Fields: map[string]string{
+		"code": strconv.Itoa(s.Symptom.Code), "tcp": s.Symptom.TCP.String(), "ms": strconv.FormatFloat(float64(s.Took.Microseconds())/1000, 'f', 1, 64), "note": s.Note}}
+}
