@@ -26,10 +26,10 @@ const shrinkTries = 400
 
 // Random configurations and requests in a real Envoy end as meshtop says:
 //
-//	go test ./e2e/envoy -run TestOracle -v -oracle.cases 10000 -seed 1
+//	go test ./e2e/envoy -run TestRandom -v -oracle.cases 10000 -seed 1
 //
 // A disagreement is shrunk and kept in rules/testdata/envoy.
-func TestOracle(t *testing.T) {
+func TestRandom(t *testing.T) {
 	if !Isolated(t) {
 		return
 	}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"sort"
+	"syscall"
+	"time"
+
+	"github.com/meshtop/meshtop/e2e/bench/mesh"
+	"github.com/meshtop/meshtop/rules"
+	"github.com/meshtop/meshtop/rules/envoy"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+)
+
+// insideResult is what one process measured of one dump.
+type insideResult struct {
+	Index       float64 // MB of text indexed in a second of CPU, each byte checked
+	Heap        float64 // heap in use after the load and all requests, without the mapped file
+	First, Warm quantiles
+	Asked       int
+	Wrong       int
+	Unknown     int
+	Shown       []string // the first wrong answers
+	Truncated   int      // cuts of the file that were refused, of cutCount
+}
+
+// quantiles of a trace with its whole explanation, in microseconds.
+type quantiles struct{ P50, P90, P99, Max float64 }
+
+const cutCount = 16
+
+func (r *insideResult) print(size int64) {
+	fmt.Printf("%-44s %.0f MB/s, every byte checked; %d of %d truncated files refused\n", "index", r.Index, r.Truncated, cutCount)
+	fmt.Printf("%-44s %.0f MB (%.2f x file)\n", "heap after all requests", r.Heap/1e6, r.Heap/float64(size))
+	for _, q := range []struct {
+		name string
+		q    quantiles
+	}{{"trace and text, first touch", r.First}, {"trace and text, warm", r.Warm}} {
+		fmt.Printf("%-44s p50 %.0f us, p90 %.0f us, p99 %.0f us, max %.0f us\n", q.name, q.q.P50, q.q.P90, q.q.P99, q.q.Max)
+	}
+	fmt.Printf("%-44s %d wrong, %d unknown of %d\n", "requests", r.Wrong, r.Unknown, r.Asked)
+	for _, s := range r.Shown {
+		fmt.Println("  " + s)
+	}
+}
+
+// inside measures the engine in this process.
+func inside(dump, reqs string) (*insideResult, error) {
+	rs, err := readRequests(reqs)
+	if err != nil {
+		return nil, err
+	}
+	text, unmap, err := mapped(dump)
+	if err != nil {
+		return nil, err
+	}
+	defer unmap()
+	r := &insideResult{Asked: len(rs)}
+	if r.Index, err = indexRate(text); err != nil {
+		return nil, err
+	}
+	for k := range cutCount {
+		if _, _, err := envoy.Load(map[string][]byte{"config_dump.json": text[:len(text)*(k+1)/(cutCount+1)]}); err != nil {
+			r.Truncated++
+		}
+	}
+	snap, err := rules.ParseSnapshot(map[string][]byte{"config_dump.json": text}, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.First = r.pass(snap, rs, true)
+	r.Warm = r.pass(snap, rs, false)
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	r.Heap = float64(m.HeapInuse)
+	runtime.KeepAlive(snap)
+	return r, nil
+}
+
+// mapped is a file's text in memory, but not in the heap.
+func mapped(path string) ([]byte, func() error, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := syscall.Mmap(int(f.Fd()), 0, int(st.Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
+	if err != nil {
+		return nil, nil, fmt.Errorf("map %s: %w", path, err)
+	}
+	return b, func() error { return syscall.Munmap(b) }, nil
+}
+
+// indexRate is the best of three, in MB a second of CPU.
+func indexRate(text []byte) (float64, error) {
+	best := 0.0
+	for range 3 {
+		start := cpuTime()
+		if _, gaps, err := envoy.Load(map[string][]byte{"config_dump.json": text}); err != nil || len(gaps) > 0 {
+			return 0, fmt.Errorf("load: %w, gaps %v", err, gaps)
+		}
+		best = max(best, float64(len(text))/1e6/(cpuTime()-start).Seconds())
+	}
+	return best, nil
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// pass traces every request and words the answer, and judges it the first time.
+func (r *insideResult) pass(snap *rules.Snapshot, rs []mesh.Request, judge bool) quantiles {
+	took := make([]float64, 0, len(rs))
+	for i := range rs {
+		req, err := flowOf(&rs[i])
+		if err != nil {
+			r.wrong(&rs[i], err.Error())
+			continue
+		}
+		start := time.Now()
+		t := rules.Trace(snap, req)
+		words := render.Text(t, render.TextOptions{})
+		took = append(took, float64(time.Since(start).Nanoseconds())/1e3)
+		if !judge || words == "" {
+			continue
+		}
+		if t.Verdict == flow.Unknown {
+			r.Unknown++
+		} else if d := differs(&t, &rs[i].Expect); d != "" {
+			r.wrong(&rs[i], d)
+		}
+	}
+	return quantile(took)
+}
+
+func (r *insideResult) wrong(q *mesh.Request, why string) {
+	r.Wrong++
+	if len(r.Shown) < 10 {
+		r.Shown = append(r.Shown, fmt.Sprintf("request %d (%s:%d %s%s): %s", q.N, q.Dst, q.Port, q.Authority, q.Path, why))
+	}
+}
+
+func quantile(xs []float64) quantiles {
+	if len(xs) == 0 {
+		return quantiles{}
+	}
+	sort.Float64s(xs)
+	at := func(p float64) float64 { return xs[min(len(xs)-1, int(p*float64(len(xs))))] }
+	return quantiles{at(0.50), at(0.90), at(0.99), xs[len(xs)-1]}
+}
+
+func flowOf(q *mesh.Request) (flow.Request, error) {
+	ip, err := netip.ParseAddr(q.Dst)
+	if err != nil {
+		return flow.Request{}, err
+	}
+	r := flow.Request{Dir: flow.Outbound, Proto: flow.TCP, Dst: netip.AddrPortFrom(ip, uint16(q.Port)),
+		Src: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 7}), 40000)}
+	if q.Authority == "" {
+		return r, nil
+	}
+	r.HTTP = &flow.HTTP{Method: "GET", Authority: q.Authority, Path: q.Path, Version: "1.1"}
+	for k, v := range q.Headers {
+		r.HTTP.Headers = append(r.HTTP.Headers, [2]string{k, v})
+	}
+	return r, nil
+}
+
+// differs says how a trace is not the answer: listener, table, virtual host, and a cluster
+// that is among them, in every variant.
+func differs(t *flow.Trace, want *mesh.Answer) string {
+	ends := []flow.Outcome{t.Outcome}
+	if len(t.Variants) > 0 {
+		ends = nil
+		for _, v := range t.Variants {
+			ends = append(ends, v.Outcome)
+		}
+	}
+	for _, o := range ends {
+		switch {
+		case o.Listener != want.Listener:
+			return fmt.Sprintf("listener %q, want %q", o.Listener, want.Listener)
+		case o.RouteConfig != want.Table && want.Table != "":
+			return fmt.Sprintf("table %q, want %q", o.RouteConfig, want.Table)
+		case o.VirtualHost != want.VHost && want.VHost != "":
+			return fmt.Sprintf("virtual host %q, want %q", o.VirtualHost, want.VHost)
+		case !slices.Contains(want.Clusters, o.Cluster):
+			return fmt.Sprintf("cluster %q, want one of %q", o.Cluster, want.Clusters)
+		}
+	}
+	return ""
+}

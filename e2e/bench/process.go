@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os/exec"
+	"sort"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/meshtop/meshtop/e2e/bench/mesh"
+)
+
+// cost is what one program took on one file, in its runs.
+type cost struct {
+	name string
+	cpu  []float64 // seconds, user and system
+	rss  []float64 // bytes, peak
+}
+
+func median(xs []float64) float64 {
+	s := append([]float64(nil), xs...)
+	sort.Float64s(s)
+	if len(s) == 0 {
+		return 0
+	}
+	return s[len(s)/2]
+}
+
+// row compares with ours, run by run, as they ran side by side.
+func (c *cost) row(ours *cost, size int64) string {
+	s := fmt.Sprintf("%-44s cpu %7.3f s   peak RSS %6.0f MB (%.2f x file)", c.name, median(c.cpu), median(c.rss)/1e6, median(c.rss)/float64(size))
+	if c == ours {
+		return s
+	}
+	var ratios []float64
+	for i := range c.cpu {
+		ratios = append(ratios, c.cpu[i]/ours.cpu[i])
+	}
+	sort.Float64s(ratios)
+	return s + fmt.Sprintf("   %.1f x meshtop's cpu (%.1f to %.1f)", median(ratios), ratios[0], ratios[len(ratios)-1])
+}
+
+// pairs runs the programs one after the other, again and again: meshtop's first trace
+// from the file, and what others do to look at the same routes.
+func pairs(o options, dump, reqs string) ([]*cost, error) {
+	rs, err := readRequests(reqs)
+	if err != nil {
+		return nil, err
+	}
+	q := firstHTTP(rs)
+	commands := []struct {
+		name string
+		argv []string
+	}{{"meshtop trace --config-dump FILE --to ...", traceCommand(o.meshtop, dump, q)}}
+	if o.jq != "" {
+		commands = append(commands, struct {
+			name string
+			argv []string
+		}{"jq: the virtual host by its domain", []string{o.jq, "-c", jqProgram(q), dump}})
+	}
+	if o.istioctl != "" {
+		commands = append(commands, struct {
+			name string
+			argv []string
+		}{"istioctl pc routes -f FILE --name TABLE", []string{o.istioctl, "proxy-config", "routes", "-f", dump, "--name", q.Expect.Table}})
+	}
+	costs := make([]*cost, len(commands))
+	for i, c := range commands {
+		costs[i] = &cost{name: c.name}
+	}
+	for range o.pairs {
+		for i, c := range commands {
+			if err := costs[i].run(c.argv); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return costs, nil
+}
+
+func firstHTTP(rs []mesh.Request) mesh.Request {
+	for _, q := range rs {
+		if q.Authority != "" {
+			return q
+		}
+	}
+	return mesh.Request{Dst: "10.96.1.0", Port: 80, Authority: "none", Path: "/", Expect: mesh.Answer{Table: "80"}}
+}
+
+func traceCommand(binary, dump string, q mesh.Request) []string {
+	argv := []string{binary, "trace", "--config-dump", dump, "--to", fmt.Sprintf("%s:%d", q.Dst, q.Port), "--authority", q.Authority, "--path", q.Path}
+	for k, v := range q.Headers {
+		argv = append(argv, "-H", k+": "+v)
+	}
+	return argv
+}
+
+// jqProgram finds the virtual host that takes the authority, in its table.
+func jqProgram(q mesh.Request) string {
+	return fmt.Sprintf(`.configs[] | select(.["@type"] | endswith(".RoutesConfigDump")) | .dynamic_route_configs[].route_config`+
+		` | select(.name == %q) | .virtual_hosts[] | select(.domains | index(%q))`, q.Expect.Table, q.Authority)
+}
+
+const longest = 10 * time.Minute
+
+func (c *cost) run(argv []string) error {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = io.Discard, &out
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	late := time.AfterFunc(longest, func() { cmd.Process.Kill() })
+	err := cmd.Wait()
+	late.Stop()
+	// meshtop says 1 where the request is refused and 3 where it depends: answers as well.
+	if code := cmd.ProcessState.ExitCode(); err != nil && code != 1 && code != 3 {
+		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, out.String())
+	}
+	u := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	c.cpu = append(c.cpu, cmd.ProcessState.UserTime().Seconds()+cmd.ProcessState.SystemTime().Seconds())
+	c.rss = append(c.rss, float64(u.Maxrss)*1024)
+	return nil
+}
