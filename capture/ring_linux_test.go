@@ -85,8 +85,10 @@ func TestRingOnLoopback(t *testing.T) {
 		if seen, dropped, err := r.Stats(); seen != 3 || dropped != 0 || err != nil {
 			t.Errorf("seen %d, dropped %d, %v", seen, dropped, err)
 		}
-		if r.Close() != nil || r.Close() != nil {
-			t.Error("closing twice")
+		for range 2 { // closing twice is allowed
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"encoding/json"
-	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -127,9 +126,6 @@ func podGroup(files map[string][]byte, uid uint32) (uint32, bool) {
 }
 
 func utoa(u uint32) string { return strconv.FormatUint(uint64(u), 10) }
-
-// unset says that an address is left to the kernel.
-func unset(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
 
 // ProxyOwner is the uid and gid of the proxy's own connections; known is false where
 // only an owner rule, or nothing, tells them.

@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -146,25 +144,34 @@ func overHTTP1(conn net.Conn, r flow.Request, res *Result) error {
 
 func overHTTP2(ctx context.Context, conn net.Conn, r flow.Request, res *Result) error {
 	h := r.HTTP
-	t := &http2.Transport{AllowHTTP: true}
-	cc, err := t.NewClientConn(conn)
-	if err != nil {
-		return err
+	t := oneConnection(conn)
+	defer t.CloseIdleConnections()
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
 	}
-	defer cc.Close()
 	path, query, _ := strings.Cut(or(h.Path, "/"), "?")
-	u := &url.URL{Scheme: or(h.Scheme, "http"), Host: h.Authority, Path: path, RawPath: path, RawQuery: query}
+	u := &url.URL{Scheme: scheme, Host: h.Authority, Path: path, RawPath: path, RawQuery: query}
 	req := &http.Request{Method: or(h.Method, "GET"), URL: u, Host: h.Authority, Header: http.Header{}}
 	for _, kv := range h.Headers {
 		req.Header.Add(kv[0], kv[1])
 	}
-	resp, err := cc.RoundTrip(req.WithContext(ctx))
+	resp, err := t.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	answer(resp, res)
 	return nil
+}
+
+// oneConnection is a transport that speaks HTTP/2 over the connection that is there.
+func oneConnection(conn net.Conn) *http.Transport {
+	give := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	t := &http.Transport{DialContext: give, DialTLSContext: give, Protocols: new(http.Protocols)}
+	t.Protocols.SetHTTP2(true)
+	t.Protocols.SetUnencryptedHTTP2(true)
+	return t
 }
 
 func answer(resp *http.Response, res *Result) {

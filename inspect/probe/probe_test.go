@@ -10,9 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
-
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -34,11 +31,11 @@ func addr(t *testing.T, l net.Addr) netip.AddrPort {
 func echo(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/moved" {
 		w.Header().Set("Location", "https://elsewhere/")
-		w.WriteHeader(301)
+		w.WriteHeader(http.StatusMovedPermanently)
 		return
 	}
 	w.Header().Set("Seen", strings.Join([]string{r.Method, r.Proto, r.Host, r.RequestURI, r.Header.Get("version")}, " "))
-	w.WriteHeader(207)
+	w.WriteHeader(http.StatusMultiStatus)
 }
 
 func TestHTTP(t *testing.T) {
@@ -47,7 +44,11 @@ func TestHTTP(t *testing.T) {
 		seen = append(seen, strings.Join([]string{r.Method, r.Proto, r.Host, r.RequestURI, r.Header.Get("version")}, " "))
 		echo(w, r)
 	})
-	clear := httptest.NewServer(h2c.NewHandler(handler, &http2.Server{}))
+	clear := httptest.NewUnstartedServer(handler)
+	clear.Config.Protocols = new(http.Protocols)
+	clear.Config.Protocols.SetHTTP1(true)
+	clear.Config.Protocols.SetUnencryptedHTTP2(true)
+	clear.Start()
 	defer clear.Close()
 	secure := httptest.NewUnstartedServer(handler)
 	secure.EnableHTTP2 = true

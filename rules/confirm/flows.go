@@ -215,7 +215,7 @@ func (x *conn) dataTo(dst netip.AddrPort) []*flow.Observation {
 // logged is a field of the proxy's access log for the request: of the line of the client's
 // port. A line of the listener alone leaves the fields of the inner filters empty.
 func (c *check) logged(field string) (string, bool) {
-	if c.legs == nil || len(c.legs) == 0 || c.legs[0] == nil {
+	if len(c.legs) == 0 || c.legs[0] == nil {
 		return "", false
 	}
 	found, ok := "", false
@@ -228,12 +228,6 @@ func (c *check) logged(field string) (string, bool) {
 		}
 	}
 	return found, ok
-}
-
-// hasLog says whether any line of the request's connection was read.
-func (c *check) hasLog() bool {
-	_, ok := c.logged("downstream_remote_address")
-	return ok
 }
 
 // lossy says whether absence proves nothing.

@@ -70,8 +70,9 @@ func TestChoicesEnumerate(t *testing.T) {
 // One reference is one draw, however often it is asked.
 func TestChoicesOneDraw(t *testing.T) {
 	for c := new(Choices); c != nil; c = c.Next() {
-		if c.Take(two("random")) != c.Take(two("random")) {
-			t.Error("the same draw gave two answers")
+		first := c.Take(two("random"))
+		if second := c.Take(two("random")); second != first {
+			t.Errorf("the same draw gave %d, then %d", first, second)
 		}
 	}
 }
