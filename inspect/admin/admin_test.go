@@ -359,3 +359,15 @@ func gapOf(s inspect.Snapshot, part string) string {
 	}
 	return ""
 }
+
+// Whatever stands in for an admin interface may answer anything.
+func FuzzListenerNames(f *testing.F) {
+	for _, s := range []string{twoListeners, "{}", "{}\n", `{"listener_statuses":null}`, `{"listener_statuses":[{}]}`, `{"listener_statuses":{}}`, "[", ""} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if names, err := listenerNames(b); err != nil && names != nil {
+			t.Errorf("both %v and %v", names, err)
+		}
+	})
+}

@@ -103,6 +103,7 @@ func diagMessage(b []byte, proto flow.Proto) (socket, bool) {
 	}
 	ne := binary.NativeEndian
 	s := socket{proto: proto, state: b[1], v6: b[0] == syscall.AF_INET6}
+	s.dual = s.v6 // the attribute takes it back; kernels before 4.10 do not send it
 	s.local = diagAddr(b[8:], binary.BigEndian.Uint16(b[4:]), s.v6)
 	s.peer = diagAddr(b[24:], binary.BigEndian.Uint16(b[6:]), s.v6)
 	s.recvQ, s.sendQ, s.uid, s.inode = ne.Uint32(b[56:]), ne.Uint32(b[60:]), ne.Uint32(b[64:]), ne.Uint32(b[68:])

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -30,7 +31,8 @@ func (r *reading) run(ctx context.Context, argv ...string) ([]byte, error) {
 	within, cancel := context.WithTimeout(ctx, toolTime)
 	defer cancel()
 	cmd := exec.CommandContext(within, path, argv[1:]...)
-	cmd.Args[0] = argv[0] // xtables' one binary does what its name says
+	cmd.Args[0] = argv[0]                      // xtables' one binary does what its name says
+	cmd.Env = append(os.Environ(), "LC_ALL=C") // errors in one language
 	limit := int64(toolBytes)
 	if r.want.MaxBytes > 0 {
 		limit = min(limit, r.want.MaxBytes)
