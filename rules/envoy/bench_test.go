@@ -1,18 +1,19 @@
 package envoy
 
 import (
+	"flag"
 	"os"
 	"runtime"
 	"testing"
 )
 
-// dumpFile is a dump of any size for the benchmarks below; without it they make none.
-func dumpFile(b testing.TB) []byte {
-	name := os.Getenv("MESHTOP_BENCH_DUMP")
-	if name == "" {
-		b.Skip("not run: MESHTOP_BENCH_DUMP names no dump")
+var dumpFile = flag.String("dump", "", "a config dump for the benchmarks in place of a small one")
+
+func benchDump(b *testing.B) []byte {
+	if *dumpFile == "" {
+		return gunzip(b, "dumps/istio-routing-client-config_dump.json.gz")
 	}
-	raw, err := os.ReadFile(name)
+	raw, err := os.ReadFile(*dumpFile)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -21,7 +22,7 @@ func dumpFile(b testing.TB) []byte {
 
 // BenchmarkLoad is the index pass over a dump, every byte checked.
 func BenchmarkLoad(b *testing.B) {
-	raw := dumpFile(b)
+	raw := benchDump(b)
 	b.SetBytes(int64(len(raw)))
 	for b.Loop() {
 		if _, _, err := Load(map[string][]byte{dumpPart: raw}); err != nil {

@@ -81,13 +81,13 @@ func (c *Config) hostsOf(cl *cluster) *hostSet {
 		case e != nil:
 			s.assignment(e.node())
 			s.localityWeights(assigned)
+		case cl.kind == "STATIC":
+			s.assignment(assigned)
+			s.oldHosts(cl.node.Field("hosts", "hidden_envoy_deprecated_hosts"))
 		case live.Exists():
 			s.live(live)
 			s.policy = assigned.Field("policy")
 			return s
-		case cl.kind == "STATIC":
-			s.assignment(assigned)
-			s.oldHosts(cl.node.Field("hosts", "hidden_envoy_deprecated_hosts"))
 		case cl.kind == "STRICT_DNS" || cl.kind == "LOGICAL_DNS":
 			s.assignment(assigned)
 			s.oldHosts(cl.node.Field("hosts", "hidden_envoy_deprecated_hosts"))

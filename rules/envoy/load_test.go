@@ -1,0 +1,232 @@
+package envoy
+
+import (
+	"bytes"
+	"compress/gzip"
+	"flag"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+var dumpsDir = flag.String("dumps", "", "a folder with more config_dump*.json for TestRealDumps")
+
+// gunzip reads a compressed file of testdata.
+func gunzip(t testing.TB, name string) []byte {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// Real dumps load, and nothing in them is dropped without being counted.
+func TestRealDumps(t *testing.T) {
+	names, _ := filepath.Glob("testdata/dumps/*.gz")
+	dumps := map[string][]byte{}
+	for _, n := range names {
+		dumps[n] = gunzip(t, strings.TrimPrefix(n, "testdata/"))
+	}
+	if *dumpsDir != "" {
+		err := filepath.WalkDir(*dumpsDir, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && strings.HasPrefix(d.Name(), "config_dump") && strings.HasSuffix(d.Name(), ".json") {
+				dumps[path], err = os.ReadFile(path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, raw := range dumps {
+		c, gaps, err := Load(map[string][]byte{dumpPart: raw})
+		if err != nil || len(gaps) > 0 {
+			t.Errorf("%s: %v %v", name, gaps, err)
+			continue
+		}
+		s := c.Summary()
+		if len(s.Unmodelled) > 0 || s.Version == "" && bytes.Contains(raw, []byte("major_number")) {
+			t.Errorf("%s: version %q, not understood: %v", name, s.Version, s.Unmodelled)
+		}
+		// Every element that a plain look at the text finds is an entry.
+		if n := bytes.Count(raw, []byte(`"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster"`)); n > 0 && n != s.Clusters+s.Warming {
+			t.Errorf("%s: %d clusters in the text, %d known", name, n, s.Clusters)
+		}
+		for _, o := range c.Objects() {
+			if text, ok := c.Raw(o.Ref); !ok || len(text) < 2 || text[0] != '{' {
+				t.Errorf("%s: %v %q has no text at %q", name, o.Kind, o.Name, o.Ref)
+			}
+		}
+	}
+}
+
+// What is no dump is an error or a gap in one sentence.
+func TestLoadRefuses(t *testing.T) {
+	whole := mesh{listeners: lis("l", "0.0.0.0", 80, toC("l"))}.dump()
+	for name, row := range map[string]struct{ text, want string }{
+		"error text":  {"Failed to convert protobuf message to JSON string: INVALID_ARGUMENT: could not find @type 'x'\n", `config_dump.json: not a JSON object but "Failed to convert protobuf message`},
+		"empty":       {" \n", "config_dump.json: empty"},
+		"a list":      {"[1]", `config_dump.json: not a JSON object but "[1]"`},
+		"other JSON":  {`{"a": 1}`, `config_dump.json: a JSON text without "configs" is no config dump`},
+		"truncated":   {string(whole[:len(whole)-9]), "the text ends too early"},
+		"more text":   {string(whole) + "x", "more text after the value"},
+		"HTML":        {"<html>404</html>", `config_dump.json: not a JSON object but "<html>404</html>"`},
+		"deep":        {`{"configs": [{"@type": "a", "x": ` + strings.Repeat("[", 100000), "nested deeper than 512"},
+		"control":     {"{\"configs\": [\"\x01\"]}", "a control character in a string"},
+		"wrong types": {`{"configs": "x"}`, ""},
+	} {
+		_, _, err := Load(map[string][]byte{dumpPart: []byte(row.text)})
+		if row.want == "" && err == nil {
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: %v, want %q", name, err, row.want)
+		}
+	}
+	c, gaps, err := Load(map[string][]byte{dumpPart: whole, "clusters.json": []byte("nope"), "runtime.json": []byte(`{"entries"`), "server_info.json": nil})
+	if err != nil || c == nil || len(gaps) != 3 || gaps[0] != (flow.Gap{Part: "clusters.json", Reason: `not a JSON object but "nope"`}) {
+		t.Errorf("broken parts beside a dump: %v %v", gaps, err)
+	}
+	if c, gaps, err := Load(map[string][]byte{"iptables-save": nil}); c != nil || gaps != nil || err != nil {
+		t.Errorf("no Envoy at all: %v %v %v", c, gaps, err)
+	}
+}
+
+// What the index does not understand is counted.
+func TestUnmodelled(t *testing.T) {
+	c := mesh{more: `, {'@type': 'type.googleapis.com/envoy.admin.v3.AcmeConfigDump', 'x': [1]}, {'a': 1},
+		{'@type': 'type.googleapis.com/envoy.admin.v3.ClustersConfigDump', 'dynamic_active_clusters': [{'version_info': '1'}], 'acme_clusters': [{}]}`}.load(t)
+	want := map[string]int{"AcmeConfigDump": 1, "a section without @type": 1, "dynamic_active_clusters without cluster": 1, "ClustersConfigDump.acme_clusters": 1}
+	got := c.Summary().Unmodelled
+	for k, n := range want {
+		if got[k] != n {
+			t.Errorf("%s: %d, want %d", k, got[k], n)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("unmodelled: %v", got)
+	}
+}
+
+// States of a listener: only the active one serves; a refused update, with a name or
+// without one, is counted (section 1.2).
+func TestListenerStates(t *testing.T) {
+	state := func(name, port string) string {
+		return `{'version_info': '1', 'listener': {'name': '` + name + `', 'address': {'socket_address': {'address': '0.0.0.0', 'port_value': ` + port + `}}, ` + toC(name) + `}}`
+	}
+	c := mesh{clusters: static("c", "10.1.0.1:80"), more: `, {'@type': 'type.googleapis.com/envoy.admin.v3.ListenersConfigDump', 'dynamicListeners': [
+		{'name': 'a', 'activeState': ` + state("a", "1") + `, 'error_state': {'details': 'refused'}},
+		{'name': 'w', 'warming_state': ` + state("w", "2") + `},
+		{'name': 'd', 'draining_state': ` + state("d", "3") + `},
+		{'name': 'e', 'error_state': {'details': 'refused'}}, {'error_state': {'details': 'refused'}}]}`}.load(t)
+	s := c.Summary()
+	if s.Listeners != 1 || s.Warming != 1 || s.Draining != 1 || s.Rejected != 3 || len(s.Unmodelled) > 0 {
+		t.Errorf("%+v", s)
+	}
+	run(t, c, []l4row{
+		{"active", Conn{Accept: addr("1.1.1.1:1")}, nil, "continue a/a c 10.1.0.1:80"},
+		{"warming", Conn{Accept: addr("1.1.1.1:2")}, nil, "unknown /"},
+		{"draining", Conn{Accept: addr("1.1.1.1:3")}, nil, "unknown /"},
+	})
+	for ref, want := range map[string]string{"/configs/5/dynamicListeners/0/activeState/listener": `"name": "a"`, "/configs/5/dynamicListeners/4/error_state/details": `"refused"`} {
+		if text, ok := c.Raw(ref); !ok || !strings.Contains(string(text), want) {
+			t.Errorf("raw %s: %q", ref, text)
+		}
+	}
+}
+
+// A trace over a part of the configuration says what it needs; absence is a fact only
+// where the resource is complete or that name was asked for.
+func TestNeeds(t *testing.T) {
+	element := func(typ, body string) string {
+		return strings.ReplaceAll(`{'configs': [{'@type': 'type.googleapis.com/envoy.admin.v3.`+typ+`', `+body+`}]}`, "'", `"`)
+	}
+	dyn := func(name, l string) string {
+		return element("ListenersConfigDump.DynamicListener", `'name': '`+name+`', 'active_state': {'listener': `+l+`}`)
+	}
+	files := map[string][]byte{}
+	put := func(name, text string) { files[name] = []byte(text) }
+	conn := Conn{Accept: addr("127.0.0.1:15001"), Orig: addr("10.0.0.1:80")}
+	step := func(want string) {
+		t.Helper()
+		c, gaps, err := Load(files)
+		if err != nil || len(gaps) > 0 {
+			t.Fatal(gaps, err)
+		}
+		if got := ends(c, conn, raw()); got != want {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+	}
+	put("listeners.json", strings.ReplaceAll(`{'listener_statuses': [{'name': 'out', 'local_address': `+sockaddr("0.0.0.0", 15001)+`}, {'name': 'w/80', 'local_address': `+sockaddr("0.0.0.0", 80)+`}, {'local_address': `+sockaddr("10.0.0.3", 1)+`}]}`, "'", `"`))
+	step("unknown / needs listener out")
+	put("config_dump/dynamic_listeners/out.json", dyn("out", lis("out", "0.0.0.0", 15001, useOriginal, toC("out"))))
+	step("unknown out/ needs listener w/80")
+	put("config_dump/dynamic_listeners/w%2F80.json", dyn("w/80", lis("w/80", "0.0.0.0", 80, noBind, toC("w80"))))
+	step("unknown w/80/w80 needs cluster c")
+	put("config_dump/dynamic_active_clusters/c.json", element("ClustersConfigDump.DynamicCluster", `'cluster': {'name': 'c', 'type': 'EDS'}`))
+	step("unknown w/80/w80 c needs endpoints c")
+	put("config_dump/dynamic_endpoint_configs/c.json", element("EndpointsConfigDump.DynamicEndpointConfig", `'endpoint_config': {'cluster_name': 'c', 'endpoints': [{'lb_endpoints': [`+ep("1.0.0.1")+`]}]}`))
+	step("continue w/80/w80 c 1.0.0.1:80")
+	files["config_dump/dynamic_active_clusters/c.json"] = []byte("{}")
+	step("unknown w/80/w80 needs cluster c")
+	files["config_dump/static_clusters/c.json"] = []byte("{}")
+	step("refused w/80/w80 NC")
+	delete(files, "config_dump/static_clusters/c.json")
+	put("meta.json", `{"complete": ["static_clusters"]}`)
+	step("refused w/80/w80 NC")
+}
+
+// A nil Config knows nothing and says so.
+func TestNilConfig(t *testing.T) {
+	var c *Config
+	if got := ends(c, Conn{Accept: addr("127.0.0.1:15001")}, raw()); got != "unknown / needs listener 127.0.0.1:15001" {
+		t.Error(got)
+	}
+	if c.Takes(addr("1.1.1.1:1"), flow.TCP) != flow.Maybe || c.Objects() != nil || c.Summary().Bytes != 0 {
+		t.Error("a nil Config claims something")
+	}
+	if _, ok := c.Raw("/configs/0"); ok {
+		t.Error("a nil Config has text")
+	}
+}
+
+// Takes and Capture: who owns an accept address, and where a trace without rules begins.
+func TestTakesAndCapture(t *testing.T) {
+	c := mesh{
+		bootstrap: `'admin': {'address': ` + sockaddr("127.0.0.1", 9901) + `}`,
+		listeners: lis("out", "0.0.0.0", 15001, useOriginal, `'traffic_direction': 'OUTBOUND'`, toC("out")) + lis("vip", "10.0.0.1", 80, noBind, toC("vip")) +
+			lis("in", "0.0.0.0", 15006, `'traffic_direction': 'INBOUND'`, lfilters(originalDst), toC("in")) + lis("plain", "0.0.0.0", 80, toC("plain")),
+	}.load(t)
+	for a, want := range map[string]flow.Answer{"1.1.1.1:15001": flow.Yes, "10.0.0.1:80": flow.Yes, "10.0.0.1:81": flow.No, "127.0.0.1:9901": flow.Yes, "1.1.1.1:9901": flow.No, "[::1]:80": flow.No} {
+		if got := c.Takes(addr(a), flow.TCP); got != want {
+			t.Errorf("takes %s: %v, want %v", a, got, want)
+		}
+	}
+	for d, want := range map[flow.Direction]string{flow.Outbound: "0.0.0.0:15001", flow.Inbound: "0.0.0.0:15006"} {
+		if got, ok := c.Capture(d, addr("10.0.0.9:8080")); !ok || got.String() != want {
+			t.Errorf("capture %v: %v %v", d, got, ok)
+		}
+	}
+	seed := mesh{listeners: lis("gw", "0.0.0.0", 80, toC("gw"))}.load(t)
+	if got, ok := seed.Capture(flow.Inbound, addr("10.0.0.9:80")); !ok || got != addr("10.0.0.9:80") {
+		t.Errorf("a gateway: %v %v", got, ok)
+	}
+	if _, ok := seed.Capture(flow.Inbound, addr("10.0.0.9:81")); ok {
+		t.Error("a port without a listener is captured")
+	}
+}
