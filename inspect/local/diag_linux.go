@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"syscall"
 
@@ -30,12 +31,16 @@ func diagnose(space *netns.Space) ([]socket, error) {
 			return err
 		}
 		defer syscall.Close(fd)
+		devices, err := deviceNames()
+		if err != nil {
+			return err
+		}
 		if err := syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: 5}); err != nil {
 			return err
 		}
 		for _, proto := range []flow.Proto{flow.TCP, flow.UDP} {
 			for _, family := range []uint8{syscall.AF_INET, syscall.AF_INET6} {
-				some, err := dumpSockets(fd, family, proto)
+				some, err := dumpSockets(fd, family, proto, devices)
 				if err != nil {
 					return fmt.Errorf("%s: %w", proto, err)
 				}
@@ -47,11 +52,24 @@ func diagnose(space *netns.Space) ([]socket, error) {
 	return all, err
 }
 
+// deviceNames are the devices of the namespace that this thread is in, by number.
+func deviceNames() (map[uint32]string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	names := map[uint32]string{}
+	for _, d := range all {
+		names[uint32(d.Index)] = d.Name
+	}
+	return names, nil
+}
+
 // maxSockets bounds the table: a namespace with more is not a pod.
 const maxSockets = 1 << 20
 
 // dumpSockets asks for all sockets of one family and protocol, and reads the answer.
-func dumpSockets(fd int, family uint8, proto flow.Proto) ([]socket, error) {
+func dumpSockets(fd int, family uint8, proto flow.Proto, devices map[uint32]string) ([]socket, error) {
 	req := make([]byte, 16+56) // nlmsghdr, inet_diag_req_v2
 	ne := binary.NativeEndian
 	ne.PutUint32(req[0:], uint32(len(req)))
@@ -87,6 +105,7 @@ func dumpSockets(fd int, family uint8, proto flow.Proto) ([]socket, error) {
 				return nil, errors.New("an error without a number")
 			}
 			if s, ok := diagMessage(m.Data, proto); ok {
+				s.device = devices[s.index]
 				out = append(out, s)
 			}
 		}
@@ -106,6 +125,7 @@ func diagMessage(b []byte, proto flow.Proto) (socket, bool) {
 	s.dual = s.v6 // the attribute takes it back; kernels before 4.10 do not send it
 	s.local = diagAddr(b[8:], binary.BigEndian.Uint16(b[4:]), s.v6)
 	s.peer = diagAddr(b[24:], binary.BigEndian.Uint16(b[6:]), s.v6)
+	s.index = ne.Uint32(b[40:])
 	s.recvQ, s.sendQ, s.uid, s.inode = ne.Uint32(b[56:]), ne.Uint32(b[60:]), ne.Uint32(b[64:]), ne.Uint32(b[68:])
 	for rest := b[diagSize:]; len(rest) >= 4; {
 		n, kind := int(ne.Uint16(rest)), ne.Uint16(rest[2:])
@@ -117,7 +137,7 @@ func diagMessage(b []byte, proto flow.Proto) (socket, bool) {
 		case kind == attrSKV6Only && len(value) >= 1:
 			s.dual = value[0] == 0
 		case kind == attrSockOpt && len(value) >= 1:
-			s.transparent = value[0]&optTransparent != 0
+			s.options, s.transparent = true, value[0]&optTransparent != 0
 		}
 		rest = rest[min((n+3)&^3, len(rest)):]
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/meshtop/meshtop/e2e/lab/lab"
@@ -122,6 +124,38 @@ func TestSocketsAsSS(t *testing.T) {
 	for _, row := range []string{fmt.Sprintf(`0.0.0.0:15001 users:(("envoy",pid=%d,`, l.EnvoyPID()), "[fd00:244:1::7]:80"} {
 		if !strings.Contains(strings.Join(got, "\n"), row) {
 			t.Errorf("no %s in\n%s", row, strings.Join(got, "\n"))
+		}
+	}
+}
+
+// A socket that is bound to a device shows it, as in ss.
+func TestSocketOfADevice(t *testing.T) {
+	l := lab.New(t, lab.Options{Scene: "mesh", NoEnvoy: true})
+	p := live(t, l)
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		c.Control(func(fd uintptr) {
+			err = syscall.SetsockoptString(int(fd), syscall.SOL_SOCKET, syscall.SO_BINDTODEVICE, "eth0")
+		})
+		return err
+	}}
+	err := l.PodSpace().Do(func() error {
+		for network, addr := range map[string]string{"tcp4": "0.0.0.0:8443", "tcp6": "[::]:8444"} {
+			ln, err := lc.Listen(context.Background(), network, addr)
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { ln.Close() })
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(read(t, p, inspect.Want{Parts: []string{"sockets"}}).Files["sockets"])
+	for _, want := range []string{" 0.0.0.0%eth0:8443 ", " [::]%eth0:8444 "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
 }

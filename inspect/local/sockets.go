@@ -25,7 +25,10 @@ type socket struct {
 	inode       uint32
 	dual        bool // of IPv6 and takes IPv4 too
 	v6          bool
-	transparent bool // IP_TRANSPARENT
+	index       uint32 // of the device that it is bound to; 0: any
+	device      string // bound to it; empty: any
+	transparent bool   // IP_TRANSPARENT; valid iff options
+	options     bool   // the kernel told the socket's options
 	process     string
 	pid, fd     int
 }
@@ -82,8 +85,8 @@ func less(a, b socket) bool {
 	return a.inode < b.inode
 }
 
-// socketText writes sockets as `ss -tuanpe` does, with the group of the process and the
-// option that TPROXY needs added: `gid:N`, `transparent`.
+// socketText writes sockets as `ss -tuanpeO --inet-sockopt` does, with the group of the
+// process added, gid:N, and of the options only the one that TPROXY needs.
 func socketText(all []socket) []byte {
 	var b bytes.Buffer
 	b.WriteString("Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port Process\n")
@@ -102,10 +105,11 @@ func socketText(all []socket) []byte {
 		if s.v6 && (s.state == stateListen || s.state == stateClose) {
 			fmt.Fprintf(&b, " v6only:%d", map[bool]int{false: 1, true: 0}[s.dual])
 		}
-		if s.transparent {
-			b.WriteString(" transparent")
+		b.WriteString(" <->")
+		if s.options {
+			fmt.Fprintf(&b, " inet-sockopt: (%s)", map[bool]string{false: "", true: " transparent"}[s.transparent])
 		}
-		b.WriteString(" <->\n")
+		b.WriteString("\n")
 	}
 	return b.Bytes()
 }
@@ -125,6 +129,9 @@ func (s socket) text(a netip.AddrPort) string {
 		host = "*"
 	case a.Addr().Is6():
 		host = "[" + host + "]"
+	}
+	if s.device != "" && a == s.local {
+		host += "%" + s.device
 	}
 	if a.Port() != 0 {
 		port = fmt.Sprint(a.Port())
