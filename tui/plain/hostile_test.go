@@ -42,8 +42,25 @@ func runOn(t *testing.T, what string, files map[string][]byte, args ...string) (
 			args[i] = path
 		}
 	}
+	return run(t, what, App{}, args)
+}
+
+// runPod is runOn without a file: the pod is there by injection, and SNAP is its name.
+func runPod(t *testing.T, what string, files map[string][]byte, args ...string) {
+	t.Helper()
+	for i, a := range args {
+		if a == "file" && args[i+1] == "SNAP" {
+			args[i] = "netns"
+		}
+	}
+	run(t, what, App{Netns: func(context.Context, string) (inspect.Pod, error) { return saved.New("netns SNAP", files), nil }}, args)
+}
+
+func run(t *testing.T, what string, app App, args []string) (string, int) {
+	t.Helper()
 	var out, errs bytes.Buffer
-	code := Run(context.Background(), App{Stdout: &out, Stderr: &errs}, args)
+	app.Stdout, app.Stderr = &out, &errs
+	code := Run(context.Background(), app, args)
 	for name, s := range map[string]string{"stdout": out.String(), "stderr": errs.String()} {
 		if r, ok := raw(s); ok {
 			at := strings.IndexRune(s, r)
@@ -90,7 +107,7 @@ func TestHostileNames(t *testing.T) {
 		}
 		files["stats"] = []byte(strings.ReplaceAll(string(files["stats"]), name, name+hostile))
 		for _, args := range append(everyForm("10.107.42.16:80", "--uid", "1000"), everyForm("10.107.42.16:81", "-H", "a"+hostile+": b"+hostile, "--path", "/"+hostile)...) {
-			runOn(t, name, files, args...)
+			runPod(t, name, files, args...)
 		}
 	}
 }
@@ -106,7 +123,7 @@ func TestHostileFields(t *testing.T) {
 			if scene != "mesh" {
 				to = []string{"http://10.244.1.7:8080/aa", "--inbound"}
 			}
-			runOn(t, f.text, files, append([]string{"trace", "file", "SNAP", "--why", "--to"}, to...)...)
+			runPod(t, f.text, files, append([]string{"trace", "file", "SNAP", "--why", "--to"}, to...)...)
 			n++
 		}
 		if n < 30 {
