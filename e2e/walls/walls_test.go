@@ -41,7 +41,7 @@ var rooms = []room{
 	{"rules/render", []string{"rules", "rules/flow", "rules/netfilter", "rules/envoy", "rules/envoy/tree", "rules/request", "rules/confirm", "rules/doctor", "rules/check", "rules/diff", "rules/egress"}, "words are made of facts"},
 	{"inspect", []string{"rules/flow"}, "the seams name no implementation"},
 	{"inspect/archive", nil, "files become one file without knowing their meaning"},
-	{"inspect/session", []string{"inspect", "rules/...", "capture/pcapng"}, "the verbs compose the seams and the engine, and know no reader"},
+	{"inspect/session", []string{"inspect", "inspect/archive", "rules/...", "capture/pcapng"}, "the verbs compose the seams and the engine, and know no reader"},
 	{"inspect/saved", []string{"inspect", "capture", "inspect/archive", "rules/flow"}, "a saved snapshot is files"},
 	{"inspect/netns", nil, "one helper enters another namespace"},
 	{"inspect/probe", []string{"rules/flow"}, "one request, whoever opens the connection"},

@@ -2,11 +2,25 @@ package session
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/archive"
 	"github.com/meshtop/meshtop/rules/check"
 	"github.com/meshtop/meshtop/rules/flow"
 )
+
+// Case is the case that a snapshot is by its parts request and want.
+func Case(r Reading) (check.Case, error) {
+	req, ok := r.Files[RequestPart]
+	want, ok2 := r.Files[WantPart]
+	if !ok || !ok2 {
+		return check.Case{}, errors.New("no case: it lacks the part request or want")
+	}
+	name, _, _ := strings.Cut(strings.TrimSpace(string(r.Files[archive.Comment])), "\n")
+	return check.One(name, req, want)
+}
 
 // Check judges every case by its trace over the reading, which grows by what the traces
 // need. Coverage counts the objects of the configuration as it is known at the end.

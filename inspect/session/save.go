@@ -15,6 +15,13 @@ import (
 // metaPart is the part that says how a snapshot was taken.
 const metaPart = "meta.json"
 
+// RequestPart and WantPart make a snapshot a case: a request in its JSON form, and what
+// must be true of its trace.
+const (
+	RequestPart = "request"
+	WantPart    = "want"
+)
+
 // Saved is what a snapshot on disk holds.
 type Saved struct {
 	Files  inspect.Files

@@ -6,6 +6,7 @@ package check
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -131,6 +132,21 @@ type caseForm struct {
 		Netfilter *[]string      `json:"netfilter"`
 		To        any            `json:"to"`
 	} `json:"want"`
+}
+
+// One is a case whose request and want stand apart.
+func One(name string, req, want []byte) (Case, error) {
+	switch {
+	case !json.Valid(req):
+		return Case{}, errors.New("part request: no JSON")
+	case !json.Valid(want):
+		return Case{}, errors.New("part want: no JSON")
+	}
+	raw, err := json.Marshal(map[string]any{"name": name, "request": json.RawMessage(req), "want": json.RawMessage(want)})
+	if err != nil {
+		return Case{}, err
+	}
+	return parseCase(raw, 1)
 }
 
 func parseCase(raw []byte, line int) (Case, error) {

@@ -1,8 +1,8 @@
 package plain
 
 import (
+	"context"
 	"fmt"
-	"math"
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/session"
@@ -39,18 +39,18 @@ func (a *App) check(cmd *cobra.Command, args []string, o *checkOptions) error {
 		return usage("check: which cases? want check TARGET CASES, or check --iptables FILE CASES")
 	}
 	path := args[len(args)-1]
+	if len(args) == 2 && args[0] == "file" { // a snapshot that is a case itself
+		return a.checkOwn(cmd, target{kind: "file", name: path}, o)
+	}
 	t, err := parseTarget(args[:len(args)-1])
 	if err != nil {
 		return err
 	}
-	if err := firstError(o.out.check(checkForms...), o.parts.check(cmd.Flags())); err != nil {
+	if err := o.check(cmd); err != nil {
 		return err
 	}
 	if t.kind == "" && !o.parts.given() {
 		return usage("check: of what? want a target before %s (netns NAME, pid N, file PATH), or --iptables or --config-dump with a file", path)
-	}
-	if !(o.failUnder >= 0 && o.failUnder <= 100) || math.IsNaN(o.failUnder) {
-		return usage("--fail-under %v: want a percentage from 0 to 100", o.failUnder)
 	}
 	for i, p := range o.parts.paths {
 		if p == "-" && path == "-" {
@@ -65,21 +65,48 @@ func (a *App) check(cmd *cobra.Command, args []string, o *checkOptions) error {
 	if err != nil {
 		return usage("%s: %w", path, err)
 	}
-	return a.judge(cmd, t, cases, path, o)
-}
-
-func (a *App) judge(cmd *cobra.Command, t target, cases []check.Case, path string, o *checkOptions) error {
-	ctx := cmd.Context()
-	l, err := a.look(ctx, t, &o.parts, inspect.Want{Full: o.full})
+	l, err := a.look(cmd.Context(), t, &o.parts, inspect.Want{Full: o.full})
 	if err != nil {
 		return err
 	}
 	defer l.close()
+	return a.judge(cmd.Context(), l, cases, path, o)
+}
+
+// check finds flags that make no sense.
+func (o *checkOptions) check(cmd *cobra.Command) error {
+	if err := firstError(o.out.check(checkForms...), o.parts.check(cmd.Flags())); err != nil {
+		return err
+	}
+	if !(o.failUnder >= 0 && o.failUnder <= 100) {
+		return usage("--fail-under %v: want a percentage from 0 to 100", o.failUnder)
+	}
+	return nil
+}
+
+// checkOwn judges the one case that a snapshot is with its parts request and want.
+func (a *App) checkOwn(cmd *cobra.Command, t target, o *checkOptions) error {
+	if err := o.check(cmd); err != nil {
+		return err
+	}
+	l, err := a.look(cmd.Context(), t, &o.parts, inspect.Want{Full: o.full})
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	c, err := session.Case(l.reading)
+	if err != nil {
+		return usage("%s: %w", t.name, err)
+	}
+	return a.judge(cmd.Context(), l, []check.Case{c}, t.name, o)
+}
+
+func (a *App) judge(ctx context.Context, l *looked, cases []check.Case, path string, o *checkOptions) error {
 	progress := newProgress(a)
 	_, report, err := session.Check(ctx, l.pod, l.reading, cases, progress.tell)
 	progress.clear()
 	if err != nil {
-		return cannot(prefixed(t, err))
+		return cannot(prefixed(l.target, err))
 	}
 	switch o.out.form {
 	case "json":

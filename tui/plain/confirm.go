@@ -1,7 +1,6 @@
 package plain
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +10,7 @@ import (
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules/confirm"
-	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
-	"github.com/meshtop/meshtop/rules/request"
 	"github.com/spf13/cobra"
 )
 
@@ -49,7 +46,7 @@ func (a *App) confirm(cmd *cobra.Command, args []string, o *confirmOptions) erro
 	if o.watch <= 0 {
 		return usage("--watch %v: want a time above 0, such as 30s", o.watch)
 	}
-	l, q, err := a.requested(cmd, args, "confirm", &o.request, &o.parts)
+	l, q, err := a.requested(cmd, args, &o.request, &o.parts, inspect.Want{})
 	if err != nil {
 		return err
 	}
@@ -83,44 +80,6 @@ func wordStatus(w confirm.Word) int {
 		return ExitNo
 	}
 	return ExitUnknown
-}
-
-// requested opens and reads a verb's target, and makes the request that its flags say; of a
-// demo scene without flags, the scene's own.
-func (a *App) requested(cmd *cobra.Command, args []string, verb string, rf *requestFlags, p *parts) (*looked, flow.Request, error) {
-	t, err := parseTarget(args)
-	if err != nil {
-		return nil, flow.Request{}, err
-	}
-	if t.kind == "" {
-		return nil, flow.Request{}, usage("%s: of what? want netns NAME, pid N, file PATH or demo SCENE", verb)
-	}
-	var d request.Draft
-	if rf.given() {
-		if d, err = rf.draft(); err != nil {
-			return nil, flow.Request{}, err
-		}
-	} else if t.kind != "demo" {
-		return nil, flow.Request{}, usage("%s: which request? want --to ADDR[:PORT], a URL, or --curl 'curl ...'", verb)
-	}
-	ctx := cmd.Context()
-	l, err := a.look(ctx, t, p, inspect.Want{})
-	if err != nil {
-		return nil, flow.Request{}, err
-	}
-	q, err := a.ask(ctx, l, rf, d)
-	if err != nil {
-		l.close()
-		return nil, q, err
-	}
-	return l, q, nil
-}
-
-func (a *App) ask(ctx context.Context, l *looked, rf *requestFlags, d request.Draft) (flow.Request, error) {
-	if rf.given() {
-		return l.request(ctx, rf, d)
-	}
-	return request.Parse([]byte(l.target.scene.Requests[0]))
 }
 
 // captureOptions are the flags of capture.
@@ -160,7 +119,7 @@ func (a *App) capture(cmd *cobra.Command, args []string, o *captureOptions) erro
 	if err := o.parts.check(cmd.Flags()); err != nil {
 		return err
 	}
-	l, q, err := a.requested(cmd, args, "capture", &o.request, &o.parts)
+	l, q, err := a.requested(cmd, args, &o.request, &o.parts, inspect.Want{})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
-	"github.com/meshtop/meshtop/rules/request"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -56,48 +55,20 @@ func newTrace(app *App) *cobra.Command {
 }
 
 func (a *App) trace(cmd *cobra.Command, args []string, o *traceOptions) error {
-	t, err := parseTarget(args)
-	if err != nil {
-		return err
-	}
 	if err := firstError(o.out.check(traceForms...), o.parts.check(cmd.Flags())); err != nil {
 		return err
 	}
-	if t.kind == "" && !o.parts.given() {
-		return usage("trace: of what? want a target (netns NAME, pid N, file PATH, demo SCENE), or --iptables or --config-dump with a file")
-	}
-	var d request.Draft
-	if o.request.given() {
-		if d, err = o.request.draft(); err != nil {
-			return err
-		}
-	} else if t.kind != "demo" {
-		return usage("trace: which request? want --to ADDR[:PORT], a URL, or --curl 'curl ...'")
-	}
-	ctx := cmd.Context()
-	l, err := a.look(ctx, t, &o.parts, inspect.Want{Full: o.full})
+	l, q, err := a.requested(cmd, args, &o.request, &o.parts, inspect.Want{Full: o.full})
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	var q flow.Request
-	if o.request.given() {
-		q, err = l.request(ctx, &o.request, d)
-	} else {
-		q, err = request.Parse([]byte(l.target.scene.Requests[0]))
-		if q.Pick == nil && err == nil {
-			q.Pick, err = o.request.pick()
-		}
-	}
+	t, err := l.trace(cmd.Context(), q)
 	if err != nil {
 		return err
 	}
-	tr, err := l.trace(ctx, q)
-	if err != nil {
-		return err
-	}
-	a.print(l, tr, o.out.form, o.why)
-	return status(verdictStatus(tr.Verdict))
+	a.print(l, t, o.out.form, o.why)
+	return status(verdictStatus(t.Verdict))
 }
 
 // print writes a trace in the form that was asked for.
