@@ -1,13 +1,247 @@
 package envoy
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
 )
+
+// stream is one request on its way through the HTTP connection manager.
+// (source/common/http/conn_manager_impl.cc: ActiveStream::decodeHeaders)
+type stream struct {
+	p       *pass
+	m       *manager
+	h       *headers
+	http2   bool
+	version string // "1.0", "1.1" or "2"
+	grpc    bool   // by content-type, at decoding
+	dropped []string
+	upgrade string // of an upgrade request, or CONNECT
+	port    string // that a CONNECT's authority lost before matching
+
+	from     originalAddress // the client as x-forwarded-for tells it
+	internal bool
+
+	table *httpTable
+	vhost *vhost
+	in    routeInput
+	route *route // nil: none matched
+	index int    // of the route in its virtual host; -1 for one of a matcher tree
+	// action is what the chosen route does.
+	action routeAction
+	drawn  []drawn
+}
 
 // http hands the connection to the HTTP connection manager: hcm is its typed config
 // (envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager).
 // It ends the pass.
 func (p *pass) http(hcm tree.Node) {
-	p.stop(flow.RouteConfig, hcm.Field("stat_prefix").Str(), flow.Because(flow.WhyNotModelled, "HTTP"), hcm)
+	m := memo(p.cfg, hcm, func() *manager { return p.cfg.readManager(hcm) })
+	s := &stream{p: p, m: m, h: new(headers), index: -1}
+	for _, name := range m.unknown {
+		if !p.opaque(flow.NetworkFilter, m.name+" "+name, flow.Because(flow.WhyNotModelled, name), hcm.Field(snake(name))) {
+			return
+		}
+	}
+	if !s.decode(hcm) || !s.prepare() {
+		return
+	}
+	if !s.findTable() {
+		return
+	}
+	if !s.chooseRoute() {
+		return
+	}
+	if s.runFilters() {
+		s.router()
+	}
+}
+
+// decode reads the request off the connection.
+func (s *stream) decode(hcm tree.Node) bool {
+	p := s.p
+	r := p.req.HTTP
+	switch {
+	case p.req.TLS != nil && p.downTLS == nil:
+		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNotHTTP, "TLS"))
+	case r == nil && p.req.TLS == nil && p.req.Payload != nil && len(p.req.Payload) == 0:
+		p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Dropped, Reason: flow.Because(flow.WhyClientSilent)})
+		p.end(flow.Dropped, flow.Symptom{TCP: flow.TCPOK})
+		return false
+	case r == nil:
+		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNotHTTP, "bytes"))
+	}
+	h2, ok := s.codecKind(hcm, r)
+	s.http2, s.version = h2, r.Version
+	if s.version != "1.0" && s.version != "2" {
+		s.version = "1.1"
+	}
+	if !ok {
+		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNotHTTP, "HTTP/"+s.version))
+	}
+	s.h.list = make([]header, 0, len(r.Headers)+8)
+	if err := s.codec(r); err != nil {
+		return s.codecAnswer(err, flow.Because(flow.WhyEarlyAnswer, strconv.Itoa(err.code), err.details))
+	}
+	for _, name := range s.dropped {
+		p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyHeaderDropped, name)})
+	}
+	s.grpc = isGRPC(s.h.value("content-type"))
+	return true
+}
+
+// codecAnswer ends the pass at the codec. HTTP/2 resets the stream instead of answering.
+func (s *stream) codecAnswer(e *codecError, why flow.Reason) bool {
+	end := flow.TCPOK
+	if s.http2 || e.code == 0 {
+		end = flow.TCPClosed
+	}
+	s.p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Refused, Reason: why})
+	s.p.end(flow.Refused, flow.Symptom{Code: e.code, Flags: "DPE", Details: e.details, TCP: end})
+	return false
+}
+
+// answer ends the pass with a local reply. To a gRPC request every one of them has status
+// 200, with the failure in grpc-status. (Http::Utility::sendLocalReply)
+func (s *stream) answer(step flow.Step, v flow.Verdict, c flow.Symptom) {
+	step.Verdict = v
+	if code, known := s.mappedCode(c); !known {
+		step.Assumed = append(step.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyLocalReplyMap, strconv.Itoa(c.Code))})
+	} else {
+		c.Code = code
+	}
+	if s.grpc {
+		c.Code = 200
+	}
+	c.TCP = flow.TCPOK
+	s.p.add(step)
+	s.p.end(v, c)
+}
+
+// early answers before a route was looked for. Envoy looks for one all the same when it
+// writes the answer's headers, hence its log names a virtual host.
+func (s *stream) early(code int, details string, why flow.Reason, location string) bool {
+	if why.Kind == flow.NoReason {
+		why = flow.Because(flow.WhyEarlyAnswer, strconv.Itoa(code), details)
+	}
+	s.answer(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Reason: why, Evidence: evidence(s.m.node.Field("stat_prefix"))}, flow.Refused,
+		flow.Symptom{Code: code, Details: details, Location: location})
+	s.nameEarly()
+	return false
+}
+
+// prepare does what decodeHeaders does before it computes the route (section 6.2, 5 to 12).
+func (s *stream) prepare() bool {
+	host, has, _ := s.h.first(":authority")
+	if !has && s.version == "1.0" && s.m.defaultHost != "" {
+		host, has = s.m.defaultHost, true
+		s.h.set(":authority", host)
+	}
+	method, path := s.h.value(":method"), s.h.value(":path")
+	connect := method == "CONNECT"
+	switch {
+	case !has:
+		return s.early(400, "missing_host_header", flow.Reason{}, "")
+	case !all(host, hostByte):
+		return s.early(400, "http.invalid_authority", flow.Reason{}, "")
+	case path == "" && !connect:
+		return s.early(404, "missing_path_rejected", flow.Reason{}, "")
+	case method == "QUERY" && !s.h.has("content-type"):
+		return s.early(400, "query_missing_content_type", flow.Reason{}, "")
+	case path != "" && path[0] != '/':
+		return s.early(404, "absolute_path_rejected", flow.Reason{}, "")
+	}
+	if path != "" && !s.normalizePath(path) {
+		return false
+	}
+	s.normalizeHost(host)
+	s.upgradeOf(method)
+	return s.sanitize()
+}
+
+// upgradeOf notes an upgrade: CONNECT, or Connection: upgrade of HTTP/1.1.
+func (s *stream) upgradeOf(method string) {
+	if method == "CONNECT" {
+		s.upgrade = "CONNECT"
+		return
+	}
+	if s.http2 || !s.h.has("upgrade") {
+		return
+	}
+	for _, t := range strings.Split(s.h.value("connection"), ",") {
+		if equalFold(strings.TrimSpace(t), "upgrade") {
+			s.upgrade = s.h.value("upgrade")
+		}
+	}
+	if equalFold(s.upgrade, "h2c") {
+		s.upgrade = "" // Envoy removes upgrades to h2c
+	}
+}
+
+// normalizePath is ConnectionManagerUtility::maybeNormalizePath.
+func (s *stream) normalizePath(path string) bool {
+	from := path
+	if i := strings.IndexByte(path, '#'); i >= 0 {
+		if !s.m.keepFragment {
+			return s.early(400, "path_normalization_failed", flow.Reason{}, "")
+		}
+		path = path[:i]
+	}
+	redirect := false
+	if s.m.slashes != "" {
+		u, found := unescapeSlashes(path)
+		switch {
+		case found && s.m.slashes == "REJECT_REQUEST":
+			return s.early(400, "path_normalization_failed", flow.Reason{}, "")
+		case found:
+			path, redirect = u, s.m.slashes == "UNESCAPE_AND_REDIRECT"
+		}
+	}
+	if s.m.normalize {
+		ok := false
+		if path, ok = normalizePath(path, s.p.cfg.version); !ok {
+			return s.early(400, "path_normalization_failed", flow.Reason{}, "")
+		}
+	}
+	if s.m.merge {
+		path = mergeSlashes(path)
+	}
+	if path == from {
+		return true
+	}
+	s.h.set(":path", path)
+	if redirect && s.grpc {
+		return s.early(400, "path_normalization_failed", flow.Reason{}, "")
+	}
+	if redirect {
+		return s.early(307, "path_normalization_failed", flow.Because(flow.WhyEarlyAnswer, "307", "path_normalization_failed", path), path)
+	}
+	s.p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyPathNormalized, from, path)})
+	return true
+}
+
+// normalizeHost is ConnectionManagerUtility::maybeNormalizeHost: first the trailing dot,
+// then the port.
+func (s *stream) normalizeHost(from string) {
+	host := from
+	if s.m.stripDot {
+		name, port, ok := portOf(host)
+		if ok && strings.HasSuffix(name, ".") {
+			host = name[:len(name)-1] + ":" + port
+		} else if !ok {
+			host = strings.TrimSuffix(host, ".")
+		}
+	}
+	if s.m.stripAny || s.m.stripMatching {
+		name, port, ok := portOf(host)
+		if ok && (s.m.stripAny || port == strconv.Itoa(int(s.p.local.Port()))) {
+			host, s.port = name, port
+		}
+	}
+	if host != from {
+		s.h.set(":authority", host)
+		s.p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyHostNormalized, from, host)})
+	}
 }

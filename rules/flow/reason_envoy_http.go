@@ -3,6 +3,102 @@ package flow
 // Reasons of rules/envoy inside the HTTP connection manager.
 const (
 	envoyHTTPFirst = reasonEnvoyHTTP + iota
+
+	// What a request has, beside a condition.
+	WhyPathIs            // Args: path
+	WhyNoPath            // the request has no :path
+	WhyHeaderIs          // Args: name, value
+	WhyNoHeader          // Args: name
+	WhyHeaderNotKnown    // the header's value cannot be known. Args: name
+	WhyQueryIs           // Args: name, value
+	WhyNoQuery           // Args: name
+	WhyCookieIs          // Args: name, value
+	WhyNoCookie          // Args: name
+	WhyClientCertificate // Args: presented, validated
+	WhyFraction          // Args: share of requests
+	WhyStateIs           // filter state or metadata. Args: key, value
+	WhyNoState           // Args: key
+	WhyPluginNoRoute     // it matches, but its cluster specifier plugin is unknown to Envoy and optional
+	WhyNotTaken          // whether it matches is not known; this variant takes it that it does not
+	WhyAssumedMatch      // whether it matches is not known; this variant takes it that it does. Args: what is not modelled
+
+	// The codec and the connection manager, before any route.
+	WhyNotHTTP        // what arrives is not HTTP. Args: what it is
+	WhyClientSilent   // the client sends nothing
+	WhyEarlyAnswer    // the connection manager answers before any route. Args: code, details
+	WhyPathNormalized // Args: from, to
+	WhyHostNormalized // Args: from, to
+	WhyHeaderDropped  // headers_with_underscores_action: DROP_HEADER. Args: name
+
+	// Route table and virtual host.
+	WhyInlineTable   // in the connection manager itself. Args: name, number of virtual hosts
+	WhyRDSTable      // Args: name, number of virtual hosts
+	WhyNoTable       // never received: nothing matches. Args: name
+	WhyScopedTable   // Args: scope key, table
+	WhyNoScope       // no scope has the key. Args: key
+	WhyNoScopeKey    // the request has no scope key. Args: header
+	WhyDomainExact   // Args: host, domain
+	WhyDomainSuffix  // Args: host, domain
+	WhyDomainPrefix  // Args: host, domain
+	WhyDomainAny     // Args: host
+	WhyDomainOnlyAny // the table has only a * host: the host is not looked at
+	WhyNoDomain      // Args: host
+	WhyDomainsAre    // a host passed over: its domains. Args: domains
+	WhyVHDS          // virtual hosts come on demand: this one may not have been asked for yet. Args: host
+	WhyTLSRequired   // Args: require_tls, scheme the request claims, location
+
+	// Routes.
+	WhyRouteCluster       // Args: cluster, timeout, retries
+	WhyRouteWeighted      // Args: cluster, weight, sum of weights
+	WhyRouteWeightedValue // by a header's value. Args: cluster, header, value
+	WhyRouteHeader        // cluster_header. Args: cluster, header
+	WhyRouteNoCluster     // no cluster is named: a header is missing, or no matcher matches. Args: what
+	WhyRoutePlugin        // a cluster specifier plugin that is not modelled. Args: name
+	WhyRouteRedirects     // Args: code
+	WhyRouteAnswers       // Args: code
+	WhyRouteNothing       // it forwards nowhere (filter_action, non_forwarding_action)
+	WhyNoRouteMatches     // Args: number of routes
+	WhyTreeNoRoute        // the virtual host's matcher tree gives no route
+	WhyTreeRouteFails     // the tree gives a route whose own match fails. Args: route
+
+	// HTTP filters.
+	WhyFilterPasses    // cannot stop this request. Args: kind
+	WhyFilterDisabled  // Args: where that is said
+	WhyFilterOpaque    // may do anything. Args: kind, what is known of it
+	WhyFilterNoConfig  // its configuration never came (ECDS): 500. Args: name
+	WhyRBACNoRules     // no rules are enforced
+	WhyRBACAllows      // Args: action, policy
+	WhyRBACDenies      // Args: action, policy
+	WhyLimitOff        // the local rate limit is not enabled or not enforced. Args: filter_enabled, filter_enforced
+	WhyLimitTokens     // a token is left. Args: max_tokens, tokens_per_fill, fill_interval
+	WhyLimitEmpty      // Args: status, tokens_per_fill, fill_interval
+	WhyFaultAborts     // Args: status, share
+	WhyFaultPasses     // Args: what does not match, or share
+	WhyFaultDelays     // Args: delay, share
+	WhyPreflight       // CORS preflight answered. Args: origin
+	WhyNoPreflight     // Args: why
+	WhyOriginMatches   // CSRF. Args: origin, target
+	WhyOriginMismatch  // CSRF. Args: origin, target
+	WhyCSRFOff         // Args: why
+	WhyHealthCheck     // Args: code
+	WhyNoHealthCheck   // the headers are not those of a health check
+	WhyLuaNoRequest    // the script has no envoy_on_request
+	WhyLuaNone         // no script
+	WhyHeadersChanged  // Args: names
+	WhyBodyTooLarge    // only a body larger than this is refused. Args: bytes
+	WhyJWTNoRule       // no rule asks for a token here
+	WhyJWTRequires     // Args: provider
+	WhyAskOutside      // an outside service decides. Args: service, on error
+	WhyDisabledPerPath // disabled for this route. Args: level
+
+	// The router.
+	WhyRouterNotFound  // 404
+	WhyRouterRedirect  // Args: code, location
+	WhyRouterAnswers   // Args: code
+	WhyRouterNoCluster // the cluster does not exist. Args: cluster, code
+	WhyRouterForwards  // what the endpoint receives. Args: method and path, host
+	WhyUpgradeRefused  // no upgrade configuration for it. Args: upgrade
+	WhyLocalReplyMap   // local_reply_config may change the status. Args: code
 	envoyHTTPEnd
 )
 

@@ -1,0 +1,294 @@
+package envoy
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// routeInput is what the conditions of routes look at. It does not change once built.
+type routeInput struct {
+	h       *headers
+	path    string // without query and, where configured so, without path parameters
+	full    string // :path
+	hasPath bool
+	connect bool // CONNECT, or extended CONNECT of UDP
+	grpc    bool
+	// presented, validated: the client's certificate on the connection.
+	presented, validated flow.Answer
+	// state is filter state of the connection, unsure the keys whose value is not known.
+	state  map[string]string
+	unsure map[string]bool
+}
+
+// Criteria of a route that was passed over: the kind of condition, and its index in the
+// low byte.
+const (
+	failPath flow.Criterion = iota << 8
+	failHeader
+	failQuery
+	failCookie
+	failGRPC
+	failTLS
+	failState
+	failChance
+	failUnknown
+	failPlugin // it matches, but its cluster specifier plugin yields no route
+)
+
+// fit is how a request fits a route.
+type fit struct {
+	answer flow.Answer // of all conditions but a chance that is still open
+	failed flow.Criterion
+	fails  int // tests that said No, counted up to two
+	tests  int
+}
+
+// check tries all conditions but the runtime fraction, the path first. It stops at the
+// second one that fails: then the route is no near miss.
+func (r *route) check(in *routeInput) fit {
+	f := fit{answer: flow.Yes}
+	f.note(r.path.match(in), failPath)
+	for i := range r.headers {
+		if f.note(r.headers[i].match(in.h), failHeader+flow.Criterion(min(i, 255))); f.fails > 1 {
+			return f
+		}
+	}
+	for i := range r.query {
+		if f.note(r.query[i].match(in.full), failQuery+flow.Criterion(min(i, 255))); f.fails > 1 {
+			return f
+		}
+	}
+	if r.more != nil {
+		r.more.check(in, &f)
+	}
+	return f
+}
+
+// note takes one test's answer in.
+func (f *fit) note(a flow.Answer, c flow.Criterion) {
+	f.tests++
+	f.answer = f.answer.And(a)
+	if a == flow.No {
+		if f.fails++; f.fails == 1 {
+			f.failed = c
+		}
+	}
+}
+
+func (m *routeMore) check(in *routeInput, f *fit) {
+	for i := range m.cookies {
+		f.note(m.cookies[i].match(in.h), failCookie+flow.Criterion(min(i, 255)))
+	}
+	if m.grpc {
+		f.note(flow.Is(in.grpc && in.hasPath), failGRPC)
+	}
+	if m.tls != nil {
+		f.note(m.tls.match(in), failTLS)
+	}
+	for i := range m.state {
+		f.note(m.state[i].match(in), failState+flow.Criterion(min(i, 255)))
+	}
+	if m.chance != nil && m.chance.never() {
+		f.note(flow.No, failChance)
+	}
+	if m.unknown != nil {
+		f.note(flow.Maybe, failUnknown)
+	}
+}
+
+func (t *tlsTest) match(in *routeInput) flow.Answer {
+	a := flow.Yes
+	if t.presented != flow.Maybe {
+		a = a.And(equal(t.presented, in.presented))
+	}
+	if t.validated != flow.Maybe {
+		a = a.And(equal(t.validated, in.validated))
+	}
+	return a
+}
+
+// equal is Yes where both are known and the same.
+func equal(a, b flow.Answer) flow.Answer {
+	if a == flow.Maybe || b == flow.Maybe {
+		return flow.Maybe
+	}
+	return flow.Is(a == b)
+}
+
+func (t *stateTest) match(in *routeInput) flow.Answer {
+	if t.key == "" {
+		return flow.Is(t.invert)
+	}
+	v, ok := in.state[t.key]
+	switch {
+	case in.unsure[t.key]:
+		return flow.Maybe
+	case !ok:
+		return flow.No
+	case !t.known:
+		return flow.Maybe
+	}
+	return t.value.match(v)
+}
+
+// near says whether a loser is worth showing: it failed in exactly one test and either
+// passed another one, or failed by its case or a slash only.
+func (r *route) near(f fit, in *routeInput) bool {
+	if f.fails != 1 {
+		return false
+	}
+	return f.tests > 1 || r.path.close(in)
+}
+
+// sharedSegments is the number of leading path segments that the route's path text and the
+// request have in common: how well a route of a missed request fits.
+func (r *route) sharedSegments(in *routeInput) int {
+	a, b, n := r.path.text, in.path, 0
+	if r.path.kind == pathRegex || r.path.kind == pathConnect || !in.hasPath {
+		return 0
+	}
+	for i := 0; i < len(a) && i < len(b) && a[i] == b[i]; i++ {
+		if a[i] == '/' && i > 0 || i+1 == len(a) && len(a) > 1 {
+			n++
+		}
+	}
+	return n
+}
+
+// tests are all conditions of the route with their answers, for the winner and for a
+// loser that somebody looks at.
+func (r *route) tests(in *routeInput) []flow.Test {
+	out := []flow.Test{{Text: r.path.String(), Answer: r.path.match(in), Reason: in.reasonPath()}}
+	for i := range r.headers {
+		h := &r.headers[i]
+		out = append(out, flow.Test{Text: h.String(), Answer: h.match(in.h), Reason: in.reasonHeader(h.name)})
+	}
+	for i := range r.query {
+		q := &r.query[i]
+		out = append(out, flow.Test{Text: q.String(), Answer: q.match(in.full), Reason: in.reasonQuery(q.name)})
+	}
+	if r.more != nil {
+		out = append(out, r.more.tests(in)...)
+	}
+	return out
+}
+
+func (m *routeMore) tests(in *routeInput) (out []flow.Test) {
+	for i := range m.cookies {
+		out = append(out, flow.Test{Text: m.cookies[i].String(), Answer: m.cookies[i].match(in.h), Reason: in.reasonCookie(m.cookies[i].name)})
+	}
+	if m.grpc {
+		out = append(out, flow.Test{Text: "grpc", Answer: flow.Is(in.grpc && in.hasPath), Reason: in.reasonHeader("content-type")})
+	}
+	if m.tls != nil {
+		out = append(out, flow.Test{Text: "tls_context", Answer: m.tls.match(in), Reason: flow.Because(flow.WhyClientCertificate, in.presented.String(), in.validated.String())})
+	}
+	for i := range m.state {
+		out = append(out, flow.Test{Text: m.state[i].text, Answer: m.state[i].match(in), Reason: in.reasonState(m.state[i].key)})
+	}
+	if m.chance != nil {
+		out = append(out, flow.Test{Text: "runtime_fraction " + m.chance.String(), Answer: m.chance.answer(), Reason: flow.Because(flow.WhyFraction, m.chance.String())})
+	}
+	for _, name := range m.unknown {
+		out = append(out, flow.Test{Text: name, Answer: flow.Maybe, Reason: flow.Because(flow.WhyNotModelled, name)})
+	}
+	return out
+}
+
+func (in *routeInput) reasonPath() flow.Reason {
+	if !in.hasPath {
+		return flow.Because(flow.WhyNoPath)
+	}
+	return flow.Because(flow.WhyPathIs, in.path)
+}
+
+func (in *routeInput) reasonHeader(name string) flow.Reason {
+	v, ok, sure := in.h.joined(name)
+	switch {
+	case !sure:
+		return flow.Because(flow.WhyHeaderNotKnown, name)
+	case !ok:
+		return flow.Because(flow.WhyNoHeader, name)
+	}
+	return flow.Because(flow.WhyHeaderIs, name, v)
+}
+
+func (in *routeInput) reasonQuery(name string) flow.Reason {
+	if v, ok := queryValue(in.full, name); ok {
+		return flow.Because(flow.WhyQueryIs, name, v)
+	}
+	return flow.Because(flow.WhyNoQuery, name)
+}
+
+func (in *routeInput) reasonCookie(name string) flow.Reason {
+	v, ok, sure := cookieValue(in.h, name)
+	switch {
+	case !sure:
+		return flow.Because(flow.WhyHeaderNotKnown, "cookie")
+	case !ok:
+		return flow.Because(flow.WhyNoCookie, name)
+	}
+	return flow.Because(flow.WhyCookieIs, name, v)
+}
+
+func (in *routeInput) reasonState(key string) flow.Reason {
+	if v, ok := in.state[key]; ok {
+		return flow.Because(flow.WhyStateIs, key, v)
+	}
+	return flow.Because(flow.WhyNoState, key)
+}
+
+// routeMisses words the routes that were passed over, when somebody looks.
+type routeMisses struct {
+	routes []route
+	in     routeInput
+}
+
+// Explain words one of them.
+func (m *routeMisses) Explain(miss flow.Miss) flow.Explained {
+	if miss.Index < 0 || int(miss.Index) >= len(m.routes) {
+		return flow.Explained{}
+	}
+	r := &m.routes[miss.Index]
+	e := flow.Explained{Ref: reference(r.node), Text: clip(r.node.Raw()), Tests: r.tests(&m.in)}
+	kind, i := miss.Failed&^0xff, int(miss.Failed&0xff)
+	switch kind {
+	case failPath:
+		e.Reason = m.in.reasonPath()
+	case failHeader:
+		e.Reason = m.in.reasonHeader(r.headers[i].name)
+	case failQuery:
+		e.Reason = m.in.reasonQuery(r.query[i].name)
+	case failPlugin:
+		e.Reason = flow.Because(flow.WhyPluginNoRoute)
+	default:
+		for _, t := range e.Tests {
+			if t.Answer == flow.No {
+				e.Reason = t.Reason
+				break
+			}
+		}
+		if e.Reason.Kind == flow.NoReason {
+			e.Reason = flow.Because(flow.WhyNotTaken)
+		}
+	}
+	return e
+}
+
+// label is the route's name, or its number where it has none.
+func (r *route) label(i int) string {
+	if name := r.node.Field("name").Str(); name != "" {
+		return name
+	}
+	return "#" + strconv.Itoa(i)
+}
+
+// clip is a text of bounded length.
+func clip(raw []byte) string {
+	if len(raw) > evidenceBytes {
+		return strings.ToValidUTF8(string(raw[:evidenceBytes]), "") + "…"
+	}
+	return string(raw)
+}
