@@ -32,6 +32,13 @@ type stream struct {
 	// action is what the chosen route does.
 	action routeAction
 	drawn  []drawn
+
+	missed  []flow.Miss       // of the route choice that is going on
+	assumed []flow.Assumption // likewise
+	// marked says that a filter before may have set dynamic metadata of the request.
+	marked  bool
+	delayed bool        // a fault filter delays it
+	last    *httpFilter // the router
 }
 
 // http hands the connection to the HTTP connection manager: hcm is its typed config
@@ -54,9 +61,10 @@ func (p *pass) http(hcm tree.Node) {
 	if !s.chooseRoute() {
 		return
 	}
-	if s.runFilters() {
-		s.router()
+	if p.over || !s.runFilters() {
+		return
 	}
+	s.router()
 }
 
 // decode reads the request off the connection.
@@ -65,13 +73,13 @@ func (s *stream) decode(hcm tree.Node) bool {
 	r := p.req.HTTP
 	switch {
 	case p.req.TLS != nil && p.downTLS == nil:
-		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNotHTTP, "TLS"))
+		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNoRequest, "TLS"))
 	case r == nil && p.req.TLS == nil && p.req.Payload != nil && len(p.req.Payload) == 0:
 		p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Dropped, Reason: flow.Because(flow.WhyClientSilent)})
 		p.end(flow.Dropped, flow.Symptom{TCP: flow.TCPOK})
 		return false
 	case r == nil:
-		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNotHTTP, "bytes"))
+		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNoRequest, "bytes"))
 	}
 	h2, ok := s.codecKind(hcm, r)
 	s.http2, s.version = h2, r.Version
@@ -79,7 +87,7 @@ func (s *stream) decode(hcm tree.Node) bool {
 		s.version = "1.1"
 	}
 	if !ok {
-		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNotHTTP, "HTTP/"+s.version))
+		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNoRequest, "HTTP/"+s.version))
 	}
 	s.h.list = make([]header, 0, len(r.Headers)+8)
 	if err := s.codec(r); err != nil {

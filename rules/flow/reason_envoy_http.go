@@ -23,7 +23,7 @@ const (
 	WhyAssumedMatch      // whether it matches is not known; this variant takes it that it does. Args: what is not modelled
 
 	// The codec and the connection manager, before any route.
-	WhyNotHTTP        // what arrives is not HTTP. Args: what it is
+	WhyNoRequest      // what arrives is not HTTP. Args: what it is
 	WhyClientSilent   // the client sends nothing
 	WhyEarlyAnswer    // the connection manager answers before any route. Args: code, details
 	WhyPathNormalized // Args: from, to
@@ -61,9 +61,11 @@ const (
 	WhyTreeNoRoute        // the virtual host's matcher tree gives no route
 	WhyTreeRouteFails     // the tree gives a route whose own match fails. Args: route
 
+	WhyTaken // one of several ways was taken. Args: choice, value
+
 	// HTTP filters.
 	WhyFilterPasses    // cannot stop this request. Args: kind
-	WhyFilterDisabled  // Args: where that is said
+	WhyHTTPFilterOff   // Args: where that is said
 	WhyFilterOpaque    // may do anything. Args: kind, what is known of it
 	WhyFilterNoConfig  // its configuration never came (ECDS): 500. Args: name
 	WhyRBACNoRules     // no rules are enforced

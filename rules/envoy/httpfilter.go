@@ -1,0 +1,282 @@
+package envoy
+
+import (
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// httpFilter is one entry of http_filters.
+type httpFilter struct {
+	extension
+	node     tree.Node
+	disabled bool
+}
+
+// readFilters compiles a list of http_filters.
+func (c *Config) readFilters(list tree.Node) []httpFilter {
+	p := &pass{cfg: c}
+	var out []httpFilter
+	for _, n := range list.All() {
+		f := httpFilter{extension: p.extension(n), node: n, disabled: n.Field("disabled").Bool(false)}
+		if f.name == "" {
+			f.name = f.kind
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// configLevel is one place of typed_per_filter_config, the most specific first.
+type configLevel struct {
+	name string
+	node tree.Node
+}
+
+// levels are the places whose per-filter configuration counts. A request without a route has
+// none (C1): neither its virtual host's nor its table's apply.
+func (s *stream) levels() []configLevel {
+	if s.route == nil {
+		return nil
+	}
+	out := make([]configLevel, 0, 4)
+	if s.action.entry.Exists() {
+		out = append(out, configLevel{"weighted cluster", s.action.entry})
+	}
+	return append(out, configLevel{"route", s.route.node}, configLevel{"virtual host", s.vhost.node}, configLevel{"route table", s.table.head})
+}
+
+// routeConfig is what the levels say of a filter.
+type routeConfig struct {
+	stated   bool // some level states whether it runs
+	disabled bool
+	by       string    // the level that says so
+	config   tree.Node // the most specific configuration; missing: none
+	all      []tree.Node
+}
+
+// perRoute reads typed_per_filter_config of a filter, keyed by its configured name. An entry
+// that is no FilterConfig{disabled: true} turns the filter on.
+// (router/per_filter_config.cc: PerFilterConfigs)
+func perRoute(levels []configLevel, name string) routeConfig {
+	var rc routeConfig
+	for _, l := range levels {
+		n := l.node.Field("typed_per_filter_config").Key(name)
+		if !n.Exists() {
+			n = l.node.Field("per_filter_config").Key(name)
+		}
+		if !n.Exists() {
+			continue
+		}
+		typ, config := n.Any()
+		off := false
+		if typ == "envoy.config.route.v3.FilterConfig" {
+			off = config.Field("disabled").Bool(false)
+			_, config = config.Field("config").Any()
+		}
+		if !rc.stated {
+			rc.stated, rc.disabled, rc.by = true, off, l.name
+		}
+		if config.Kind() != tree.Missing && !off {
+			if !rc.config.Exists() {
+				rc.config = config
+			}
+			rc.all = append(rc.all, config)
+		}
+	}
+	return rc
+}
+
+// runFilters runs the decoder filters in order up to the router; false: the pass has ended.
+func (s *stream) runFilters() bool {
+	filters := s.m.filters
+	if s.upgrade != "" && s.route != nil {
+		var ok bool
+		if filters, ok = s.upgradeFilters(); !ok {
+			return false
+		}
+	}
+	levels := s.levels()
+	for i := range filters {
+		f := &filters[i]
+		if f.kind == "router" {
+			return s.routerFilter(f)
+		}
+		rc := perRoute(levels, f.name)
+		if off, by := f.off(rc); off {
+			s.step(f, flow.Because(flow.WhyHTTPFilterOff, by))
+			continue
+		}
+		if !s.filter(f, rc) {
+			return false
+		}
+	}
+	s.p.stop(flow.HTTPFilter, s.m.name, flow.Because(flow.WhyNoTerminal), s.m.node.Field("http_filters"))
+	return false
+}
+
+// off says whether the filter does not run for this request, and which place says so.
+func (f *httpFilter) off(rc routeConfig) (bool, string) {
+	if rc.stated {
+		return rc.disabled, rc.by
+	}
+	return f.disabled, "connection manager"
+}
+
+// upgradeFilters are the filters of an upgraded request, or the refusal of the upgrade.
+// (HttpConnectionManagerConfig::createUpgradeFilterChain)
+func (s *stream) upgradeFilters() ([]httpFilter, bool) {
+	allowed, stated := false, false
+	for _, u := range s.act().Field("upgrade_configs").All() {
+		if equalFold(u.Field("upgrade_type").Str(), s.upgrade) {
+			stated, allowed = true, u.Field("enabled").Bool(true)
+			break
+		}
+	}
+	filters := s.m.filters
+	for _, u := range s.m.upgrades {
+		if !equalFold(u.Field("upgrade_type").Str(), s.upgrade) {
+			continue
+		}
+		if !stated {
+			allowed = u.Field("enabled").Bool(true)
+		}
+		if own := u.Field("filters"); own.Len() > 0 {
+			filters = s.p.cfg.readFilters(own)
+		}
+		break
+	}
+	if allowed {
+		return filters, true
+	}
+	s.answer(flow.Step{Stage: flow.HTTPFilter, Subject: s.m.name, Reason: flow.Because(flow.WhyUpgradeRefused, s.upgrade), Evidence: evidence(s.m.node.Field("upgrade_configs"))},
+		flow.Refused, flow.Symptom{Code: 403, Details: "upgrade_failed"})
+	return nil, false
+}
+
+// step adds a filter's step, which lets the request go on.
+func (s *stream) step(f *httpFilter, why flow.Reason) {
+	s.p.add(flow.Step{Stage: flow.HTTPFilter, Subject: f.name, Verdict: flow.Continue, Reason: why, Evidence: evidence(f.node)})
+}
+
+// deny ends the pass with a filter's answer.
+func (s *stream) deny(f *httpFilter, why flow.Reason, code int, flags, details string) bool {
+	s.answer(flow.Step{Stage: flow.HTTPFilter, Subject: f.name, Reason: why, Evidence: evidence(f.node)}, flow.Refused,
+		flow.Symptom{Code: code, Flags: flags, Details: details})
+	return false
+}
+
+// opaque meets a filter whose decision cannot be told.
+func (s *stream) opaque(f *httpFilter, what, known string) bool {
+	return s.p.opaque(flow.HTTPFilter, f.name, flow.Because(flow.WhyFilterOpaque, what, known), f.node)
+}
+
+// filter meets one filter that runs; false: the pass has ended.
+func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
+	switch {
+	case f.unread:
+		s.p.need(flow.HTTPFilter, "ecds", f.name)
+		return false
+	case f.missing:
+		return s.deny(f, flow.Because(flow.WhyFilterNoConfig, f.name), 500, "NFCF", "")
+	}
+	switch f.kind {
+	case "rbac":
+		return s.rbac(f, rc)
+	case "local_ratelimit":
+		return s.localRateLimit(f, rc)
+	case "fault":
+		return s.fault(f, rc)
+	case "cors":
+		return s.cors(f, rc)
+	case "csrf":
+		return s.csrf(f, rc)
+	case "health_check":
+		return s.healthCheck(f)
+	case "header_mutation":
+		return s.headerMutation(f, rc)
+	case "lua":
+		return s.lua(f, rc)
+	case "buffer":
+		return s.buffer(f, rc)
+	case "jwt_authn":
+		return s.jwt(f, rc)
+	case "ext_authz", "ext_proc", "ratelimit":
+		return s.service(f, rc)
+	case "original_src":
+		s.p.originalSrc, s.p.mark = true, uint32(f.config.Field("mark").Uint(0))
+	case "set_filter_state":
+		s.setFilterState(f)
+	case "admission_control", "adaptive_concurrency":
+		return s.shed(f)
+	case "envoy.extensions.common.matching.v3.ExtensionWithMatcher":
+		return s.delegate(f, rc)
+	case "wasm":
+		if istioWasm(f) {
+			break
+		}
+		return s.opaque(f, f.kind, "")
+	case "kill_request":
+		return s.kill(f)
+	default:
+		if !passes(f.kind) {
+			return s.opaque(f, f.kind, "")
+		}
+	}
+	s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
+	return true
+}
+
+// passes says that a filter of this kind neither answers a well-formed request nor sends it
+// another way: it counts, marks, compresses, or works on the response. Istio's own are here
+// under the types of their configurations.
+func passes(kind string) bool {
+	switch kind {
+	case "compressor", "decompressor", "grpc_stats", "grpc_web", "tap", "bandwidth_limit", "alternate_protocols_cache", "cdn_loop", "gcp_authn",
+		"stateful_session", "header_to_metadata", "set_metadata", "json_to_metadata", "thrift_to_metadata", "ip_tagging", "geoip", "aws_request_signing",
+		"credential_injector", "on_demand", "dynamic_forward_proxy", "file_system_buffer", "grpc_field_extraction", "proto_message_extraction", "upstream_codec",
+		"connect_grpc_bridge", "dynamo", "squash", "custom_response", "sse_to_metadata", "proto_api_scrubber",
+		"stats.PluginConfig", "io.istio.http.peer_metadata.Config", "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
+		"istio.telemetry.stats.v1.PluginConfig", "istio_stats", "istio.alpn", "istio.stats", "istio.metadata_exchange", "metadata_exchange", "peer_metadata", "alpn",
+		"io.istio.http.connect_baggage.Config", "io.istio.http.connect_authority.Config", "istio.authentication.v1alpha1.FilterConfig", "istio_authn", "gzip":
+		return true
+	}
+	return false
+}
+
+// istioWasm knows the telemetry of older Istio releases, compiled into its Envoy under
+// these names.
+func istioWasm(f *httpFilter) bool {
+	code := f.config.Path("config", "vm_config", "code", "local", "inline_string").Str()
+	return code == "envoy.wasm.stats" || code == "envoy.wasm.metadata_exchange" || code == "envoy.wasm.attributegen"
+}
+
+// delegate is match_delegate: a matcher tree that may skip the filter inside.
+func (s *stream) delegate(f *httpFilter, rc routeConfig) bool {
+	inner := httpFilter{extension: s.p.extension(f.config.Field("extension_config")), node: f.node}
+	inner.name = f.name
+	t := f.config.Field("xds_matcher", "matcher")
+	if own := rc.config.Field("xds_matcher"); own.Exists() {
+		t = own
+	}
+	m := matcher{p: s.p, ref: "match_delegate " + f.name, input: s.matcherInput}
+	action, ok := m.eval(t)
+	if s.p.over {
+		return false
+	}
+	typ, _ := action.Field("typed_config").Any()
+	if ok && strings.HasSuffix(typ, ".SkipFilter") {
+		s.step(f, flow.Because(flow.WhyHTTPFilterOff, "match_delegate"))
+		return true
+	}
+	return s.filter(&inner, routeConfig{})
+}
+
+// own makes the headers the stream's own before a filter changes them: the conditions of
+// routes were tried on what was there before.
+func (s *stream) own() {
+	if s.h == s.in.h || s.in.h == nil {
+		s.h = s.h.clone()
+	}
+}

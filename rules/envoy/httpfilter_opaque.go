@@ -1,0 +1,210 @@
+package envoy
+
+import (
+	"maps"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// lua is envoy.filters.http.lua. A script without envoy_on_request sees no request.
+func (s *stream) lua(f *httpFilter, rc routeConfig) bool {
+	if rc.config.Field("disabled").Bool(false) {
+		s.step(f, flow.Because(flow.WhyDisabledPerPath, rc.by))
+		return true
+	}
+	script, known := luaScript(f.config, rc.config)
+	if known && script == "" {
+		s.step(f, flow.Because(flow.WhyLuaNone))
+		return true
+	}
+	if known && !luaHandlesRequests(script) {
+		s.step(f, flow.Because(flow.WhyLuaNoRequest))
+		return true
+	}
+	ref := s.p.ref("lua " + f.name)
+	choice := flow.Choice{Ref: ref, Kind: flow.Unmodelled, Options: []flow.Option{{Value: "passes"}, {Value: "answers", Stop: true}}}
+	why := flow.Because(flow.WhyFilterOpaque, "lua", script)
+	if s.p.ch.Take(choice) == 1 {
+		s.p.stop(flow.HTTPFilter, f.name, why, f.node)
+		return false
+	}
+	s.marked = true
+	s.step(f, why)
+	st := s.p.last()
+	st.Assumed = append(st.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyAssumedPass, f.name), Flag: "--pick " + quoteRef(ref) + "=passes"})
+	return true
+}
+
+// luaScript is the script that runs; known is false where the configuration only says
+// where it lies.
+func luaScript(config, route tree.Node) (text string, known bool) {
+	source := config.Field("default_source_code")
+	switch {
+	case route.Field("source_code").Exists():
+		source = route.Field("source_code")
+	case route.Field("name").Str() != "":
+		source = config.Field("source_codes").Key(route.Field("name").Str())
+	case !source.Exists():
+		return config.Field("inline_code").Str(), true
+	}
+	if !source.Exists() {
+		return "", true // a name without a script
+	}
+	if t := source.Field("inline_string"); t.Exists() {
+		return t.Str(), true
+	}
+	return "", false
+}
+
+// luaHandlesRequests says whether a script may define envoy_on_request, by name or by ways
+// that a look at its text does not see through.
+func luaHandlesRequests(script string) bool {
+	for _, word := range []string{"envoy_on_request", "_G", "_ENV", "setfenv", "loadstring", "load(", "dofile", "loadfile", "require", "rawset"} {
+		if strings.Contains(script, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// headerMutation is envoy.filters.http.header_mutation: the filter's own mutations, then
+// those of all levels; the last one wins.
+func (s *stream) headerMutation(f *httpFilter, rc routeConfig) bool {
+	s.own()
+	s.mutate(f.config.Path("mutations", "request_mutations"))
+	// From the most specific level to the table, unless the filter says the reverse.
+	levels := rc.all
+	if f.config.Field("most_specific_header_mutations_wins").Bool(false) {
+		levels = nil
+		for i := len(rc.all) - 1; i >= 0; i-- {
+			levels = append(levels, rc.all[i])
+		}
+	}
+	for _, n := range levels {
+		s.mutate(n.Path("mutations", "request_mutations"))
+	}
+	if q := f.config.Path("mutations", "query_parameter_mutations"); q.Len() > 0 {
+		s.h.setUnsure(":path")
+	}
+	s.step(f, flow.Because(flow.WhyHeadersChanged, mutatedNames(f.config, levels)))
+	return true
+}
+
+func mutatedNames(config tree.Node, levels []tree.Node) string {
+	var names []string
+	for _, n := range append([]tree.Node{config}, levels...) {
+		for _, m := range n.Path("mutations", "request_mutations").All() {
+			name := m.Field("remove").Str()
+			if name == "" {
+				name = m.Path("append", "header", "key").Str()
+			}
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// buffer is envoy.filters.http.buffer: only a larger body is refused.
+func (s *stream) buffer(f *httpFilter, rc routeConfig) bool {
+	if rc.config.Field("disabled").Bool(false) {
+		s.step(f, flow.Because(flow.WhyDisabledPerPath, rc.by))
+		return true
+	}
+	limit := f.config.Field("max_request_bytes").Str()
+	if b := rc.config.Field("buffer"); b.Exists() {
+		limit = b.Field("max_request_bytes").Str()
+	}
+	s.step(f, flow.Because(flow.WhyBodyTooLarge, limit))
+	return true
+}
+
+// service meets the filters that ask outside: ext_authz, ext_proc, ratelimit.
+func (s *stream) service(f *httpFilter, rc routeConfig) bool {
+	if rc.config.Field("disabled").Bool(false) {
+		s.step(f, flow.Because(flow.WhyDisabledPerPath, rc.by))
+		return true
+	}
+	switch f.kind {
+	case "ext_authz":
+		if e := f.config.Field("filter_enabled"); e.Exists() && s.p.cfg.readFraction(e, "default_value").never() {
+			s.step(f, flow.Because(flow.WhyHTTPFilterOff, "filter_enabled"))
+			return true
+		}
+	case "ratelimit":
+		if !s.limited(f, rc) {
+			s.step(f, flow.Because(flow.WhyFilterPasses, "ratelimit without actions for this route"))
+			return true
+		}
+	}
+	s.marked = true
+	return s.opaque(f, f.kind, serviceKnown(f.config))
+}
+
+// serviceKnown says whom a filter asks, and what a failure means.
+func serviceKnown(c tree.Node) string {
+	who := ""
+	for _, path := range [][]string{{"grpc_service"}, {"rate_limit_service", "grpc_service"}} {
+		if n := c.Path(path...); n.Exists() {
+			who = orDefault(n.Path("envoy_grpc", "cluster_name").Str(), n.Path("google_grpc", "target_uri").Str())
+		}
+	}
+	if n := c.Path("http_service", "server_uri"); n.Exists() {
+		who = orDefault(n.Field("cluster").Str(), n.Field("uri").Str())
+	}
+	if c.Field("failure_mode_allow").Bool(false) {
+		return who + ", lets pass when it fails"
+	}
+	return who
+}
+
+// limited says whether anything makes a descriptor for the rate limit service.
+func (s *stream) limited(f *httpFilter, rc routeConfig) bool {
+	if f.config.Field("rate_limits").Len() > 0 || rc.config.Field("rate_limits").Len() > 0 {
+		return true
+	}
+	return s.route != nil && s.act().Field("rate_limits").Len()+s.vhost.node.Field("rate_limits").Len() > 0
+}
+
+// shed are the filters that refuse by load.
+func (s *stream) shed(f *httpFilter) bool {
+	choice := flow.Choice{Ref: s.p.ref(f.kind), Kind: flow.Condition, Options: []flow.Option{{Value: "passes"}, {Value: "sheds", When: f.kind + " sheds load"}}}
+	if s.p.ch.Take(choice) == 1 {
+		details := "denied_by_admission_control"
+		if f.kind == "adaptive_concurrency" {
+			details = "reached_concurrency_limit"
+		}
+		return s.deny(f, flow.Because(flow.WhyFilterOpaque, f.kind, ""), 503, s.flags(""), details)
+	}
+	s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
+	s.assumeChoice(choice, "passes")
+	return true
+}
+
+// kill is envoy.filters.http.kill_request: its header ends the process.
+func (s *stream) kill(f *httpFilter) bool {
+	name := lower(orDefault(f.config.Field("kill_request_header").Str(), "x-envoy-kill-request"))
+	if s.h.has(name) {
+		return s.opaque(f, f.kind, "header "+name+" may end the process")
+	}
+	s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
+	return true
+}
+
+// setFilterState is envoy.filters.http.set_filter_state: what later steps may read.
+func (s *stream) setFilterState(f *httpFilter) {
+	s.p.state = maps.Clone(s.p.state) // the conditions of routes were tried on what was there before
+	for _, v := range f.config.Field("on_request_headers").All() {
+		key := v.Field("object_key").Str()
+		text, sure := s.format(v.Path("format_string", "text_format_source", "inline_string").Str())
+		if !sure || text == "" {
+			if s.p.unsure == nil {
+				s.p.unsure = map[string]bool{}
+			}
+			s.p.unsure[key] = true
+			continue
+		}
+		s.p.setState(key, text)
+	}
+}

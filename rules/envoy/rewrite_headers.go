@@ -1,0 +1,277 @@
+package envoy
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// mutation is one HeaderValueOption that passed its condition.
+type mutation struct {
+	name, value string
+	sure, set   bool // set: overwrite, else add
+}
+
+// changeHeaders applies request_headers_to_remove and then request_headers_to_add of one
+// level; what exists is asked after the removal and before the first change.
+// (Router::HeaderParser::evaluateHeaders)
+func (s *stream) changeHeaders(n tree.Node) {
+	for _, name := range n.Field("request_headers_to_remove").All() {
+		s.h.remove(lowerHeader(name.Str()))
+	}
+	s.addHeaders(n.Field("request_headers_to_add"))
+}
+
+func (s *stream) addHeaders(list tree.Node) {
+	var todo []mutation
+	for _, o := range list.All() {
+		if m, ok := s.mutation(o); ok {
+			todo = append(todo, m)
+		}
+	}
+	for _, set := range []bool{true, false} {
+		for _, m := range todo {
+			if m.set == set {
+				s.apply(m)
+			}
+		}
+	}
+}
+
+func (s *stream) apply(m mutation) {
+	switch {
+	case m.set && !m.sure:
+		s.h.setUnsure(m.name)
+	case m.set:
+		s.h.set(m.name, m.value)
+	case !m.sure:
+		s.h.list = append(s.h.list, header{name: m.name, unsure: true})
+	default:
+		s.h.add(m.name, m.value)
+	}
+}
+
+// mutation reads a config.core.v3.HeaderValueOption; false where its action does nothing.
+func (s *stream) mutation(o tree.Node) (mutation, bool) {
+	h := o.Field("header")
+	m := mutation{name: lowerHeader(h.Field("key").Str())}
+	m.value, m.sure = s.format(h.Field("value").Str())
+	if h.Field("raw_value").Exists() {
+		m.value, m.sure = "", false
+	}
+	if m.value == "" && m.sure && !o.Field("keep_empty_value").Bool(false) {
+		return m, false
+	}
+	exists := s.h.has(m.name)
+	switch o.Field("append_action").Enum() {
+	case "ADD_IF_ABSENT", "1":
+		return m, !exists
+	case "OVERWRITE_IF_EXISTS_OR_ADD", "2":
+		m.set = true
+	case "OVERWRITE_IF_EXISTS", "3":
+		m.set = true
+		return m, exists
+	default:
+		m.set = !o.Field("append").Bool(true)
+	}
+	return m, true
+}
+
+// mutate applies a list of config.common.mutation_rules.v3.HeaderMutation, in order.
+func (s *stream) mutate(list tree.Node) {
+	for _, m := range list.All() {
+		if name := m.Field("remove").Str(); name != "" {
+			s.h.remove(lowerHeader(name))
+		}
+		if o := m.Field("append"); o.Exists() {
+			if x, ok := s.mutation(o); ok {
+				s.apply(x)
+			}
+		}
+		if r := m.Field("remove_on_match"); r.Exists() {
+			s.removeOnMatch(r.Field("key_matcher"))
+		}
+	}
+}
+
+func (s *stream) removeOnMatch(n tree.Node) {
+	t := readStringMatcher(n, s.p.cfg.version)
+	out := s.h.list[:0:0]
+	for _, e := range s.h.list {
+		switch t.match(e.name) {
+		case flow.Yes:
+			if e.name[0] != ':' {
+				continue
+			}
+		case flow.Maybe:
+			e.unsure = true
+		}
+		out = append(out, e)
+	}
+	s.h.list = out
+}
+
+// format is a substitution format string (access log syntax) for this request; sure is
+// false where an operator's value cannot be told.
+func (s *stream) format(text string) (out string, sure bool) {
+	if !strings.Contains(text, "%") {
+		return text, true
+	}
+	var b strings.Builder
+	sure = true
+	for text != "" {
+		before, after, ok := strings.Cut(text, "%")
+		b.WriteString(before)
+		if !ok {
+			break
+		}
+		if strings.HasPrefix(after, "%") {
+			b.WriteByte('%')
+			text = after[1:]
+			continue
+		}
+		end := operatorEnd(after)
+		if end < 0 {
+			return "", false
+		}
+		v, known := s.operator(after[:end])
+		b.WriteString(v)
+		sure = sure && known
+		text = after[end+1:]
+	}
+	return b.String(), sure
+}
+
+// operatorEnd is the index of the '%' that ends an operator; one in parentheses does not.
+func operatorEnd(s string) int {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		case '%':
+			if depth <= 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// operator is the value of one command operator.
+func (s *stream) operator(op string) (string, bool) {
+	name, rest, _ := strings.Cut(op, "(")
+	arg, limit, _ := strings.Cut(rest, ")")
+	switch name {
+	case "REQ":
+		return s.operatorREQ(arg, strings.TrimPrefix(limit, ":"))
+	case "DOWNSTREAM_LOCAL_ADDRESS":
+		return s.p.local.String(), true
+	case "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":
+		return s.p.local.Addr().String(), true
+	case "DOWNSTREAM_LOCAL_PORT":
+		return strconv.Itoa(int(s.p.local.Port())), true
+	case "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":
+		return s.from.addr.String(), s.from.sure && s.from.addr.IsValid()
+	case "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT":
+		return s.p.direct.Addr().String(), true
+	case "REQUESTED_SERVER_NAME":
+		if s.p.downTLS != nil {
+			return s.p.downTLS.SNI, true
+		}
+		return s.p.sni, true
+	case "PROTOCOL":
+		return map[string]string{"1.0": "HTTP/1.0", "2": "HTTP/2"}[s.version] + map[bool]string{true: "HTTP/1.1"}[s.version == "1.1"], true
+	case "ROUTE_NAME":
+		return s.p.res.Outcome.Route, true
+	}
+	return "", false
+}
+
+// operatorREQ is %REQ(NAME?ALTERNATIVE):LENGTH%.
+func (s *stream) operatorREQ(arg, limit string) (string, bool) {
+	name, alt, _ := strings.Cut(arg, "?")
+	v, ok, sure := s.h.first(lowerHeader(name))
+	if !ok && alt != "" {
+		v, _, sure = s.h.first(lowerHeader(alt))
+	}
+	if n, err := strconv.Atoi(limit); err == nil && n >= 0 && n < len(v) {
+		v = v[:n]
+	}
+	return v, sure
+}
+
+// finalize applies what weighted entry, route, virtual host and table say of the request's
+// headers, host and path. (RouteEntryImplBase::finalizeRequestHeaders)
+func (s *stream) finalize() {
+	s.h = s.h.clone()
+	a := s.act()
+	if s.action.entry.Exists() {
+		s.changeHeaders(s.action.entry)
+		if host := s.action.entry.Field("host_rewrite_literal").Str(); host != "" {
+			s.setHost(host, true, a)
+		}
+	}
+	levels := []tree.Node{s.route.node, s.vhost.node, s.table.head}
+	if s.table.specificWin {
+		levels = []tree.Node{s.table.head, s.vhost.node, s.route.node}
+	}
+	for _, n := range levels {
+		s.changeHeaders(n)
+	}
+	s.rewriteHost(a)
+	from := s.h.value(":path")
+	if !s.h.has(":path") {
+		return
+	}
+	if to, sure := s.rewritePath(a, from); !sure {
+		s.h.setUnsure(":path")
+		s.h.set("x-envoy-original-path", from)
+	} else if to != from {
+		s.h.set(":path", to)
+		s.h.set("x-envoy-original-path", from)
+	}
+}
+
+func (s *stream) rewriteHost(a tree.Node) {
+	if s.port != "" && s.upgrade == "CONNECT" {
+		s.h.set(":authority", s.h.value(":authority")+":"+s.port)
+	}
+	switch {
+	case a.Field("host_rewrite_literal", "host_rewrite").Kind() == tree.String && a.Field("host_rewrite_literal").Exists():
+		s.setHost(a.Field("host_rewrite_literal").Str(), true, a)
+	case a.Field("host_rewrite_header", "auto_host_rewrite_header").Exists():
+		name := lowerHeader(a.Field("host_rewrite_header", "auto_host_rewrite_header").Str())
+		if v, ok, sure := s.h.first(name); ok && (v != "" || !sure) {
+			s.setHost(v, sure, a)
+		}
+	case a.Field("host_rewrite_path_regex").Exists():
+		host, sure := s.p.cfg.regexRewrite(a.Field("host_rewrite_path_regex")).replace(withoutQuery(s.h.value(":path")))
+		s.setHost(host, sure, a)
+	case a.Field("host_rewrite").Str() != "":
+		if host, sure := s.format(a.Field("host_rewrite").Str()); host != "" || !sure {
+			s.setHost(host, sure, a)
+		}
+	}
+}
+
+// setHost replaces the host; the old one goes to x-forwarded-host where that is asked for,
+// and to x-envoy-original-host.
+func (s *stream) setHost(host string, sure bool, a tree.Node) {
+	old := s.h.value(":authority")
+	if a.Field("append_x_forwarded_host").Bool(false) && (old != host || !sure) {
+		s.h.add("x-forwarded-host", old)
+	}
+	if !s.h.has("x-envoy-original-host") {
+		s.h.set("x-envoy-original-host", old)
+	}
+	if !sure {
+		s.h.setUnsure(":authority")
+		return
+	}
+	s.h.set(":authority", host)
+}

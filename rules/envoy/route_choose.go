@@ -1,0 +1,445 @@
+package envoy
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// maxListed is the number of losers up to which a virtual host's rivals are all listed.
+const maxListed = 64
+
+// chooseRoute finds virtual host and route (sections 6.6 to 6.8); false: the pass has ended.
+func (s *stream) chooseRoute() bool {
+	if s.table == nil {
+		return true
+	}
+	if !s.chooseHost() {
+		return false
+	}
+	if s.vhost == nil {
+		return true
+	}
+	if proto := s.h.value("x-forwarded-proto"); proto != "" {
+		if !s.tlsRequired(proto) {
+			return false
+		}
+	}
+	s.in = s.input()
+	if t := s.vhost.node.Field("matcher"); t.Exists() {
+		return s.chooseByTree(t)
+	}
+	i := s.pick(s.vhost.routes, s.vhost.name)
+	if s.p.over {
+		return false
+	}
+	s.matched(s.vhost.routes, i)
+	return true
+}
+
+// input is what conditions look at.
+func (s *stream) input() routeInput {
+	path, has, _ := s.h.first(":path")
+	in := routeInput{h: s.h, full: path, path: withoutQuery(path), hasPath: has, connect: s.upgrade == "CONNECT",
+		grpc: isGRPC(s.h.value("content-type")), state: s.p.state, unsure: s.p.unsure, presented: flow.No, validated: flow.No}
+	if t := s.p.downTLS; t != nil {
+		in.presented, in.validated = flow.Is(t.Cert), flow.Is(t.Cert)
+		if t.Cert && !s.validates() {
+			in.validated = flow.No
+		}
+	}
+	if s.table != nil && s.table.ignoreParam {
+		in.path = withoutParameters(in.path, s.p.cfg.version)
+	}
+	return in
+}
+
+// validates says whether the chain's transport socket checks client certificates.
+func (s *stream) validates() bool {
+	_, config := unwrapSocket(s.p.chain.Field("transport_socket"))
+	return config.Path("common_tls_context").Field("validation_context", "validation_context_sds_secret_config", "combined_validation_context").Exists()
+}
+
+// hostName is the name that virtual hosts are looked up by; false: there is none.
+func (s *stream) hostName() (string, bool) {
+	name := ":authority"
+	if s.table.vhostHeader != "" {
+		name = s.table.vhostHeader
+	}
+	v, ok, _ := s.h.first(name)
+	if s.table.ignorePort {
+		v = withoutPort(v)
+	}
+	return lower(v), ok
+}
+
+// lookHost finds the virtual host without a word of it.
+func (s *stream) lookHost() (i int32, kind domainKind, domain, host string) {
+	x := s.table.index
+	if x.onlyAny() {
+		return x.any, domainAny, "*", ""
+	}
+	host, ok := s.hostName()
+	if !ok {
+		return -1, domainNone, "", ""
+	}
+	i, kind, domain = x.find(host)
+	return i, kind, domain, host
+}
+
+// chooseHost adds the virtual host's step; false: the pass has ended.
+func (s *stream) chooseHost() bool {
+	i, kind, domain, host := s.lookHost()
+	step := flow.Step{Stage: flow.VirtualHost, Verdict: flow.Continue, Decision: len(s.table.hosts) > 1}
+	s.rivals(&step, i, kind, host)
+	if i < 0 {
+		if s.table.vhds {
+			s.p.add(step)
+			return s.onDemand(host)
+		}
+		step.Reason = flow.Because(flow.WhyNoDomain, host)
+		s.p.add(step)
+		return true
+	}
+	s.vhost = s.p.cfg.vhost(s.table, i)
+	s.p.res.Outcome.VirtualHost = s.vhost.name
+	step.Subject, step.Origin, step.Evidence = s.vhost.name, origin(s.vhost.node), where(s.vhost.node)
+	switch kind {
+	case domainExact:
+		step.Reason = flow.Because(flow.WhyDomainExact, host, domain)
+	case domainSuffix:
+		step.Reason = flow.Because(flow.WhyDomainSuffix, host, domain)
+	case domainPrefix:
+		step.Reason = flow.Because(flow.WhyDomainPrefix, host, domain)
+	default:
+		step.Reason = flow.Because(flow.WhyDomainAny, host)
+		if s.table.index.onlyAny() {
+			step.Reason = flow.Because(flow.WhyDomainOnlyAny)
+		}
+	}
+	s.p.add(step)
+	return true
+}
+
+// onDemand: the table says that virtual hosts come by VHDS. What was not asked for yet is
+// not in the dump, so nobody can tell.
+func (s *stream) onDemand(host string) bool {
+	st := s.p.last()
+	st.Verdict, st.Reason = flow.Unknown, flow.Because(flow.WhyVHDS, host)
+	s.p.end(flow.Unknown, flow.Symptom{})
+	return false
+}
+
+// rivals lists the virtual hosts that were passed over: all of a small table, else those
+// whose names come close.
+func (s *stream) rivals(step *flow.Step, winner int32, kind domainKind, host string) {
+	total := len(s.table.hosts)
+	if winner >= 0 {
+		total--
+	}
+	if total <= 0 || kind == domainExact && total > maxListed {
+		return
+	}
+	step.PassedTotal = total
+	near := s.table.index.candidates(host, winner)
+	if kind == domainExact {
+		near = nil
+	}
+	isNear := func(i int32) bool {
+		for _, n := range near {
+			if n == i {
+				return true
+			}
+		}
+		return false
+	}
+	if total > maxListed {
+		for _, i := range near {
+			step.Passed = append(step.Passed, flow.Miss{Index: i, Near: true})
+		}
+	} else {
+		step.Passed = make([]flow.Miss, 0, total)
+		for i := range s.table.hosts {
+			if int32(i) != winner {
+				step.Passed = append(step.Passed, flow.Miss{Index: int32(i), Near: isNear(int32(i))})
+			}
+		}
+	}
+	if step.Passed != nil {
+		step.Explain = hostMisses{s.table}
+	}
+}
+
+// hostMisses words the virtual hosts that were passed over.
+type hostMisses struct{ table *httpTable }
+
+// Explain words one of them.
+func (m hostMisses) Explain(miss flow.Miss) flow.Explained {
+	if miss.Index < 0 || int(miss.Index) >= len(m.table.hosts) {
+		return flow.Explained{}
+	}
+	h := m.table.hosts[miss.Index]
+	domains := strings.Join(h.domains[:min(len(h.domains), 16)], ", ")
+	return flow.Explained{Ref: h.name, Text: domains, Reason: flow.Because(flow.WhyDomainsAre, domains)}
+}
+
+// tlsRequired is VirtualHost.require_tls, which believes X-Forwarded-Proto.
+func (s *stream) tlsRequired(proto string) bool {
+	mode := s.vhost.node.Field("require_tls").Enum()
+	switch mode {
+	case "ALL", "2":
+	case "EXTERNAL_ONLY", "1":
+		if s.internal {
+			return true
+		}
+	default:
+		return true
+	}
+	if equalFold(proto, "https") {
+		return true
+	}
+	s.action = routeAction{kind: actionTLS, text: mode}
+	return true
+}
+
+// pick is the first of the routes that matches, or -1. The step of the choice is added by
+// the caller; what was passed over is left in s.missed.
+func (s *stream) pick(routes []route, owner string) int {
+	s.missed, s.assumed = nil, nil
+	for i := range routes {
+		r := &routes[i]
+		f := r.check(&s.in)
+		if f.answer != flow.No {
+			switch s.settle(r, f, owner, i) {
+			case flow.Yes:
+				return i
+			case flow.Maybe:
+				return -1
+			}
+			f.failed, f.fails = failChance, 2
+			if r.more != nil && r.more.chance == nil {
+				f.failed = failUnknown
+			}
+		}
+		if s.missed == nil {
+			s.missed = make([]flow.Miss, 0, len(routes)-i)
+		}
+		s.missed = append(s.missed, flow.Miss{Index: int32(i), Failed: f.failed, Near: r.near(f, &s.in)})
+	}
+	s.markNearest(routes)
+	return -1
+}
+
+// settle decides a route whose known conditions all hold: what is not known is a choice,
+// and what is chance a draw. Maybe: the pass has ended.
+func (s *stream) settle(r *route, f fit, owner string, i int) flow.Answer {
+	ref := "route " + owner + " " + r.label(i)
+	if f.answer == flow.Maybe {
+		if s.p.ch.Answer(s.p.ref(ref), flow.Unmodelled) == flow.No {
+			return flow.No
+		}
+		s.assumed = append(s.assumed, flow.Assumption{Reason: flow.Because(flow.WhyAssumedMatch, s.notModelled(r)), Flag: "--pick " + quoteRef(s.p.ref(ref)) + "=match"})
+	}
+	if r.more != nil && r.more.chance != nil && !r.more.chance.always() {
+		fr := *r.more.chance
+		if s.draw("random "+r.label(i), fr.den, []cut{{"match", fr.num}, {"no-match", fr.den - fr.num}}) != 0 {
+			return flow.No
+		}
+	}
+	return flow.Yes
+}
+
+// notModelled names the first condition of a route whose answer is not known.
+func (s *stream) notModelled(r *route) string {
+	for _, t := range r.tests(&s.in) {
+		if t.Answer == flow.Maybe && !strings.HasPrefix(t.Text, "runtime_fraction") {
+			return t.Text
+		}
+	}
+	return ""
+}
+
+// nearest is how many losers are marked where no route matched and none came close.
+const nearest = 3
+
+// markNearest marks the routes whose path has most in common with the request, where no
+// route is a near miss already.
+func (s *stream) markNearest(routes []route) {
+	best := 0
+	for i := range s.missed {
+		if s.missed[i].Near {
+			return
+		}
+	}
+	for i := range routes {
+		best = max(best, routes[i].sharedSegments(&s.in))
+	}
+	if best == 0 {
+		return
+	}
+	n := 0
+	for k := range s.missed {
+		m := &s.missed[k]
+		r := &routes[m.Index]
+		if f := r.check(&s.in); f.fails == 1 && r.sharedSegments(&s.in) == best {
+			m.Near = true
+			if n++; n == nearest {
+				return
+			}
+		}
+	}
+}
+
+// matched adds the route's step, and reads what the route does.
+func (s *stream) matched(routes []route, i int) {
+	step := flow.Step{Stage: flow.Route, Verdict: flow.Continue, Decision: len(routes) > 1, Assumed: s.assumed,
+		Passed: s.missed, PassedTotal: len(s.missed)}
+	if s.missed != nil {
+		step.Explain = &routeMisses{routes, s.in}
+	}
+	if s.action.kind == actionTLS {
+		return
+	}
+	if i < 0 {
+		step.Reason = flow.Because(flow.WhyNoRouteMatches, strconv.Itoa(len(routes)))
+		s.p.add(step)
+		return
+	}
+	s.index = i
+	s.took(&routes[i], i, step)
+}
+
+// took makes the route the request's, and names it in the outcome.
+func (s *stream) took(r *route, i int, step flow.Step) {
+	s.route = r
+	step.Subject, step.Origin, step.Evidence, step.Tests = r.label(max(i, 0)), origin(r.node), evidence(r.node), r.tests(&s.in)
+	if i < 0 && r.node.Field("name").Str() == "" {
+		step.Subject = "of the matcher tree"
+	}
+	s.p.res.Outcome.Route, s.p.res.Outcome.RouteIndex = r.node.Field("name").Str(), s.index
+	s.p.add(step)
+	s.readAction()
+}
+
+// chooseByTree is VirtualHost.matcher: the action is a route whose own match must hold too,
+// or a list of routes.
+func (s *stream) chooseByTree(n tree.Node) bool {
+	if s.action.kind == actionTLS {
+		return true
+	}
+	m := matcher{p: s.p, ref: "matcher of " + s.vhost.name, input: s.matcherInput}
+	action, ok := m.eval(n)
+	if s.p.over {
+		return false
+	}
+	if !ok {
+		s.p.add(flow.Step{Stage: flow.Route, Verdict: flow.Continue, Reason: flow.Because(flow.WhyTreeNoRoute), Evidence: evidence(n)})
+		return true
+	}
+	typ, config := action.Field("typed_config").Any()
+	var routes []route
+	switch typ {
+	case "envoy.config.route.v3.Route":
+		routes = []route{s.p.cfg.readRoute(config)}
+	case "envoy.config.route.v3.RouteList":
+		for _, r := range config.Field("routes").All() {
+			routes = append(routes, s.p.cfg.readRoute(r))
+		}
+	default:
+		s.p.stop(flow.Route, typ, flow.Because(flow.WhyNotModelled, "matcher action "+typ), action)
+		return false
+	}
+	i := s.pick(routes, s.vhost.name)
+	if s.p.over {
+		return false
+	}
+	s.fromTree(routes, i)
+	return true
+}
+
+func (s *stream) fromTree(routes []route, i int) {
+	step := flow.Step{Stage: flow.Route, Verdict: flow.Continue, Decision: len(routes) > 1, Assumed: s.assumed, Passed: s.missed, PassedTotal: len(s.missed)}
+	if s.missed != nil {
+		step.Explain = &routeMisses{routes, s.in}
+	}
+	if i < 0 {
+		name := ""
+		if len(routes) > 0 {
+			name = routes[0].label(0)
+		}
+		step.Reason = flow.Because(flow.WhyTreeRouteFails, name)
+		s.p.add(step)
+		return
+	}
+	s.took(&routes[i], -1, step)
+}
+
+// matcherInput answers the inputs of matcher trees inside the connection manager: request
+// headers (all values joined), and what the connection shows.
+func (s *stream) matcherInput(kind string, config tree.Node) (string, presence) {
+	switch kind {
+	case "HttpRequestHeaderMatchInput":
+		v, ok, sure := s.h.joined(lowerHeader(config.Field("header_name").Str()))
+		switch {
+		case !sure:
+			return "", inputUnknown
+		case !ok:
+			return "", inputAbsent
+		}
+		return v, inputPresent
+	case "HttpRequestQueryParamMatchInput":
+		if v, ok := queryValue(s.h.value(":path"), config.Field("query_param").Str()); ok {
+			return v, inputPresent
+		}
+		return "", inputAbsent
+	case "UriSanInput", "DnsSanInput", "SubjectInput":
+		if s.p.downTLS == nil || !s.p.downTLS.Cert {
+			return "", inputAbsent
+		}
+		return "", inputUnknown
+	}
+	return s.p.networkInput(kind, config)
+}
+
+// nameEarly names in the outcome what Envoy's log names for an answer that came before a
+// route was looked for: it looks for one all the same, with the headers as they are.
+func (s *stream) nameEarly() {
+	t := s.quietTable()
+	if t == nil {
+		return
+	}
+	s.table = t
+	i, _, _, _ := s.lookHost()
+	if i < 0 {
+		return
+	}
+	v := s.p.cfg.vhost(t, i)
+	s.p.res.Outcome.VirtualHost = v.name
+	if s.h.value("x-forwarded-proto") == "" || v.node.Field("matcher").Exists() || !s.h.has(":path") {
+		return
+	}
+	s.in = s.input()
+	for i := range v.routes {
+		r := &v.routes[i]
+		if f := r.check(&s.in); f.answer == flow.Yes && (r.more == nil || r.more.chance == nil) {
+			s.p.res.Outcome.Route, s.p.res.Outcome.RouteIndex = r.node.Field("name").Str(), i
+			return
+		} else if f.answer != flow.No {
+			return
+		}
+	}
+}
+
+// quietTable is the table of a request that needs no step of it.
+func (s *stream) quietTable() *httpTable {
+	n := s.m.node
+	if rc := n.Field("route_config"); rc.Exists() {
+		return s.p.cfg.httpTable(s.p.cfg.inlineTable(rc))
+	}
+	if t, found := s.p.cfg.routeTable(n.Path("rds", "route_config_name").Str()); found == present {
+		return s.p.cfg.httpTable(t)
+	}
+	return nil
+}

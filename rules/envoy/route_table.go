@@ -1,0 +1,229 @@
+package envoy
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// httpTable is a route configuration with what a choice among its virtual hosts needs,
+// built once for a Config.
+type httpTable struct {
+	*table
+	name        string
+	index       *vhostIndex
+	ignorePort  bool
+	ignoreParam bool
+	vhostHeader string
+	vhds        bool
+	specificWin bool // most_specific_header_mutations_wins
+}
+
+// vhost is one virtual host with its routes compiled.
+type vhost struct {
+	node   tree.Node
+	name   string
+	routes []route
+	number int32
+}
+
+func (c *Config) httpTable(t *table) *httpTable {
+	return memoTable(c, t, func() *httpTable {
+		h := t.head
+		return &httpTable{table: t, name: h.Field("name").Str(), index: newVhostIndex(t.hosts),
+			ignorePort: h.Field("ignore_port_in_host_matching").Bool(false), ignoreParam: h.Field("ignore_path_parameters_in_path_matching").Bool(false),
+			vhostHeader: lower(h.Field("vhost_header").Str()), vhds: h.Field("vhds").Exists(),
+			specificWin: h.Field("most_specific_header_mutations_wins").Bool(false)}
+	})
+}
+
+// tableKey keys the memo of a table that RDS brought or the connection manager holds.
+type tableKey struct{ of *table }
+
+func memoTable(c *Config, t *table, build func() *httpTable) *httpTable {
+	if v, ok := c.memo.Load(tableKey{t}); ok {
+		return v.(*httpTable)
+	}
+	v, _ := c.memo.LoadOrStore(tableKey{t}, build())
+	return v.(*httpTable)
+}
+
+// vhost compiles virtual host i of the table, once.
+func (c *Config) vhost(t *httpTable, i int32) *vhost {
+	n := t.host(int(i))
+	return memo(c, n, func() *vhost {
+		v := &vhost{node: n, name: n.Field("name").Str(), number: i}
+		routes := n.Field("routes").List()
+		v.routes = make([]route, 0, len(routes))
+		for _, r := range routes {
+			v.routes = append(v.routes, c.readRoute(r))
+		}
+		return v
+	})
+}
+
+// findTable finds the route table (sections 6.4, 6.5); false: the pass has ended.
+func (s *stream) findTable() bool {
+	n := s.m.node
+	if rc := n.Field("route_config"); rc.Exists() {
+		s.table = s.p.cfg.httpTable(s.p.cfg.inlineTable(rc))
+		s.tableStep(flow.WhyInlineTable)
+		return true
+	}
+	if rds := n.Field("rds"); rds.Exists() {
+		return s.namedTable(rds.Field("route_config_name").Str(), flow.Reason{})
+	}
+	if sc := n.Field("scoped_routes"); sc.Exists() {
+		return s.scopedTable(sc)
+	}
+	s.noTable("")
+	return true
+}
+
+func (s *stream) tableStep(why flow.ReasonKind) {
+	s.addTable(flow.Because(why, s.table.name, strconv.Itoa(len(s.table.hosts))))
+}
+
+func (s *stream) addTable(why flow.Reason) {
+	t := s.table
+	s.p.res.Outcome.RouteConfig = t.name
+	s.p.add(flow.Step{Stage: flow.RouteConfig, Subject: t.name, Verdict: flow.Continue, Reason: why, Evidence: where(t.head)})
+}
+
+// where is evidence of an object too large to quote: its place only.
+func where(n tree.Node) []flow.Evidence {
+	if !n.Exists() {
+		return nil
+	}
+	return []flow.Evidence{{Source: n.Source(), Ref: reference(n)}}
+}
+
+// namedTable is the table that RDS brought under a name.
+func (s *stream) namedTable(name string, why flow.Reason) bool {
+	t, found := s.p.cfg.routeTable(name)
+	switch found {
+	case unread:
+		s.p.res.Outcome.RouteConfig = name
+		s.p.need(flow.RouteConfig, partRoute, name)
+		return false
+	case absent:
+		s.noTable(name)
+		return true
+	}
+	s.table = s.p.cfg.httpTable(t)
+	if why.Kind != flow.NoReason {
+		s.addTable(why)
+	} else {
+		s.tableStep(flow.WhyRDSTable)
+	}
+	return true
+}
+
+// noTable: nothing was received, so nothing matches.
+func (s *stream) noTable(name string) {
+	s.p.res.Outcome.RouteConfig = name
+	s.p.add(flow.Step{Stage: flow.RouteConfig, Subject: name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyNoTable, name)})
+}
+
+// scopedTable finds the table by the request's scope key (scoped_config_impl.cc).
+func (s *stream) scopedTable(sc tree.Node) bool {
+	var key []string
+	for _, f := range sc.Path("scope_key_builder", "fragments").All() {
+		x := f.Field("header_value_extractor")
+		part, ok := s.scopeFragment(x)
+		if !ok {
+			s.p.add(flow.Step{Stage: flow.RouteConfig, Subject: sc.Field("name").Str(), Verdict: flow.Continue, Reason: flow.Because(flow.WhyNoScopeKey, x.Field("name").Str())})
+			return true
+		}
+		key = append(key, part)
+	}
+	name := sc.Field("name").Str()
+	scopes, found := s.p.cfg.scopes(sc)
+	if found == unread {
+		s.p.need(flow.RouteConfig, "scope", name)
+		return false
+	}
+	text := strings.Join(key, ", ")
+	for _, n := range scopes {
+		if !sameKey(n.Path("key", "fragments"), key) {
+			continue
+		}
+		if rc := n.Field("route_configuration"); rc.Exists() {
+			s.table = s.p.cfg.httpTable(s.p.cfg.inlineTable(rc))
+			s.addTable(flow.Because(flow.WhyScopedTable, text, s.table.name))
+			return true
+		}
+		to := n.Field("route_configuration_name").Str()
+		return s.namedTable(to, flow.Because(flow.WhyScopedTable, text, to))
+	}
+	s.p.add(flow.Step{Stage: flow.RouteConfig, Subject: name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyNoScope, text)})
+	return true
+}
+
+// scopes are the ScopedRouteConfigurations of a scoped_routes: inline ones, or those that
+// SRDS brought (ScopedRoutesConfigDump).
+func (c *Config) scopes(sc tree.Node) ([]tree.Node, found) {
+	if l := sc.Field("scoped_route_configurations_list"); l.Exists() {
+		return l.Field("scoped_route_configurations").List(), present
+	}
+	return c.scopedRoutes(sc.Field("name").Str())
+}
+
+func sameKey(fragments tree.Node, key []string) bool {
+	i := 0
+	for _, f := range fragments.All() {
+		if i >= len(key) || f.Field("string_key").Str() != key[i] {
+			return false
+		}
+		i++
+	}
+	return i == len(key)
+}
+
+// scopeFragment is one part of the scope key, cut from the first value of a header.
+func (s *stream) scopeFragment(x tree.Node) (string, bool) {
+	v, ok, _ := s.h.first(lowerHeader(x.Field("name").Str()))
+	if !ok {
+		return "", false
+	}
+	elements := []string{v}
+	if sep := x.Field("element_separator").Str(); sep != "" {
+		elements = strings.Split(v, sep)
+	}
+	if e := x.Field("element"); e.Exists() {
+		for _, part := range elements {
+			k, val, ok := strings.Cut(part, e.Field("separator").Str())
+			if ok && k == e.Field("key").Str() {
+				return val, true
+			}
+		}
+		return "", false
+	}
+	i := x.Field("index").Uint(0)
+	if i >= uint64(len(elements)) {
+		return "", false
+	}
+	return elements[i], true
+}
+
+// scopedRoutes are the scopes of a set that the dump holds.
+func (c *Config) scopedRoutes(name string) ([]tree.Node, found) {
+	var out []tree.Node
+	state := absent
+	for _, e := range c.entries {
+		if e.res != inlineScopedRouteConfigs && e.res != dynamicScopedRouteConfigs || e.name != name {
+			continue
+		}
+		state = present
+		for _, s := range e.node().Field("scoped_route_configs").All() {
+			_, scope := s.Any()
+			out = append(out, scope)
+		}
+	}
+	if state == absent && !c.complete[dynamicScopedRouteConfigs] {
+		return nil, unread
+	}
+	return out, state
+}
