@@ -256,11 +256,7 @@ func (p *pass) dial(c *cluster, h *host, hints lbHints, s flow.Step) fate {
 	if !p.upstreamSocket(c, h, hints) {
 		return fate{unknown: true}
 	}
-	name := h.name
-	if name == "" {
-		name = h.printed()
-	}
-	return fate{ok: true, name: name, addr: h.addr}
+	return fate{ok: true, name: h.name, addr: h.addr}
 }
 
 // bindAddress is the source address of the upstream connection: the cluster's, else the

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 
@@ -15,7 +16,7 @@ type stream struct {
 	m       *manager
 	h       *headers
 	http2   bool
-	version string // "1.0", "1.1" or "2"
+	version string // "1.1", "2", "1.0" or another text
 	grpc    bool   // by content-type, at decoding
 	dropped []string
 	upgrade string // of an upgrade request, or CONNECT
@@ -74,18 +75,11 @@ func (s *stream) decode(hcm tree.Node) bool {
 	switch {
 	case p.req.TLS != nil && p.downTLS == nil:
 		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNoRequest, "TLS"))
-	case r == nil && p.req.TLS == nil && p.req.Payload != nil && len(p.req.Payload) == 0:
-		p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Dropped, Reason: flow.Because(flow.WhyClientSilent)})
-		p.end(flow.Dropped, flow.Symptom{TCP: flow.TCPOK})
-		return false
 	case r == nil:
-		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNoRequest, "bytes"))
+		return s.noRequest(p.req.Payload)
 	}
 	h2, ok := s.codecKind(hcm, r)
-	s.http2, s.version = h2, r.Version
-	if s.version != "1.0" && s.version != "2" {
-		s.version = "1.1"
-	}
+	s.http2, s.version = h2, orDefault(r.Version, "1.1")
 	if !ok {
 		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNoRequest, "HTTP/"+s.version))
 	}
@@ -98,6 +92,21 @@ func (s *stream) decode(hcm tree.Node) bool {
 	}
 	s.grpc = isGRPC(s.h.value("content-type"))
 	return true
+}
+
+// noRequest is a client that sends bytes of its own instead of a request.
+func (s *stream) noRequest(b []byte) bool {
+	if b != nil && len(b) == 0 || bytes.HasPrefix(b, []byte("PRI * HTTP/2.0\r\n")) {
+		s.p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Dropped, Reason: flow.Because(flow.WhyClientSilent)})
+		s.p.end(flow.Dropped, flow.Symptom{TCP: flow.TCPOK})
+		return false
+	}
+	line, _, _ := bytes.Cut(b, []byte("\r\n"))
+	f := strings.Split(string(line), " ")
+	if len(f) == 3 && http1Method(f[0], s.p.cfg.version) && strings.HasPrefix(f[2], "HTTP/") && f[2] != "HTTP/1.1" {
+		return s.codecAnswer(&codecError{426, "low_version"}, flow.Because(flow.WhyNoRequest, f[2]))
+	}
+	return s.codecAnswer(errCodec(), flow.Because(flow.WhyNoRequest, "bytes"))
 }
 
 // codecAnswer ends the pass at the codec. HTTP/2 resets the stream instead of answering.
@@ -128,8 +137,7 @@ func (s *stream) answer(step flow.Step, v flow.Verdict, c flow.Symptom) {
 	s.p.end(v, c)
 }
 
-// early answers before a route was looked for. Envoy looks for one all the same when it
-// writes the answer's headers, hence its log names a virtual host.
+// early answers before a route was looked for; Envoy's log names a virtual host all the same.
 func (s *stream) early(code int, details string, why flow.Reason, location string) bool {
 	if why.Kind == flow.NoReason {
 		why = flow.Because(flow.WhyEarlyAnswer, strconv.Itoa(code), details)
@@ -143,7 +151,7 @@ func (s *stream) early(code int, details string, why flow.Reason, location strin
 // prepare does what decodeHeaders does before it computes the route (section 6.2, 5 to 12).
 func (s *stream) prepare() bool {
 	host, has, _ := s.h.first(":authority")
-	if !has && s.version == "1.0" && s.m.defaultHost != "" {
+	if !has && s.low() && s.m.defaultHost != "" {
 		host, has = s.m.defaultHost, true
 		s.h.set(":authority", host)
 	}

@@ -54,7 +54,7 @@ func (s *stream) codec(r *flow.HTTP) *codecError {
 	if err := s.http1Target(r, method, target); err != nil {
 		return err
 	}
-	if s.version == "1.0" && !s.m.http10 {
+	if s.low() && !s.m.http10 {
 		return &codecError{426, "low_version"}
 	}
 	return s.bodyHeaders()
@@ -239,6 +239,9 @@ func (s *stream) absoluteTarget(target string) *codecError {
 	s.h.set(":path", path)
 	return nil
 }
+
+// low says that the request is older than HTTP/1.1: as the parser has it, any other version.
+func (s *stream) low() bool { return s.version != "1.1" && s.version != "2" }
 
 // bodyHeaders refuses what does not say how long the body is.
 func (s *stream) bodyHeaders() *codecError {

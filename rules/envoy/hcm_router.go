@@ -42,7 +42,11 @@ func (s *stream) router() {
 		s.answer(step, flow.Delivered, flow.Symptom{Code: s.action.code, Flags: s.flags(""), Details: "direct_response", Location: to})
 	case actionDirect:
 		step.Reason, step.Evidence = flow.Because(flow.WhyRouterAnswers, strconv.Itoa(s.action.code)), evidence(s.route.node.Field("direct_response"))
-		s.answer(step, flow.Delivered, flow.Symptom{Code: s.action.code, Flags: s.flags(""), Details: "direct_response"})
+		c := flow.Symptom{Code: s.action.code, Flags: s.flags(""), Details: "direct_response"}
+		if c.Code == 201 || c.Code >= 300 && c.Code < 400 {
+			c.Location, _ = s.redirectURL(tree.Node{}) // the request's own URL
+		}
+		s.answer(step, flow.Delivered, c)
 	case actionCluster:
 		s.forward(step)
 	}

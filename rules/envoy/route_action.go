@@ -39,8 +39,13 @@ var routeActionFields = []string{"cluster", "cluster_header", "weighted_clusters
 	"hash_policy", "cors", "max_grpc_timeout", "grpc_timeout_offset", "upgrade_configs", "internal_redirect_policy", "internal_redirect_action",
 	"max_internal_redirects", "hedge_policy", "max_stream_duration", "auto_host_rewrite_header"}
 
-// act is the route's RouteAction.
-func (s *stream) act() tree.Node { return s.route.node.Field("route") }
+// act is the route's RouteAction; missing where no route was chosen.
+func (s *stream) act() tree.Node {
+	if s.route == nil {
+		return tree.Node{}
+	}
+	return s.route.node.Field("route")
+}
 
 // readAction reads what the route does and says so in its step.
 func (s *stream) readAction() {
@@ -62,6 +67,10 @@ func (s *stream) readAction() {
 		}
 		s.action.kind = actionCluster
 		s.readCluster(r)
+		// %UPSTREAM_CLUSTER_RAW% is set with the route, also for a request that a filter ends.
+		if !s.p.over && s.p.cfg.cluster(s.action.cluster) != nil {
+			s.p.res.Outcome.Cluster = s.action.cluster
+		}
 	default:
 		s.action.kind = actionCluster
 		step.Reason = flow.Because(flow.WhyRouteNothing)

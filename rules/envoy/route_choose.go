@@ -404,7 +404,7 @@ func (s *stream) matcherInput(kind string, config tree.Node) (string, presence) 
 }
 
 // nameEarly names in the outcome what Envoy's log names for an answer that came before a
-// route was looked for: it looks for one all the same, with the headers as they are.
+// route was looked for: the virtual host by the headers as they are, and never a route.
 func (s *stream) nameEarly() {
 	t := s.quietTable()
 	if t == nil {
@@ -415,21 +415,7 @@ func (s *stream) nameEarly() {
 	if i < 0 {
 		return
 	}
-	v := s.p.cfg.vhost(t, i)
-	s.p.res.Outcome.VirtualHost = v.name
-	if s.h.value("x-forwarded-proto") == "" || v.node.Field("matcher").Exists() || !s.h.has(":path") {
-		return
-	}
-	s.in = s.input()
-	for i := range v.routes {
-		r := &v.routes[i]
-		if f := r.check(&s.in); f.answer == flow.Yes && (r.more == nil || r.more.chance == nil) {
-			s.p.res.Outcome.Route, s.p.res.Outcome.RouteIndex = r.node.Field("name").Str(), i
-			return
-		} else if f.answer != flow.No {
-			return
-		}
-	}
+	s.p.res.Outcome.VirtualHost = t.hosts[i].name
 }
 
 // quietTable is the table of a request that needs no step of it.

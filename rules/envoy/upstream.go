@@ -39,8 +39,8 @@ type fate struct {
 	flags   string
 	code    int
 	details string
-	// name is the chosen host's DNS name or address as auto_host_rewrite puts it into the
-	// Host header. Valid iff ok.
+	// name is the chosen host's name as auto_host_rewrite puts it into the Host header;
+	// empty, and nothing is put, for a host that has none. Valid iff ok.
 	name string
 	addr netip.AddrPort
 }
