@@ -20,7 +20,7 @@ type Files map[string][]byte
 type Want struct {
 	Parts []string // names; empty: everything that is cheap
 	// Needs asks for parts of Envoy's configuration by resource and name instead of the
-	// whole dump.
+	// whole dump. Without Parts, only those are read.
 	Needs []flow.Need
 	// Full reads the whole config_dump however large it is.
 	Full bool

@@ -15,10 +15,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/meshtop/meshtop/e2e/lab/lab"
 	"github.com/meshtop/meshtop/e2e/power"
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/admin"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -282,6 +284,55 @@ static_resources: {listeners: []}`)
 	defer p.Close()
 	if s := read(t, p, inspect.Want{}); len(s.Files["config_dump.json"]) == 0 || string(s.Files["listeners.json"]) == "" {
 		t.Errorf("gaps %v", s.Gaps)
+	}
+}
+
+// A real Envoy whose allow_paths leaves little: it is found all the same, and each refusal is
+// a gap with place and cause.
+func TestForbiddenByEnvoy(t *testing.T) {
+	conf := []byte(`admin: {address: {socket_address: {address: 127.0.0.1, port_value: 15000}}, allow_paths: [{exact: /server_info}, {prefix: /runtime}]}
+static_resources: {listeners: []}`)
+	l := lab.New(t, lab.Options{Scene: "mesh", Config: conf})
+	s := read(t, live(t, l), inspect.Want{})
+	for part, path := range map[string]string{"listeners.json": "/listeners?format=json", "config_dump.json": "/config_dump?include_eds", "clusters.json": "/clusters?format=json", "stats": "/stats"} {
+		want := fmt.Sprintf(`GET 127.0.0.1:15000%s: status 403 Forbidden: "request to path %s not allowed"`, path, path)
+		if got := gapOf(s, part); got != want {
+			t.Errorf("%s: %q\nwant %q", part, got, want)
+		}
+	}
+	for _, part := range []string{"server_info.json", "runtime.json", "iptables-save"} {
+		if _, ok := s.Files[part]; !ok {
+			t.Errorf("no %s; gaps %v", part, s.Gaps)
+		}
+	}
+}
+
+// An admin interface that takes the question and gives no answer costs its patience once.
+func TestAdminHangs(t *testing.T) {
+	l := lab.New(t, lab.Options{Scene: "mesh", NoEnvoy: true})
+	err := l.PodSpace().Do(func() error {
+		ln, err := net.Listen("tcp4", "127.0.0.1:9901")
+		if err == nil {
+			t.Cleanup(func() { ln.Close() }) // the kernel takes connections; nobody answers
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Named(l.Pod(), Options{Reader: admin.Options{Patience: 50 * time.Millisecond}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	s := read(t, p, inspect.Want{})
+	for _, part := range envoyParts {
+		if got, want := gapOf(s, part), "no Envoy admin interface found: GET 127.0.0.1:9901/listeners?format=json: no answer within 50ms"; got != want {
+			t.Errorf("%s: %q, want %q", part, got, want)
+		}
+	}
+	if len(s.Files["iptables-save"]) == 0 {
+		t.Error("no rules")
 	}
 }
 
