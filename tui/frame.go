@@ -28,8 +28,8 @@ func provenance(s *state, full bool) string {
 		return "reading" + style.Ellipsis
 	}
 	var parts []string
-	if full && s.reading.Proxy != "" {
-		parts = append(parts, render.Clean(s.reading.Proxy))
+	if v := s.reading.proxy(); full && v != "" {
+		parts = append(parts, v)
 	}
 	age := s.age()
 	if !full && s.reading.Live {
@@ -40,7 +40,7 @@ func provenance(s *state, full bool) string {
 	if age != "" {
 		parts = append(parts, age)
 	}
-	if len(s.reading.Gaps) > 0 || s.failed != "" {
+	if len(s.reading.Snapshot.Gaps) > 0 || s.failed != "" {
 		parts = append(parts, "PARTIAL")
 	}
 	if full {
@@ -49,6 +49,14 @@ func provenance(s *state, full bool) string {
 		parts = append(parts, "RO")
 	}
 	return strings.Join(parts, " · ")
+}
+
+// proxy is the proxy with its version.
+func (r Reading) proxy() string {
+	if r.Snapshot == nil || r.Snapshot.Envoy == nil {
+		return ""
+	}
+	return strings.TrimSpace("envoy " + render.Clean(r.Snapshot.Envoy.Summary().Version))
 }
 
 // age says when the snapshot was taken.

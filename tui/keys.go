@@ -22,7 +22,6 @@ const (
 	actWhatIf
 	actVariant
 	actEdit
-	actTrace
 	actBack
 	actPane
 	actPaneBack

@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -83,8 +84,18 @@ func envoyStep(stage flow.Stage, subject, ref string) flow.Step {
 	return st
 }
 
+// meshFiles are the parts of the hand-made pod.
+func meshFiles() map[string][]byte {
+	return map[string][]byte{
+		"iptables-save": []byte("*nat\n:OUTPUT ACCEPT [0:0]\n[118:7080] -A OUTPUT -m owner --uid-owner 1337 -j RETURN\n" +
+			"[42:2520] -A OUTPUT ! -d 127.0.0.1/32 -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n"),
+		"config_dump.json": []byte(`{"configs":[{},{},{"dynamic_listeners":[{"name":"virtualOutbound","use_original_dst":true},` +
+			`{"name":"10.107.42.16_80","filter_chains":[{"filters":[{"name":"envoy.filters.network.http_connection_manager","typed_config":{"stat_prefix":"x"}}]}]}]}]}`),
+	}
+}
+
 func meshReading() Reading {
-	return Reading{Taken: noon().Add(-8e9), Live: true, Proxy: "envoy 1.40.0", Files: inspect.Files{"iptables-save": nil},
+	return Reading{Taken: noon().Add(-8e9), Live: true, Snapshot: &rules.Snapshot{Files: meshFiles()},
 		Calls: []inspect.Call{{What: "iptables-save -c", Start: noon(), Took: 3e6, Bytes: 412}}}
 }
 

@@ -37,3 +37,12 @@ type tickMsg time.Time
 
 // copiedMsg: text was given to the clipboard.
 type copiedMsg struct{ what string }
+
+// docMsg: a document is made.
+type docMsg struct {
+	gen    int
+	doc    *doc
+	target *node
+	line   int
+	err    error
+}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui/style"
 )
@@ -13,8 +14,12 @@ import (
 // turns the screens' effects into commands.
 type model struct {
 	ctx    context.Context
+	tick   func() tea.Cmd // the header's clock
 	s      state
+	over   overviewScreen
+	form   requestScreen
 	trace  traceScreen
+	config configScreen
 	dialog dialog
 }
 
@@ -32,10 +37,12 @@ type dialog interface {
 }
 
 func newModel(ctx context.Context, opt Options, now time.Time) *model {
-	m := &model{ctx: ctx}
+	m := &model{ctx: ctx, tick: tick}
 	m.s = state{opt: opt, w: 80, h: 24, now: now, way: -1, mouse: !opt.NoMouse}
+	m.config.hit = -1
 	if opt.Request != nil {
 		m.s.req, m.s.asked, m.s.at = *opt.Request, true, traceID
+		m.s.back = []screenID{overviewID}
 	}
 	m.dress()
 	return m
@@ -52,7 +59,7 @@ func (m *model) dress() {
 
 // Init reads the pod; the first frame does not wait for it.
 func (m *model) Init() tea.Cmd {
-	cmds := []tea.Cmd{m.readPod(), tick()}
+	cmds := []tea.Cmd{m.readPod(), m.tick()}
 	if m.s.opt.Theme == style.Auto || m.s.opt.Theme == "" {
 		cmds = append(cmds, tea.RequestBackgroundColor)
 	}
@@ -75,19 +82,25 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		m.dress()
 	case tea.KeyPressMsg:
 		return m.press(msg)
+	case tea.PasteMsg:
+		return m.paste(msg.Content)
 	case tea.MouseClickMsg:
 		return m.click(msg)
 	case tea.MouseWheelMsg:
 		return m.wheel(msg)
 	case tickMsg:
 		m.s.now = time.Time(msg)
-		return tick()
+		return m.tick()
 	case progressMsg:
 		return m.progress(msg)
 	case readingMsg:
 		return m.gotReading(msg)
 	case tracedMsg:
 		return m.gotTrace(msg)
+	case docMsg:
+		m.gotDoc(msg)
+	case surveyMsg:
+		m.gotSurvey(msg)
 	case copiedMsg:
 		m.s.say = "copied " + msg.what
 	}
@@ -95,9 +108,20 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 }
 
 // screen is the one that is shown.
-func (m *model) screen() screen { return &m.trace }
+func (m *model) screen() screen {
+	switch m.s.at {
+	case requestID:
+		return &m.form
+	case traceID:
+		return &m.trace
+	case configID:
+		return &m.config
+	}
+	return &m.over
+}
 
-// press decides who gets a key: dialog, then screen, then everywhere.
+// press decides who gets a key: dialog, then text that is typed, then the screen, then
+// everywhere.
 func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 	m.s.say, m.s.alarm = "", false
 	if m.dialog != nil {
@@ -107,51 +131,138 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		}
 		return m.perform(e)
 	}
+	if m.typingNow() {
+		return m.perform(m.typed(k))
+	}
 	a := lookup(k.String(), m.keys()...)
 	if a == actNone {
+		if m.s.at == requestID {
+			return m.perform(m.form.typing(k))
+		}
 		return nil
 	}
 	return m.act(a)
 }
 
-// keys are the key lists that act now, the screen's own first.
+// typingNow says whether a line of text on the screen gets the keys.
+func (m *model) typingNow() bool {
+	return m.s.at == configID && m.config.asking || m.s.at == overviewID && m.over.asking
+}
+
+func (m *model) typed(k tea.KeyPressMsg) effect {
+	if m.s.at == configID {
+		return m.config.typing(k)
+	}
+	return m.over.typing(k)
+}
+
+func (m *model) paste(text string) tea.Cmd {
+	switch {
+	case m.dialog != nil:
+		if d, ok := m.dialog.(*chooser); ok {
+			d.filter.insert(text)
+		}
+	case m.typingNow() && m.s.at == configID:
+		m.config.asked.insert(text)
+	case m.typingNow():
+		m.over.filter.insert(text)
+	case m.s.at == requestID:
+		return m.perform(m.form.paste(text))
+	case looksLikeCurl(text):
+		m.goTo(requestID)
+		return m.perform(m.form.paste(text))
+	}
+	return nil
+}
+
+// screenKeys are the keys of the screen alone.
+func (m *model) screenKeys() []binding {
+	switch m.s.at {
+	case requestID:
+		return requestKeys()
+	case traceID:
+		return traceKeys()
+	case configID:
+		return configKeys()
+	}
+	return overviewKeys()
+}
+
+// keys are the key lists that act now, the screen's own first. The form takes letters as
+// text, so nothing else acts there.
 func (m *model) keys() [][]binding {
-	return [][]binding{traceKeys(), globalKeys()}
+	if m.s.at == requestID {
+		return [][]binding{requestKeys()}
+	}
+	return [][]binding{m.screenKeys(), globalKeys()}
 }
 
 // act does what a key, a click on the footer or a line of the palette asks.
 func (m *model) act(a act) tea.Cmd {
-	switch a {
-	case actQuit:
-		return m.quit()
-	case actSuspend:
-		return tea.Suspend
-	case actRefresh:
-		return m.readPod()
-	case actMouse:
-		m.s.mouse = !m.s.mouse
-		return nil
+	if cmd, ok := m.everywhere(a); ok {
+		return cmd
 	}
 	e := m.screen().do(a, &m.s)
 	if e.kind == effAct && e.act == a {
-		return m.leave(a)
+		m.leave(a)
+		return nil
 	}
 	return m.perform(e)
 }
 
+// everywhere does what every screen does alike.
+func (m *model) everywhere(a act) (tea.Cmd, bool) {
+	switch a {
+	case actQuit:
+		return m.quit(), true
+	case actSuspend:
+		return tea.Suspend, true
+	case actRefresh:
+		return m.readPod(), true
+	case actMouse:
+		m.s.mouse = !m.s.mouse
+		m.s.say = "mouse off: the terminal selects text itself"
+		if m.s.mouse {
+			m.s.say = "mouse on"
+		}
+	case actHelp:
+		m.dialog = &helpDialog{title: "Help: " + m.s.at.String(), here: m.screenKeys(), always: globalKeys()}
+	case actPalette:
+		m.dialog = m.palette()
+	case actActivity:
+		m.dialog = activity(&m.s)
+	case actOverviewScreen, actRequestScreen, actTraceScreen, actConfigScreen:
+		m.goTo(screenID(a - actOverviewScreen))
+	default:
+		return nil, false
+	}
+	return nil, true
+}
+
+// goTo shows a screen; esc leads back.
+func (m *model) goTo(id screenID) {
+	if id == m.s.at {
+		return
+	}
+	if id == requestID {
+		m.form.fill(m.s.req)
+	}
+	m.s.back = append(m.s.back, m.s.at)
+	if len(m.s.back) > 20 {
+		m.s.back = m.s.back[1:]
+	}
+	m.s.at = id
+}
+
 // leave is what esc does where the screen has nothing to close.
-func (m *model) leave(a act) tea.Cmd {
-	if a != actBack {
-		return nil
-	}
-	if m.s.busy != nil {
+func (m *model) leave(a act) {
+	switch n := len(m.s.back); {
+	case a != actBack:
+	case m.s.busy != nil:
 		m.s.busy.stop()
-		return nil
-	}
-	if n := len(m.s.back); n > 0 {
+	case n > 0:
 		m.s.at, m.s.back = m.s.back[n-1], m.s.back[:n-1]
 	}
-	return nil
 }
 
 // perform turns a screen's effect into commands.
@@ -160,17 +271,29 @@ func (m *model) perform(e effect) tea.Cmd {
 	case effAct:
 		return m.act(e.act)
 	case effTrace:
+		m.goTo(traceID)
+		m.remember(*e.req)
 		m.s.req, m.s.asked = *e.req, true
 		return m.traceRequest(*e.req)
+	case effFill:
+		m.goTo(requestID)
+		m.form.fill(*e.req)
+	case effGo:
+		m.goTo(e.screen)
 	case effSelect:
-		m.trace.evidence = false
-		m.trace.pick(e.n, len(m.s.steps()))
+		m.choose(e.n)
+	case effPickItem:
+		return m.pickItem(e.n)
 	case effVariant:
 		m.s.way = e.n
 	case effDialog:
 		m.dialog = e.dialog
+	case effCancel:
+		m.leave(actBack)
 	case effSay:
-		m.s.say = e.text
+		m.s.say, m.s.alarm = e.text, e.n != 0
+	case effConfig:
+		return m.openConfig(e)
 	case effCopy:
 		note := e.note
 		return tea.Batch(tea.SetClipboard(e.text), func() tea.Msg { return copiedMsg{note} })
@@ -178,6 +301,74 @@ func (m *model) perform(e effect) tea.Cmd {
 		return m.quit()
 	}
 	return nil
+}
+
+// remember keeps the last requests, the newest first, each once.
+func (m *model) remember(r flow.Request) {
+	out := []flow.Request{r}
+	for _, old := range m.s.recent {
+		if render.Request(old) != render.Request(r) && len(out) < 8 {
+			out = append(out, old)
+		}
+	}
+	m.s.recent = out
+}
+
+// choose selects row n of the screen's list; a step from elsewhere goes to the trace.
+func (m *model) choose(n int) {
+	switch m.s.at {
+	case requestID:
+		m.form.onRight, m.form.sel = false, n
+	case configID:
+		m.config.sel = n
+	case overviewID:
+		m.over.sel = n
+	default:
+		m.trace.evidence = false
+		m.trace.pick(n, len(m.s.steps()))
+	}
+}
+
+// pickItem is a click on a row of a dialog.
+func (m *model) pickItem(n int) tea.Cmd {
+	d, ok := m.dialog.(*chooser)
+	if !ok {
+		return nil
+	}
+	e, ok := d.pick(n)
+	if !ok {
+		return nil
+	}
+	m.dialog = nil
+	return m.perform(e)
+}
+
+// openConfig opens the raw viewer at a step's object, or at a reference.
+func (m *model) openConfig(e effect) tea.Cmd {
+	if e.text != "" {
+		return m.openPlace(placeOfRef(e.text), e.note != "")
+	}
+	steps := m.s.steps()
+	if e.n >= len(steps) {
+		return nil
+	}
+	for _, ev := range steps[e.n].Evidence {
+		return m.openPlace(placeOf(ev), false)
+	}
+	m.s.say = "this step was made by meshtop's reckoning alone: there is nothing raw to show"
+	return nil
+}
+
+func (m *model) gotDoc(d docMsg) {
+	if d.gen != m.s.docGen {
+		return
+	}
+	if d.err != nil {
+		m.fail(d.err)
+		return
+	}
+	m.config.open(d.doc, d.target, d.line)
+	m.goTo(configID)
 }
 
 func (m *model) quit() tea.Cmd {
@@ -205,14 +396,14 @@ func (m *model) gotReading(r readingMsg) tea.Cmd {
 	} else {
 		m.s.failed = ""
 	}
-	if len(r.reading.Files) == 0 && r.err != nil {
+	if r.reading.Snapshot == nil {
 		return nil
 	}
 	m.s.reading, m.s.read = r.reading, true
 	if m.s.asked {
-		return m.traceRequest(m.s.req)
+		return tea.Batch(m.survey(), m.traceRequest(m.s.req))
 	}
-	return nil
+	return m.survey()
 }
 
 func (m *model) gotTrace(t tracedMsg) tea.Cmd {
@@ -220,7 +411,9 @@ func (m *model) gotTrace(t tracedMsg) tea.Cmd {
 		return nil
 	}
 	m.s.busy = nil
-	m.s.calls = append(m.s.calls, t.reading.Calls...)
+	if n := len(m.s.reading.Calls); len(t.reading.Calls) > n { // what the trace read on
+		m.s.calls = append(m.s.calls, t.reading.Calls[n:]...)
+	}
 	if t.err != nil {
 		m.fail(t.err)
 		return nil
@@ -243,14 +436,28 @@ func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
 	}
 	c := newCanvas(m.s.w, m.s.h)
 	m.paint(c)
-	return m.perform(c.at(msg.X, msg.Y))
+	e := c.at(msg.X, msg.Y)
+	if m.dialog != nil && e.kind != effPickItem && e.kind != effAct {
+		return nil
+	}
+	if e.kind == effAct {
+		m.dialog = nil
+	}
+	return m.perform(e)
 }
 
 // wheel scrolls the pane under the pointer.
 func (m *model) wheel(msg tea.MouseWheelMsg) tea.Cmd {
+	k := tea.KeyPressMsg{Code: tea.KeyDown}
 	a := actDown
 	if msg.Button == tea.MouseWheelUp {
-		a = actUp
+		k.Code, a = tea.KeyUp, actUp
+	}
+	if m.dialog != nil {
+		return m.press(k)
+	}
+	if m.s.at == traceID {
+		return m.perform(m.trace.wheel(a, msg.X, msg.Y, &m.s))
 	}
 	return m.act(a)
 }
@@ -267,6 +474,9 @@ func (m *model) View() tea.View {
 	}
 	if c.cursor.on {
 		v.Cursor = tea.NewCursor(c.cursor.x, c.cursor.y)
+		if c.cursor.text {
+			v.Cursor.Shape = tea.CursorBar
+		}
 	}
 	return v
 }
@@ -279,7 +489,10 @@ func (m *model) paint(c *canvas) {
 	header(c, &m.s)
 	m.screen().draw(c, &m.s)
 	footer(c, &m.s, m.keys())
-	if m.dialog != nil {
+	switch {
+	case m.dialog != nil:
 		m.dialog.draw(c, &m.s)
+	case m.s.busy != nil && m.s.now.Sub(m.s.busy.since) >= time.Second:
+		drawBusy(c, &m.s)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/tui/style"
 )
@@ -43,10 +44,8 @@ type Source struct {
 
 // Reading is one snapshot with what is known of how it was taken.
 type Reading struct {
-	Taken time.Time // zero: not known
-	Live  bool      // of a running pod: reading again may bring something new
-	Proxy string    // such as "envoy 1.40.0"; empty: not known
-	Files inspect.Files
-	Gaps  []flow.Gap
-	Calls []inspect.Call
+	Snapshot *rules.Snapshot // nil: nothing could be read
+	Taken    time.Time       // zero: not known
+	Live     bool            // of a running pod: reading again may bring something new
+	Calls    []inspect.Call
 }

@@ -104,9 +104,29 @@ func (t *traceScreen) ask(a act, s *state) effect {
 	case actEdit:
 		return effect{kind: effFill, req: &s.req}
 	case actCopy:
-		return effect{kind: effCopy, text: stepText(st), note: render.StepName(leg, st)}
+		return effect{kind: effCopy, text: stepText(st), note: "the text of " + render.StepName(leg, st)}
+	case actCopyAs:
+		return effect{kind: effDialog, dialog: copyAs(s, leg, st)}
+	case actVariant:
+		if len(s.trace.Variants) == 0 {
+			return say("there is only one way: nothing here is left to chance")
+		}
+		return effect{kind: effDialog, dialog: variants(s)}
 	}
 	return effect{}
+}
+
+// wheel scrolls the pane under the pointer.
+func (t *traceScreen) wheel(a act, x, y int, s *state) effect {
+	ev := t.areas(s.w, s.h, s).evidence
+	if x >= ev.x && x < ev.x+ev.w && y >= ev.y && y < ev.y+ev.h {
+		t.top += 3
+		if a == actUp {
+			t.top -= 6
+		}
+		return effect{}
+	}
+	return t.do(a, s)
 }
 
 // stepText is what c copies: the raw text of a step's first evidence, else its reason.

@@ -46,11 +46,13 @@ type state struct {
 	traced bool
 	way    int // which variant is shown; -1: the first, as the trace holds it
 	recent []flow.Request
+	survey survey // what the overview is drawn from
 
-	gen   int // of the last question asked; an answer to an older one is dropped
-	say   string
-	alarm bool // say is an error
-	mouse bool
+	gen    int // of the last question asked; an answer to an older one is dropped
+	docGen int // the same of documents
+	say    string
+	alarm  bool // say is an error
+	mouse  bool
 }
 
 // busy is a read that goes on.
@@ -91,18 +93,19 @@ func (s *state) ended() (flow.Verdict, flow.Outcome, flow.Symptom) {
 type effectKind uint8
 
 const (
-	effNone    effectKind = iota
-	effAct                // as if the key had been pressed
-	effSelect             // the row of a list, by a click
-	effTrace              // trace effect.req
-	effGo                 // to effect.screen
-	effConfig             // the raw config at effect.text (an Evidence.Ref)
-	effCopy               // effect.text to the clipboard; effect.note says what it is
-	effSay                // effect.text in the footer
-	effDialog             // open effect.dialog
-	effVariant            // show variant effect.n
-	effFill               // the request form from effect.req
-	effCancel             // stop the read
+	effNone     effectKind = iota
+	effAct                 // as if the key had been pressed
+	effSelect              // the row of a list, by a click
+	effTrace               // trace effect.req
+	effGo                  // to effect.screen
+	effConfig              // the raw config at effect.text (an Evidence.Ref)
+	effCopy                // effect.text to the clipboard; effect.note says what it is
+	effSay                 // effect.text in the footer
+	effDialog              // open effect.dialog
+	effVariant             // show variant effect.n
+	effFill                // the request form from effect.req
+	effCancel              // stop the read
+	effPickItem            // row effect.n of the dialog, by a click
 	effQuit
 )
 

@@ -1,0 +1,202 @@
+package tui
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui/style"
+)
+
+// palette offers every command with its key, and every thing that has a name.
+func (m *model) palette() dialog {
+	d := &chooser{title: "Go to / do", prompt: ": ", foot: "listeners, routes, clusters, steps, commands", empty: "nothing has that name"}
+	n := 0
+	for _, l := range m.s.legs() {
+		for _, st := range l.Steps {
+			name := render.StepName(l, st) + " " + render.StepBrief(l, st)
+			d.items = append(d.items, item{name: name, note: "trace, step " + itoa(n+1), ink: style.Faint, effect: effect{kind: effSelect, n: n}})
+			n++
+		}
+	}
+	d.items = append(d.items, m.s.objects()...)
+	for _, list := range m.keys() {
+		for _, b := range list {
+			if b.help != "" {
+				d.items = append(d.items, item{name: b.help, note: "key " + b.label, ink: style.Faint, effect: press(b.act)})
+			}
+		}
+	}
+	return d
+}
+
+// objects are the named things of the configuration and the files of the snapshot.
+func (s *state) objects() []item {
+	var out []item
+	if s.reading.Snapshot == nil {
+		return nil
+	}
+	for _, o := range s.reading.Snapshot.Envoy.Objects() {
+		name := render.Clean(o.Name)
+		if name == "" {
+			continue
+		}
+		note := "config"
+		if o.Parent != "" {
+			note += ", of " + render.Clean(o.Parent)
+		}
+		out = append(out, item{name: render.StageWord(o.Kind) + " " + name, note: note, ink: style.Faint, effect: effect{kind: effConfig, text: o.Ref}})
+	}
+	for _, p := range s.reading.Snapshot.Parts() {
+		out = append(out, item{name: "file " + render.Clean(p), note: bytesWord(int64(len(s.reading.Snapshot.Files[p]))), ink: style.Faint, effect: effect{kind: effConfig, text: p + "#"}})
+	}
+	return out
+}
+
+// variants offers the ways a trace can go.
+func variants(s *state) dialog {
+	d := &chooser{title: "Choose a way", prompt: "filter: ", foot: "enter shows it · the choices are what --pick takes", width: 76}
+	d.items = append(d.items, item{name: "what all ways share", effect: effect{kind: effVariant, n: -1}})
+	for i, v := range s.trace.Variants {
+		d.items = append(d.items, item{name: variantWords(v), note: render.Clean(choices(v)), ink: style.Faint, effect: effect{kind: effVariant, n: i}})
+	}
+	return d
+}
+
+// choices are the choices of a variant as --pick takes them.
+func choices(v flow.Variant) string {
+	s := ""
+	for _, c := range v.Choices {
+		if c.Pinned {
+			continue
+		}
+		if s != "" {
+			s += ", "
+		}
+		s += c.Choice.Ref + "=" + c.Option().Value
+	}
+	return s
+}
+
+// activity lists every call that was made.
+func activity(s *state) dialog {
+	d := &chooser{title: "Activity: each call made", prompt: "filter: ", foot: "time · took · bytes", empty: "no call was made: the snapshot was there", width: 78}
+	for i := len(s.calls) - 1; i >= 0; i-- {
+		d.items = append(d.items, callItem(s.calls[i]))
+	}
+	return d
+}
+
+func callItem(c inspect.Call) item {
+	name := c.Start.Format("15:04:05") + "  " + render.Clean(c.What)
+	note, ink := took(c.Took)+"  "+bytesWord(c.Bytes), style.Faint
+	if c.Err != "" {
+		note, ink = took(c.Took)+"  "+style.MarkStops+" "+render.Clean(c.Err), style.Stops
+	}
+	return item{name: name, note: note, ink: ink, effect: effect{kind: effCopy, text: name + "  " + note, note: "the call"}}
+}
+
+func took(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%d µs", d.Microseconds())
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+// bytesWord is a size in a word: "412 B", "41 kB", "104.2 MB".
+func bytesWord(n int64) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%d B", n)
+	case n < 1000*1000:
+		return fmt.Sprintf("%.0f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}
+
+// copyAs offers the forms in which a trace can be copied.
+func copyAs(s *state, leg flow.Leg, st flow.Step) dialog {
+	d := &chooser{title: "Copy as", prompt: "filter: "}
+	add := func(name, note, text string) {
+		if text != "" {
+			d.items = append(d.items, item{name: name, note: note, ink: style.Faint, effect: effect{kind: effCopy, text: text, note: name}})
+		}
+	}
+	add("raw text", render.StepName(leg, st), stepText(st))
+	for _, e := range st.Evidence {
+		if e.Ref != "" {
+			add("place", render.Clean(e.Source+" "+e.Ref), render.Clean(e.Ref))
+			break
+		}
+	}
+	add("command", "meshtop trace "+render.Clean(s.opt.Target), render.Command(command(s.opt), s.trace.Request))
+	add("text", "the whole trace", render.Text(s.trace, render.TextOptions{}))
+	add("json", "the whole trace", string(render.JSON(s.trace, false)))
+	add("request", "as JSON", requestJSON(s.trace.Request))
+	add("curl", "the request", render.Curl(s.trace.Request))
+	return d
+}
+
+// drawBusy is the box over the frame while something is read. Keys still go to the
+// screen below; esc cancels.
+func drawBusy(c *canvas, s *state) {
+	b := s.busy
+	if b == nil {
+		return
+	}
+	rows := min(len(b.parts), max(c.h-10, 1), 12)
+	in := c.box(70, rows+6, b.what)
+	c.put(in.x+1, in.y, in.w-1, style.Plain, ago(s.now.Sub(b.since))+" · "+itoa(b.done())+" of "+itoa(len(b.parts))+" parts read, "+bytesWord(b.bytes()))
+	for i, p := range b.parts[len(b.parts)-rows:] {
+		g, ink, says := style.Ellipsis, style.Depends, "reading"
+		switch {
+		case p.Err != nil:
+			g, ink, says = style.MarkStops, style.Stops, render.Clean(p.Err.Error())
+		case p.Done:
+			g, ink, says = style.MarkGoes, style.Goes, ""
+		}
+		l := text(ink, g+" ").with(style.Plain, pad(render.Clean(p.Part), 26)+" "+right(bytesWord(p.Bytes), 9)+"  ")
+		if p.Total > 0 && !p.Done {
+			l = l.with(style.Plain, meter(p.Bytes, p.Total, 16)+" ").with(style.Faint, "of "+bytesWord(p.Total))
+		} else {
+			l = l.with(style.Faint, says)
+		}
+		c.draw(in.x+1, in.y+2+i, in.w-1, l)
+	}
+	c.right(in.x+in.w-1, in.y+in.h-1, style.Faint, "esc cancel, keep what is read")
+}
+
+// meter is a bar of w columns.
+func meter(n, total int64, w int) string {
+	full := int(min(n*int64(w)/max(total, 1), int64(w)))
+	s := ""
+	for i := range w {
+		if i < full {
+			s += style.BarFull
+		} else {
+			s += style.BarRest
+		}
+	}
+	return s
+}
+
+func (b *busy) done() int {
+	n := 0
+	for _, p := range b.parts {
+		n += b2i(p.Done)
+	}
+	return n
+}
+
+func (b *busy) bytes() int64 {
+	var n int64
+	for _, p := range b.parts {
+		n += p.Bytes
+	}
+	return n
+}

@@ -1,0 +1,167 @@
+package tui
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui/style"
+)
+
+// presets are requests worth a look: those of the scene, live connections, what each
+// route would match, what was traced before, and edge cases of the one at hand.
+func presets(s *state) []preset {
+	var out []preset
+	group := func(title string, list []preset) {
+		if len(list) > 0 {
+			out = append(append(out, preset{text: title}), list...)
+		}
+	}
+	var given []preset
+	for _, r := range s.opt.Requests {
+		given = append(given, preset{render.RequestLine(r), &r})
+	}
+	group("of this scene", given)
+	var live []preset
+	for i, c := range s.survey.conns {
+		if r := c.request(); i < 8 {
+			live = append(live, preset{map[flow.Direction]string{flow.Outbound: "out ", flow.Inbound: "in  "}[c.dir] + c.dst.String() + " from " + c.src.Addr().String(), &r})
+		}
+	}
+	group("live connections", live)
+	group("listeners and routes", s.survey.routes)
+	var recent []preset
+	for _, r := range s.recent {
+		recent = append(recent, preset{render.RequestLine(r), &r})
+	}
+	group("recent", recent)
+	group("edge cases", edges(s))
+	return out
+}
+
+// edges are the request at hand, changed in one thing that often decides.
+func edges(s *state) []preset {
+	if !s.req.Dst.IsValid() {
+		return nil
+	}
+	var out []preset
+	add := func(text string, change func(*flow.Request)) {
+		r := s.req
+		change(&r)
+		out = append(out, preset{text, &r})
+	}
+	if s.req.Dir == flow.Outbound {
+		if u, g, ok := s.survey.proxyUser(); ok {
+			add("same, sent by the proxy's uid "+utoa(u), func(r *flow.Request) { r.UID, r.GID = u, g })
+		}
+		add("same, sent by uid 0", func(r *flow.Request) { r.UID, r.GID = 0, 0 })
+	}
+	add("same, over UDP", func(r *flow.Request) { r.Proto, r.HTTP, r.TLS = flow.UDP, nil, nil })
+	add("same, to 127.0.0.1", func(r *flow.Request) {
+		r.Dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), r.Dst.Port())
+	})
+	add("same, raw TCP bytes", func(r *flow.Request) { r.HTTP, r.TLS = nil, nil })
+	add("same, another host", func(r *flow.Request) {
+		r.HTTP = &flow.HTTP{Authority: "nobody.example", Path: "/"}
+	})
+	return out
+}
+
+// routeForm is what of a route (envoy.config.route.v3.Route) a request can be made from.
+type routeForm struct {
+	Match struct {
+		Prefix  *string `json:"prefix"`
+		Path    *string `json:"path"`
+		Sep     *string `json:"path_separated_prefix"`
+		Headers []struct {
+			Name   string `json:"name"`
+			Exact  string `json:"exact_match"`
+			String struct {
+				Exact  string `json:"exact"`
+				Prefix string `json:"prefix"`
+			} `json:"string_match"`
+		} `json:"headers"`
+	} `json:"match"`
+	Route struct {
+		Cluster string `json:"cluster"`
+		Weights struct {
+			Clusters []struct {
+				Name string `json:"name"`
+			} `json:"clusters"`
+		} `json:"weighted_clusters"`
+	} `json:"route"`
+}
+
+// makeRoutes makes a request for each route, as far as its match says how; base is what
+// else it holds.
+func (v *survey) makeRoutes(snap *rules.Snapshot, base flow.Request) {
+	const most = 100
+	domains := map[string][]string{}
+	for _, o := range snap.Envoy.Objects() {
+		if len(v.routes) == most {
+			return
+		}
+		raw, _ := snap.Envoy.Raw(o.Ref)
+		switch o.Kind {
+		case flow.VirtualHost:
+			var h struct {
+				Domains []string `json:"domains"`
+			}
+			if json.Unmarshal(raw, &h) == nil {
+				domains[o.Name] = h.Domains
+			}
+		case flow.Route:
+			var f routeForm
+			if json.Unmarshal(raw, &f) == nil {
+				v.routes = append(v.routes, routePreset(base, o.Parent, domains[o.Parent], f))
+			}
+		}
+	}
+}
+
+// routePreset is the request at hand with what the route asks for.
+func routePreset(base flow.Request, host string, domains []string, f routeForm) preset {
+	r := base
+	r.Proto, r.Payload = flow.TCP, nil
+	h := flow.HTTP{Method: "GET", Path: "/"}
+	for _, d := range domains {
+		if d != "*" && h.Authority == "" {
+			h.Authority = strings.Replace(d, "*", "any", 1)
+		}
+		if a, err := netip.ParseAddrPort(d); err == nil && base.Dir == flow.Outbound {
+			r.Dst = a
+		}
+	}
+	if h.Authority == "" && r.Dst.IsValid() {
+		h.Authority = r.Dst.Addr().String()
+	}
+	for _, p := range []*string{f.Match.Path, f.Match.Sep, f.Match.Prefix} {
+		if p != nil && *p != "" {
+			h.Path = *p
+		}
+	}
+	words := h.Authority + h.Path
+	for _, m := range f.Match.Headers {
+		value := or(m.Exact, or(m.String.Exact, m.String.Prefix))
+		if value == "" || strings.HasPrefix(m.Name, ":") {
+			continue
+		}
+		h.Headers = append(h.Headers, [2]string{m.Name, value})
+		words += " + " + m.Name + ": " + value
+	}
+	to := f.Route.Cluster
+	for i, c := range f.Route.Weights.Clusters {
+		if i > 0 {
+			to += " | "
+		}
+		to += c.Name
+	}
+	if to != "" {
+		words += " " + style.Arrow + " " + to
+	}
+	r.HTTP = &h
+	return preset{render.Clean(words), &r}
+}

@@ -1,0 +1,275 @@
+package tui
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/rules"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/netfilter"
+)
+
+// survey is what the overview is drawn from: what was read, and what becomes of typical
+// packets. Nothing in it is a fixed picture.
+type survey struct {
+	done  bool
+	own   []netip.Addr // the pod's addresses, loopback left out
+	devs  []string     // each with its addresses
+	apps  []netfilter.Socket
+	proxy []netfilter.Socket
+	lanes []lane
+	conns []conn
+	// routes are requests that the routes would match.
+	routes []preset
+}
+
+// lane is a typical packet with its trace.
+type lane struct {
+	what  string // "in", "out", "envoy"
+	name  string // of what it stands for: "nginx :80", "else", "UDP"
+	req   flow.Request
+	trace flow.Trace
+}
+
+// surveyMsg: the survey of a reading is made.
+type surveyMsg struct {
+	of     *rules.Snapshot
+	survey survey
+}
+
+// survey looks at the reading in a command: it traces some dozens of packets.
+func (m *model) survey() tea.Cmd {
+	snap := m.s.reading.Snapshot
+	if snap == nil {
+		return nil
+	}
+	wanted := append([]flow.Request(nil), m.s.opt.Requests...)
+	if m.s.opt.Request != nil {
+		wanted = append(wanted, *m.s.opt.Request)
+	}
+	return func() tea.Msg { return surveyMsg{snap, makeSurvey(snap, wanted)} }
+}
+
+func (m *model) gotSurvey(s surveyMsg) {
+	if s.of == m.s.reading.Snapshot {
+		m.s.survey = s.survey
+	}
+}
+
+// elsewhere is an address that is nobody's: what happens to a destination that the
+// configuration does not know (TEST-NET-3, RFC 5737; documentation prefix, RFC 3849).
+func elsewhere(six bool, port uint16) netip.AddrPort {
+	if six {
+		return netip.AddrPortFrom(netip.MustParseAddr("2001:db8::7"), port)
+	}
+	return netip.AddrPortFrom(netip.MustParseAddr("203.0.113.7"), port)
+}
+
+func makeSurvey(s *rules.Snapshot, wanted []flow.Request) survey {
+	v := survey{done: true}
+	v.own, v.devs = addresses(s.Files["addr.json"])
+	v.sockets(s)
+	v.conns = connections(s, v.own)
+	v.inbound(s)
+	v.outbound(s, wanted)
+	base := flow.Request{Dst: elsewhere(false, 80), Proto: flow.TCP}
+	if len(wanted) > 0 {
+		base = wanted[0]
+	}
+	v.makeRoutes(s, base)
+	for i := range v.lanes {
+		v.lanes[i].trace = rules.Trace(s, v.lanes[i].req)
+	}
+	const most = 60
+	for i := range v.conns {
+		if i == most {
+			break
+		}
+		v.conns[i].outcome, v.conns[i].traced = rules.Trace(s, v.conns[i].request()).Outcome, true
+	}
+	return v
+}
+
+// addresses reads `ip -j addr`.
+func addresses(raw []byte) (own []netip.Addr, devs []string) {
+	var list []struct {
+		Name  string `json:"ifname"`
+		Addrs []struct {
+			Local string `json:"local"`
+			Scope string `json:"scope"`
+		} `json:"addr_info"`
+	}
+	if json.Unmarshal(raw, &list) != nil {
+		return nil, nil
+	}
+	for _, d := range list {
+		line := d.Name
+		for _, x := range d.Addrs {
+			a, err := netip.ParseAddr(x.Local)
+			if err != nil || a.IsLoopback() || x.Scope == "link" {
+				continue
+			}
+			own = append(own, a)
+			line += " " + a.String()
+		}
+		if line != d.Name {
+			devs = append(devs, line)
+		}
+	}
+	return own, devs
+}
+
+// sockets tells the proxy's listening sockets from the applications'.
+func (v *survey) sockets(s *rules.Snapshot) {
+	if s.Host == nil {
+		return
+	}
+	seen := map[netip.AddrPort]bool{}
+	for _, k := range s.Host.Sockets {
+		if !strings.HasPrefix(k.State, "LISTEN") || seen[k.Local] {
+			continue
+		}
+		seen[k.Local] = true
+		if k.Process == "envoy" || k.Process == "" && s.Envoy.Takes(k.Local, flow.TCP) == flow.Yes {
+			v.proxy = append(v.proxy, k)
+		} else {
+			v.apps = append(v.apps, k)
+		}
+	}
+}
+
+// at is where a listening socket is met from outside; false where it cannot be.
+func (v *survey) at(k netfilter.Socket) (netip.AddrPort, bool) {
+	a := k.Local.Addr()
+	if a.IsLoopback() {
+		return netip.AddrPort{}, false
+	}
+	if !a.IsUnspecified() {
+		return k.Local, true
+	}
+	for _, o := range v.own {
+		if o.Is4() == a.Is4() || k.Dual {
+			return netip.AddrPortFrom(o, k.Local.Port()), true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// inbound makes a packet for each port that something outside can reach.
+func (v *survey) inbound(s *rules.Snapshot) {
+	const most = 4
+	add := func(k netfilter.Socket, name string) {
+		if at, ok := v.at(k); ok && len(v.lanes) < most {
+			v.lanes = append(v.lanes, lane{what: "in", name: name, req: flow.Request{Dir: flow.Inbound, Src: v.peer(at.Addr()), Dst: at, Proto: flow.TCP, HTTP: &flow.HTTP{Authority: at.String(), Path: "/"}}})
+		}
+	}
+	for _, k := range v.apps {
+		if k.Proto == flow.TCP {
+			add(k, or(k.Process, "app")+" :"+itoa(int(k.Local.Port())))
+		}
+	}
+	captures := map[uint16]bool{}
+	for _, d := range []flow.Direction{flow.Inbound, flow.Outbound} {
+		if at, ok := s.Envoy.Capture(d, elsewhere(false, 80)); ok {
+			captures[at.Port()] = true
+		}
+	}
+	for _, k := range v.proxy {
+		if !captures[k.Local.Port()] {
+			add(k, "envoy :"+itoa(int(k.Local.Port())))
+		}
+	}
+}
+
+// peer is a source that is not the pod: the next address after its own.
+func (v *survey) peer(a netip.Addr) netip.AddrPort {
+	p := a.Next()
+	if !p.IsValid() || isOwn(p, v.own) {
+		p = elsewhere(a.Is6(), 0).Addr()
+	}
+	return netip.AddrPortFrom(p, 0)
+}
+
+// outbound makes packets to what the configuration knows, to what it does not, and those
+// that many set-ups forget.
+func (v *survey) outbound(s *rules.Snapshot, wanted []flow.Request) {
+	uid, gid := v.user(wanted)
+	add := func(what, name string, proto flow.Proto, dst netip.AddrPort, uid, gid uint32) {
+		r := flow.Request{Dst: dst, Proto: proto, UID: uid, GID: gid}
+		if proto == flow.TCP {
+			r.HTTP = &flow.HTTP{Authority: dst.Addr().String(), Path: "/"}
+		}
+		v.lanes = append(v.lanes, lane{what: what, name: name, req: r})
+	}
+	known := map[netip.AddrPort]bool{}
+	for _, r := range wanted {
+		if r.Dir == flow.Outbound && !known[r.Dst] && len(known) < 3 {
+			known[r.Dst] = true
+			add("out", r.Dst.String(), r.Proto, r.Dst, uid, gid)
+		}
+	}
+	for _, dst := range owned(s) {
+		if !known[dst] && len(known) < 3 {
+			known[dst] = true
+			add("out", dst.String(), flow.TCP, dst, uid, gid)
+		}
+	}
+	add("out", "else", flow.TCP, elsewhere(false, 80), uid, gid)
+	if u, g, ok := v.proxyUser(); ok {
+		add("envoy", "else", flow.TCP, elsewhere(false, 80), u, g)
+	}
+	add("udp", "UDP", flow.UDP, elsewhere(false, 53), uid, gid)
+	add("six", "IPv6", flow.TCP, elsewhere(true, 80), uid, gid)
+}
+
+// user is as whom a typical application of the pod runs.
+func (v *survey) user(wanted []flow.Request) (uid, gid uint32) {
+	proxy, _, known := v.proxyUser()
+	for _, r := range wanted {
+		if r.Dir == flow.Outbound && (!known || r.UID != proxy) {
+			return r.UID, r.GID
+		}
+	}
+	for _, k := range v.apps {
+		if !known || k.UID != proxy {
+			return k.UID, k.GID
+		}
+	}
+	return 0, 0
+}
+
+func (v *survey) proxyUser() (uid, gid uint32, ok bool) {
+	for _, k := range v.proxy {
+		return k.UID, k.GID, true
+	}
+	return 0, 0, false
+}
+
+// owned are the addresses that listeners without a socket of their own stand for.
+func owned(s *rules.Snapshot) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, o := range s.Envoy.Objects() {
+		if o.Kind != flow.Listener {
+			continue
+		}
+		raw, _ := s.Envoy.Raw(o.Ref)
+		var l struct {
+			Address struct {
+				Socket struct {
+					Address string `json:"address"`
+					Port    uint16 `json:"port_value"`
+				} `json:"socket_address"`
+			} `json:"address"`
+		}
+		if json.Unmarshal(raw, &l) != nil {
+			continue
+		}
+		a, err := netip.ParseAddr(l.Address.Socket.Address)
+		if err == nil && !a.IsUnspecified() && !a.IsLoopback() {
+			out = append(out, netip.AddrPortFrom(a, l.Address.Socket.Port))
+		}
+	}
+	return out
+}
