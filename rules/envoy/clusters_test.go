@@ -15,7 +15,7 @@ func TestClustersByName(t *testing.T) {
 		t.Fatalf("%v, gaps %v", err, gaps)
 	}
 	for _, name := range []string{"a", "b|c"} {
-		if !c.hosts[name].Exists() {
+		if !c.liveHosts(name).Exists() {
 			t.Errorf("the hosts of %s are not there", name)
 		}
 	}

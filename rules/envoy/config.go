@@ -31,7 +31,7 @@ type Config struct {
 
 	live     []liveListener
 	liveRead bool
-	hosts    map[string]tree.Node // /clusters by cluster name
+	hosts    map[string]*entry // /clusters by cluster name
 
 	memo sync.Map
 }

@@ -53,29 +53,62 @@ type hostSet struct {
 	source  tree.Node
 }
 
-// readClusters reads /clusters?format=json: the hosts of each cluster with their live health.
-// There is one of all clusters, clusters.json, or one for each that was asked for by name,
-// clusters/NAME.json.
+// readClusters reads /clusters?format=json: the hosts of each cluster with their live
+// health. There is one of all clusters, clusters.json, or one for each that was asked for by
+// name, clusters/NAME.json. As with the dump, only names and places are kept.
 func (c *Config) readClusters(name string, raw []byte) error {
-	n, err := document(name, raw)
+	if err := notJSON(raw); err != nil {
+		return err
+	}
+	p := &part{name: name, raw: raw}
+	s := tree.Scanner{Raw: raw}
+	found := map[string]*entry{}
+	end, err := s.Object(s.Space(0), func(key []byte, at int) (int, error) {
+		if !tree.Named(key, "cluster_statuses") {
+			return s.Skip(at)
+		}
+		base := "/" + string(key)
+		return s.List(at, func(n, at int) (int, error) {
+			e := &entry{part: p, start: at, base: &base, n: int32(n)}
+			end, err := s.Object(at, func(key []byte, at int) (int, error) {
+				if string(key) == "name" {
+					var err error
+					e.name, at, err = s.String(at)
+					return at, err
+				}
+				return s.Skip(at)
+			})
+			e.end = end
+			found[e.name] = e
+			return end, err
+		})
+	})
 	if err != nil {
 		return err
 	}
-	if c.hosts == nil {
-		c.hosts = map[string]tree.Node{}
+	if end = s.Space(end); end != len(raw) {
+		return &tree.SyntaxError{At: int64(end), Msg: "more text after the value"}
 	}
-	for _, s := range n.Field("cluster_statuses").List() {
-		c.hosts[s.Field("name").Str()] = s
+	c.parts = append(c.parts, p)
+	if c.hosts == nil {
+		c.hosts = found
+		return nil
+	}
+	for name, e := range found {
+		c.hosts[name] = e
 	}
 	return nil
 }
+
+// liveHosts is what /clusters says of a cluster.
+func (c *Config) liveHosts(name string) tree.Node { return c.hosts[name].node() }
 
 // hostsOf gathers the hosts of a cluster: those that EndpointsConfigDump or the cluster's
 // own load_assignment lists, with the live health of /clusters.
 func (c *Config) hostsOf(cl *cluster) *hostSet {
 	return memo(c, cl.node, func() *hostSet {
 		s := &hostSet{weights: map[[2]int]uint64{}, known: present}
-		live := c.hosts[cl.name]
+		live := c.liveHosts(cl.name)
 		assigned := cl.node.Field("load_assignment")
 		switch e := c.endpoints[cl.endpointsName()]; {
 		case e != nil:

@@ -117,6 +117,13 @@ func (e *entry) node() tree.Node {
 	if d := e.doc.Load(); d != nil {
 		return d.Root()
 	}
+	n := e.decode()
+	e.doc.CompareAndSwap(nil, n.Doc())
+	return e.doc.Load().Root()
+}
+
+// decode is node, not kept.
+func (e *entry) decode() tree.Node {
 	raw := e.part.raw[e.start:e.end]
 	if h := e.hosts; h != nil {
 		raw = append(append(append([]byte{}, e.part.raw[e.start:h.start]...), "[]"...), e.part.raw[h.end:e.end]...)
@@ -129,8 +136,7 @@ func (e *entry) node() tree.Node {
 	if e.hosts != nil {
 		d.Text = e.part.raw[e.start:e.end]
 	}
-	e.doc.CompareAndSwap(nil, d)
-	return e.doc.Load().Root()
+	return d.Root()
 }
 
 // indexer makes entries of one part in one pass over its bytes.

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -141,6 +142,18 @@ func (c *Config) Raw(ref string) ([]byte, bool) {
 	if !ok {
 		name, pointer = dumpPart, ref
 	}
+	for _, e := range c.entries {
+		if e.part.name != name {
+			continue
+		}
+		if rest, ok := e.holds(pointer); ok {
+			start, end, ok := tree.Find(e.part.raw[e.start:e.end], rest)
+			if !ok {
+				return nil, false
+			}
+			return e.part.raw[e.start+start : e.start+end], true
+		}
+	}
 	for _, p := range c.parts {
 		if p.name != name {
 			continue
@@ -150,6 +163,24 @@ func (c *Config) Raw(ref string) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// holds says whether the entry's body holds what the pointer names, and answers the rest
+// of the pointer inside it.
+func (e *entry) holds(pointer string) (string, bool) {
+	rest, ok := strings.CutPrefix(pointer, *e.base)
+	if !ok {
+		return "", false
+	}
+	if e.n >= 0 {
+		if rest, ok = strings.CutPrefix(rest, "/"+strconv.Itoa(int(e.n))); !ok {
+			return "", false
+		}
+	}
+	if rest, ok = strings.CutPrefix(rest, e.suffix); !ok || rest != "" && rest[0] != '/' {
+		return "", false
+	}
+	return rest, true
 }
 
 // Object is one thing of the configuration that a trace can end at.
@@ -167,7 +198,7 @@ func (c *Config) Objects() []Object {
 	}
 	var out []Object
 	for _, l := range c.listeners.all {
-		n := l.node()
+		n := l.decode() // not kept: this looks at everything
 		out = append(out, Object{flow.Listener, l.name, "", reference(n)})
 		for _, f := range append(n.Field("filter_chains").List(), n.Field("default_filter_chain").List()...) {
 			name := f.Field("name").Str()
@@ -182,8 +213,7 @@ func (c *Config) Objects() []Object {
 		switch {
 		case e.state != active:
 		case e.res == dynamicRouteConfigs:
-			t, _ := c.routeTable(e.name)
-			out = hostsOfTable(out, t, "")
+			out = hostsOfTable(out, e.table(), "")
 		case e.res == staticClusters || e.res == dynamicActiveClusters:
 			out = append(out, Object{flow.Cluster, e.name, "", e.reference()})
 		}

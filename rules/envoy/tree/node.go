@@ -16,6 +16,9 @@ type Node struct {
 	i   uint32
 }
 
+// Doc is the document that the value stands in; nil for the zero Node.
+func (n Node) Doc() *Doc { return n.doc }
+
 func (n Node) tok() token { return n.doc.tape[n.i] }
 
 // Kind is what the value is; Missing for the zero Node.
