@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -95,8 +96,8 @@ func meshFiles() map[string][]byte {
 }
 
 func meshReading() Reading {
-	return Reading{Taken: noon().Add(-8e9), Live: true, Snapshot: &rules.Snapshot{Files: meshFiles()},
-		Calls: []inspect.Call{{What: "iptables-save -c", Start: noon(), Took: 3e6, Bytes: 412}}}
+	return Reading{Live: true, Reading: session.Reading{Taken: noon().Add(-8e9), Snapshot: &rules.Snapshot{Files: meshFiles()},
+		Calls: []inspect.Call{{What: "iptables-save -c", Start: noon(), Took: 3e6, Bytes: 412}}}}
 }
 
 func meshRequest() *flow.Request {

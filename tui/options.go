@@ -3,10 +3,9 @@ package tui
 import (
 	"context"
 	"io"
-	"time"
 
 	"github.com/meshtop/meshtop/inspect"
-	"github.com/meshtop/meshtop/rules"
+	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/tui/style"
 )
@@ -42,10 +41,8 @@ type Source struct {
 	Trace func(ctx context.Context, in Reading, req flow.Request, progress func(inspect.Progress)) (Reading, flow.Trace, error)
 }
 
-// Reading is one snapshot with what is known of how it was taken.
+// Reading is one look at the pod.
 type Reading struct {
-	Snapshot *rules.Snapshot // nil: nothing could be read
-	Taken    time.Time       // zero: not known
-	Live     bool            // of a running pod: reading again may bring something new
-	Calls    []inspect.Call
+	session.Reading      // its Taken is zero where it is not known
+	Live            bool // of a running pod: reading again may bring something new
 }

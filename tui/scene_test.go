@@ -6,7 +6,7 @@ import (
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/saved"
-	"github.com/meshtop/meshtop/rules"
+	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/request"
 )
@@ -29,15 +29,13 @@ func sceneOptions(t testing.TB, name string) Options {
 	opt.Request = &opt.Requests[0]
 	opt.Source = Source{
 		Read: func(ctx context.Context, progress func(inspect.Progress)) (Reading, error) {
-			s, err := pod.Read(ctx, inspect.Want{Progress: progress})
-			if err != nil {
-				return Reading{}, err
-			}
-			snap, err := rules.ParseSnapshot(s.Files, s.Gaps)
-			return Reading{Snapshot: snap, Calls: s.Calls}, err
+			r, err := session.Read(ctx, pod, inspect.Want{Progress: progress})
+			r.Taken = session.TakenAt(r)
+			return Reading{Reading: r}, err
 		},
-		Trace: func(_ context.Context, in Reading, req flow.Request, _ func(inspect.Progress)) (Reading, flow.Trace, error) {
-			return in, rules.Trace(in.Snapshot, req), nil
+		Trace: func(ctx context.Context, in Reading, req flow.Request, progress func(inspect.Progress)) (Reading, flow.Trace, error) {
+			r, tr, err := session.Trace(ctx, pod, in.Reading, req, progress)
+			return Reading{Reading: r}, tr, err
 		},
 	}
 	return opt

@@ -2,14 +2,11 @@ package plain
 
 import (
 	"context"
-	"reflect"
 	"strings"
-	"sync"
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules/flow"
-	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui"
 	"github.com/meshtop/meshtop/tui/style"
 	"github.com/spf13/cobra"
@@ -81,18 +78,11 @@ func (a *App) utf8() bool {
 	return false
 }
 
-// source gives the screens readings and traces of one pod. Screens hold a reading as
-// files; what they were parsed to is kept here, since parsing costs more than tracing.
+// source gives the screens readings and traces of one pod.
 type source struct {
 	pod        inspect.Pod
 	live, full bool
-
-	mu    sync.Mutex
-	known []session.Reading // the last few
 }
-
-// keep is how many readings are kept parsed: screens compare at most two.
-const keep = 3
 
 func (s *source) read(ctx context.Context, progress func(inspect.Progress)) (tui.Reading, error) {
 	r, err := session.Read(ctx, s.pod, inspect.Want{Full: s.full, Progress: progress})
@@ -100,53 +90,14 @@ func (s *source) read(ctx context.Context, progress func(inspect.Progress)) (tui
 }
 
 func (s *source) trace(ctx context.Context, in tui.Reading, q flow.Request, progress func(inspect.Progress)) (tui.Reading, flow.Trace, error) {
-	r, t, err := session.Trace(ctx, s.pod, s.find(in), q, progress)
+	r, t, err := session.Trace(ctx, s.pod, in.Reading, q, progress)
 	return s.give(r), t, err
 }
 
-// give is the reading as screens hold it.
+// give is the reading as screens hold it: of a recording, with the time of the recording.
 func (s *source) give(r session.Reading) tui.Reading {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.has(r.Files) {
-		s.known = append(s.known, r)
-		s.known = s.known[max(0, len(s.known)-keep):]
+	if !s.live {
+		r.Taken = session.TakenAt(r)
 	}
-	out := tui.Reading{Live: s.live, Files: r.Files, Gaps: r.Snapshot.Gaps, Calls: r.Calls}
-	if s.live {
-		out.Taken = r.Taken
-	} else {
-		out.Taken = session.TakenAt(r)
-	}
-	if v := render.EnvoyVersion(r.Files["server_info.json"]); v != "" {
-		out.Proxy = "envoy " + v
-	}
-	return out
-}
-
-// find is the parsed reading that the screens' one came from.
-func (s *source) find(in tui.Reading) session.Reading {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.known {
-		if same(r.Files, in.Files) {
-			return r
-		}
-	}
-	return session.Parsed(s.pod.Name(), in.Taken, in.Files, in.Gaps, in.Calls)
-}
-
-func (s *source) has(files inspect.Files) bool {
-	for _, r := range s.known {
-		if same(r.Files, files) {
-			return true
-		}
-	}
-	return false
-}
-
-// same says whether two readings are one: files are never changed after they were read,
-// so the map itself tells.
-func same(a, b inspect.Files) bool {
-	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+	return tui.Reading{Reading: r, Live: s.live}
 }
