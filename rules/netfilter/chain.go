@@ -1,0 +1,202 @@
+package netfilter
+
+import (
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// frame is a chain that is being run, and the rule that comes next in it.
+type frame struct {
+	c *chain
+	i int
+}
+
+// base runs a base chain to its end: vAccept, vMapped, or a verdict that ended the walk.
+func (w *walk) base(c *chain) verdict {
+	was := w.p
+	v := w.run(c)
+	switch v {
+	case vDrop:
+		w.end(FateDropped)
+	case vReject:
+		w.end(FateRejected)
+	case vUnknown:
+		w.end(FateUnknown)
+	default:
+		if c.kind == kindRoute && c.hook == output && (w.p.mark != was.mark || w.p.src != was.src || w.p.dst != was.dst) {
+			w.reroute()
+		}
+		if w.ended {
+			return vDrop
+		}
+	}
+	return v
+}
+
+// run runs the rules of a base chain and of those that it jumps to
+// (net/ipv4/netfilter/ip_tables.c, ipt_do_table; net/netfilter/nf_tables_core.c, nft_do_chain).
+func (w *walk) run(c *chain) verdict {
+	var few [16]frame
+	stack := append(few[:0], frame{c, 0})
+	w.before = w.p
+	for len(stack) > 0 {
+		f := &stack[len(stack)-1]
+		if f.i >= len(f.c.rules) {
+			stack = stack[:len(stack)-1]
+			continue
+		}
+		n := f.i
+		f.i++
+		o, hit := w.rule(f.c, n)
+		if !hit {
+			continue
+		}
+		w.hit(f.c, n, o)
+		switch o.verdict {
+		case vReturn:
+			stack = stack[:len(stack)-1]
+		case vGoto, vJump:
+			if w.jumps++; w.jumps > maxJumps {
+				w.add(flow.Step{Stage: flow.Netfilter, Subject: f.c.subject(n), Reason: flow.Because(flow.WhyTooManyJumps)})
+				return vUnknown
+			}
+			if o.verdict == vGoto {
+				*f = frame{o.to, 0}
+			} else {
+				stack = append(stack, frame{o.to, 0})
+			}
+		case vNext:
+		default:
+			return o.verdict
+		}
+	}
+	return w.policy(c)
+}
+
+// policy ends a base chain whose rules decided nothing.
+func (w *walk) policy(c *chain) verdict {
+	s := flow.Step{Stage: flow.Netfilter, Subject: c.ref() + " policy", Verdict: flow.Continue, Reason: flow.Because(flow.WhyPolicy, "ACCEPT")}
+	s.Evidence = []flow.Evidence{{Source: c.table.part, Ref: s.Subject}}
+	switch c.policy {
+	case vDrop:
+		s.Verdict, s.Reason = flow.Dropped, flow.Because(flow.WhyPolicy, "DROP")
+	case vUnknown:
+		s.Verdict, s.Reason = flow.Unknown, flow.Because(flow.WhyTargetNotModelled)
+	default:
+		if len(w.misses) == 0 {
+			return vAccept
+		}
+	}
+	w.add(s)
+	return c.policy
+}
+
+// rule tries one rule and does what it says; hit is false when it does not match.
+func (w *walk) rule(c *chain, n int) (o outcome, hit bool) {
+	r := &c.rules[n]
+	w.chain, w.at, w.refMade = c, n, ""
+	maybe := false
+	for i := range r.conds {
+		switch r.conds[i].ask(&w.p) {
+		case flow.No:
+			w.miss(c.first+int32(n), r.conds, i)
+			return o, false
+		case flow.Maybe:
+			maybe = true
+		}
+	}
+	var assumed []flow.Assumption
+	if maybe {
+		a, failed := w.choose(r)
+		if failed >= 0 {
+			w.pending = append(w.pending, a)
+			w.misses = append(w.misses, flow.Miss{Index: c.first + int32(n), Failed: flow.Criterion(failed)})
+			return o, false
+		}
+		assumed = append(assumed, a)
+	}
+	w.before = w.p
+	o = r.act.do(w)
+	if o.verdict == vBreak {
+		w.misses = append(w.misses, flow.Miss{Index: c.first + int32(n), Failed: flow.Criterion(len(r.conds) + o.failed), Near: true})
+		return o, false
+	}
+	o.assumed = append(assumed, o.assumed...)
+	return o, true
+}
+
+// miss notes a rule that was passed over. It is near when no further condition fails.
+func (w *walk) miss(id int32, conds []cond, failed int) {
+	near := true
+	for i := failed + 1; i < len(conds); i++ {
+		if conds[i].ask(&w.p) == flow.No {
+			near = false
+			break
+		}
+	}
+	w.misses = append(w.misses, flow.Miss{Index: id, Failed: flow.Criterion(failed), Near: near})
+}
+
+// choose decides a rule that hangs on something the snapshot does not say; failed is the
+// condition that then does not hold, or -1.
+func (w *walk) choose(r *rule) (a flow.Assumption, failed int) {
+	ch := flow.Choice{Ref: w.ref(), Kind: flow.Unmodelled, Options: []flow.Option{{Value: "match"}, {Value: "no-match"}}}
+	open := 0
+	for i := range r.conds {
+		if r.conds[i].ask(&w.p) != flow.Maybe {
+			continue
+		}
+		if open++; open > 1 {
+			ch.Kind, ch.Options = flow.Unmodelled, []flow.Option{{Value: "match"}, {Value: "no-match"}}
+			break
+		}
+		failed = i
+		if c, ok := r.conds[i].test.(chance); ok {
+			ch.Kind, ch.Options = c.options(&w.p)
+		}
+	}
+	i := w.ch.Take(ch)
+	kind, _ := r.conds[failed].fact(&w.p)
+	why := flow.WhyAssumedMatch
+	if i == 1 {
+		why = flow.WhyAssumedNoMatch
+	}
+	a = flow.Assumption{Reason: flow.Because(why, r.conds[failed].text, chanceWord(kind)), Flag: pickFlag(ch, i)}
+	if i == 0 {
+		failed = -1
+	}
+	return a, failed
+}
+
+// chanceWord says in a word what leaves a condition open.
+func chanceWord(k flow.ReasonKind) string {
+	switch k {
+	case flow.WhyDrawDecides:
+		return "chance"
+	case flow.WhyStateDecides:
+		return "state"
+	}
+	return ""
+}
+
+// pickFlag says how to take the next option instead of the one taken.
+func pickFlag(ch flow.Choice, taken int) string {
+	other := ch.Options[(taken+1)%len(ch.Options)].Value
+	return "--pick \"" + ch.Ref + "\"=" + other
+}
+
+// hit records a rule that matched.
+func (w *walk) hit(c *chain, n int, o outcome) {
+	r := &c.rules[n]
+	s := flow.Step{Stage: flow.Netfilter, Subject: c.subject(n), Verdict: flow.Continue, Reason: o.why, Assumed: o.assumed}
+	switch o.verdict {
+	case vDrop:
+		s.Verdict = flow.Dropped
+	case vReject:
+		s.Verdict = flow.Refused
+	case vUnknown:
+		s.Verdict = flow.Unknown
+	}
+	s.Evidence = []flow.Evidence{{Source: c.table.part, Ref: s.Subject, Text: r.text}}
+	s.Tests = explainTests(r, &w.before)
+	w.add(s)
+}
