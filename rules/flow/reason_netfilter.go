@@ -83,8 +83,8 @@ const (
 	WhyNoDestination
 
 	// What was assumed.
-	WhyAssumedMatch       // Args: condition, "chance", "state" or "" (not known)
-	WhyAssumedNoMatch     // Args: as above
+	WhyTakenAsMatch       // Args: condition, "chance", "state" or "" (not known)
+	WhyTakenAsNoMatch     // Args: as above
 	WhyOrder              // Args: chain, "nft-first" or "legacy-first"
 	WhyOrderByAge         // Args: chain
 	WhyAddrAssumed        // Args: address, device
@@ -92,8 +92,8 @@ const (
 	WhySysctlAssumed      // Args: key, value
 	WhyRuleOfOther        // Args: table: rules of IPv6 were not read
 	WhyNextHop            // Args: device
-	WhyHashed             // Args: address
-	WhyDrawn              // Args: port
+	WhyAddrHashed         // Args: address
+	WhyPortDrawn          // Args: port
 	netfilterEnd
 )
 

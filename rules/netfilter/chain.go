@@ -156,9 +156,9 @@ func (w *walk) choose(r *rule) (a flow.Assumption, failed int) {
 	}
 	i := w.ch.Take(ch)
 	kind, _ := r.conds[failed].fact(&w.p)
-	why := flow.WhyAssumedMatch
+	why := flow.WhyTakenAsMatch
 	if i == 1 {
-		why = flow.WhyAssumedNoMatch
+		why = flow.WhyTakenAsNoMatch
 	}
 	a = flow.Assumption{Reason: flow.Because(why, r.conds[failed].text, chanceWord(kind)), Flag: pickFlag(ch, i)}
 	if i == 0 {

@@ -151,7 +151,7 @@ func (a *natAct) oneOf(w *walk, o *outcome) (ip, bool) {
 		return ip{}, false
 	}
 	i := w.ch.Take(flow.Choice{Ref: w.ref() + " address", Kind: flow.Unmodelled, Options: opts})
-	o.assumed = append(o.assumed, flow.Assumption{Reason: flow.Because(flow.WhyHashed, opts[i].Value), Flag: "--pick \"" + w.ref() + " address\"=" + opts[(i+1)%len(opts)].Value})
+	o.assumed = append(o.assumed, flow.Assumption{Reason: flow.Because(flow.WhyAddrHashed, opts[i].Value), Flag: "--pick \"" + w.ref() + " address\"=" + opts[(i+1)%len(opts)].Value})
 	return addrs[i], true
 }
 
@@ -192,7 +192,7 @@ func (a *natAct) randomPort(w *walk, o *outcome) (uint16, bool) {
 		opts[i] = flow.Option{Value: strconv.Itoa(int(a.ports.from) + i), Weight: 1}
 	}
 	i := w.ch.Take(flow.Choice{Ref: w.ref() + " port", Kind: flow.Chance, Options: opts})
-	o.assumed = append(o.assumed, flow.Assumption{Reason: flow.Because(flow.WhyDrawn, opts[i].Value), Flag: "--pick \"" + w.ref() + " port\"=" + opts[(i+1)%n].Value})
+	o.assumed = append(o.assumed, flow.Assumption{Reason: flow.Because(flow.WhyPortDrawn, opts[i].Value), Flag: "--pick \"" + w.ref() + " port\"=" + opts[(i+1)%n].Value})
 	return a.ports.from + uint16(i), true
 }
 

@@ -207,9 +207,9 @@ func kernelWords(k flow.ReasonKind, a [3]string) string {
 // assumedWords say what was taken for granted.
 func assumedWords(k flow.ReasonKind, a [3]string) string {
 	switch k {
-	case flow.WhyAssumedMatch:
+	case flow.WhyTakenAsMatch:
 		return a[0] + " taken to match" + openWhy(a[1])
-	case flow.WhyAssumedNoMatch:
+	case flow.WhyTakenAsNoMatch:
 		return a[0] + " taken not to match" + openWhy(a[1])
 	case flow.WhyOrder:
 		return "both back ends have a chain here and their order cannot be read: taken " + a[1]
@@ -225,9 +225,9 @@ func assumedWords(k flow.ReasonKind, a [3]string) string {
 		return "the ip rules of IPv6 were not read: taken as those of IPv4 (table " + a[0] + ")"
 	case flow.WhyNextHop:
 		return "several next hops: taken by " + a[0]
-	case flow.WhyHashed:
+	case flow.WhyAddrHashed:
 		return "one of a range of addresses: taken as " + a[0]
-	case flow.WhyDrawn:
+	case flow.WhyPortDrawn:
 		return "one of a range of ports: taken as " + a[0]
 	}
 	return ""
