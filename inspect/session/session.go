@@ -70,11 +70,25 @@ func (r *Reading) parse() error {
 	if snap == nil {
 		snap = &rules.Snapshot{Files: r.Files, Gaps: r.Gaps}
 	}
+	snap.Gaps = once(snap.Gaps) // a reading that is parsed again tells its gaps again
 	r.Snapshot = snap
 	if err != nil {
 		return &BadPart{err}
 	}
 	return nil
+}
+
+// once is gaps without those that were told before.
+func once(gaps []flow.Gap) []flow.Gap {
+	var out []flow.Gap
+	seen := map[flow.Gap]bool{}
+	for _, g := range gaps {
+		if !seen[g] {
+			seen[g] = true
+			out = append(out, g)
+		}
+	}
+	return out
 }
 
 // with is r and what a further read brought.
