@@ -1,10 +1,11 @@
 package rules
 
 import (
-	"encoding/json"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -18,34 +19,46 @@ type proxyOwner struct {
 }
 
 // findOwner tells the proxy's uid: from the socket that listens on its capture port,
-// else from what the recording says, else from the rule that exempts it. Its gid: from
-// the pod's security context, else from a gid rule, else the same number as the uid.
-// (Istio writes each owner rule once for the uid and once for the gid; under TPROXY
-// Envoy runs as uid 0 with gid 1337, so that only the gid rules hit.)
+// else from what the recording says, else from the pod's security context, else from the
+// rule that exempts it. Its gid: from the recording or the security context, else from a
+// gid rule, else the same number as the uid. (Istio writes each owner rule once for the
+// uid and once for the gid; under TPROXY Envoy runs as uid 0 with gid 1337, so that only
+// the gid rules hit.)
 func findOwner(s *Snapshot) proxyOwner {
 	uids, gids := ownerRules(s.Files)
-	o := proxyOwner{}
-	if uid, ok := socketOwner(s); ok {
-		o.uid, o.known = uid, true
-	} else if s.Meta.EnvoyUID != nil {
-		o.uid, o.known = *s.Meta.EnvoyUID, true
-	} else if len(uids) > 0 {
-		o.uid, o.known = uids[0].id, true
-		o.assumed = append(o.assumed, flow.Assumption{Reason: flow.Because(flow.WhyProxyUIDRules, utoa(o.uid), uids[0].where)})
-	} else if len(gids) > 0 {
-		o.uid, o.known = gids[0].id, true
-		o.assumed = append(o.assumed, flow.Assumption{Reason: flow.Because(flow.WhyProxyUIDRules, utoa(o.uid), gids[0].where)})
+	pod, inPod := podProxy(s.Files)
+	o := proxyOwner{known: true}
+	socket, listens := socketOwner(s)
+	switch {
+	case listens:
+		o.uid = socket
+	case s.Meta.EnvoyUID != nil:
+		o.uid = *s.Meta.EnvoyUID
+	case inPod && pod.RunAsUser != nil:
+		o.uid = *pod.RunAsUser
+	case len(uids) > 0:
+		o.assume(uids[0])
+	case len(gids) > 0:
+		o.assume(gids[0])
+	default:
+		o.known = false
 	}
 	o.gid = o.uid
-	switch gid, ok := podGroup(s.Files, o.uid); {
+	switch {
 	case s.Meta.EnvoyGID != nil:
 		o.gid = *s.Meta.EnvoyGID
-	case ok:
-		o.gid = gid
+	case inPod && pod.RunAsGroup != nil:
+		o.gid = *pod.RunAsGroup
 	case len(gids) > 0:
 		o.gid = gids[0].id
 	}
 	return o
+}
+
+// assume takes the uid from a rule, and says so.
+func (o *proxyOwner) assume(r ownerRule) {
+	o.uid = r.id
+	o.assumed = append(o.assumed, flow.Assumption{Reason: flow.Because(flow.WhyProxyUIDRules, utoa(r.id), r.where)})
 }
 
 // socketOwner is the uid of the socket on which a capturing listener of Envoy listens.
@@ -54,7 +67,7 @@ func socketOwner(s *Snapshot) (uint32, bool) {
 		return 0, false
 	}
 	for _, k := range s.Host.Sockets {
-		if !strings.HasPrefix(strings.ToUpper(k.State), "LISTEN") {
+		if !k.Owned || !strings.HasPrefix(strings.ToUpper(k.State), "LISTEN") {
 			continue
 		}
 		if k.Process == "envoy" || (s.Envoy != nil && k.Process == "" && s.Envoy.Takes(k.Local, flow.TCP) == flow.Yes) {
@@ -101,28 +114,42 @@ func ownerRules(files map[string][]byte) (uids, gids []ownerRule) {
 	return uids, gids
 }
 
-// podGroup is runAsGroup of the container that runs as uid, from pod.json (v1.Pod,
-// spec.containers and spec.initContainers: a native sidecar is one of the latter).
-func podGroup(files map[string][]byte, uid uint32) (uint32, bool) {
+// securityContext is a container's (v1.SecurityContext), as far as it says who it runs as.
+type securityContext struct {
+	RunAsUser  *uint32 `yaml:"runAsUser"`
+	RunAsGroup *uint32 `yaml:"runAsGroup"`
+}
+
+// podProxy is the security context of the proxy's container, from pod.json or pod.yaml
+// (v1.Pod: spec.containers, and spec.initContainers, which a native sidecar is one of):
+// the one that is called istio-proxy, or whose name or image has "envoy" in it.
+func podProxy(files map[string][]byte) (securityContext, bool) {
 	raw, ok := files["pod.json"]
 	if !ok {
-		return 0, false
-	}
-	type container struct {
-		SecurityContext struct{ RunAsUser, RunAsGroup *uint32 }
-	}
-	var pod struct {
-		Spec struct{ Containers, InitContainers []container }
-	}
-	if json.Unmarshal(raw, &pod) != nil {
-		return 0, false
-	}
-	for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
-		if u, g := c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup; u != nil && g != nil && *u == uid {
-			return *g, true
+		if raw, ok = files["pod.yaml"]; !ok {
+			return securityContext{}, false
 		}
 	}
-	return 0, false
+	type container struct {
+		Name            string          `yaml:"name"`
+		Image           string          `yaml:"image"`
+		SecurityContext securityContext `yaml:"securityContext"`
+	}
+	var pod struct {
+		Spec struct {
+			Containers     []container `yaml:"containers"`
+			InitContainers []container `yaml:"initContainers"`
+		} `yaml:"spec"`
+	}
+	if yaml.Unmarshal(raw, &pod) != nil { // JSON is YAML
+		return securityContext{}, false
+	}
+	for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
+		if c.Name == "istio-proxy" || strings.Contains(c.Name, "envoy") || strings.Contains(c.Image, "envoy") {
+			return c.SecurityContext, true
+		}
+	}
+	return securityContext{}, false
 }
 
 func utoa(u uint32) string { return strconv.FormatUint(uint64(u), 10) }

@@ -81,7 +81,8 @@ func TestProxyOwner(t *testing.T) {
 		{"an owner rule", map[string][]byte{"iptables-save": []byte("*nat\n:OUTPUT ACCEPT [0:0]\n[9:540] -A OUTPUT -m owner --uid-owner 1337 -j RETURN\nCOMMIT\n")}, 1337, 1337, true, 1},
 		{"the recording", map[string][]byte{"meta.json": []byte(`{"envoy_uid": 101}`)}, 101, 101, true, 0},
 		{"the pod's group", map[string][]byte{"meta.json": []byte(`{"envoy_uid": 0}`),
-			"pod.json": []byte(`{"spec":{"initContainers":[{"securityContext":{"runAsUser":0,"runAsGroup":1337}}]}}`)}, 0, 1337, true, 0},
+			"pod.json": []byte(`{"spec":{"initContainers":[{"name":"istio-proxy","securityContext":{"runAsUser":0,"runAsGroup":1337}}]}}`)}, 0, 1337, true, 0},
+		{"the pod's user", map[string][]byte{"pod.yaml": []byte("spec:\n  containers:\n  - name: app\n    securityContext: {runAsUser: 1}\n  - name: envoyproxy\n    securityContext: {runAsUser: 1338, runAsGroup: 1339}\n")}, 1338, 1339, true, 0},
 		{"a gid rule", map[string][]byte{"meta.json": []byte(`{"envoy_uid": 0}`),
 			"iptables-save": []byte("*nat\n-A OUTPUT -m owner --gid-owner 1337 -j RETURN\nCOMMIT\n")}, 0, 1337, true, 0},
 	} {
