@@ -137,14 +137,14 @@ func (s *stream) answer(step flow.Step, v flow.Verdict, c flow.Symptom) {
 	s.p.end(v, c)
 }
 
-// early answers before a route was looked for; Envoy's log names a virtual host all the same.
+// early answers before a route was looked for. Envoy looks for one when it writes the
+// answer's headers, hence its log names virtual host, route and cluster all the same.
 func (s *stream) early(code int, details string, why flow.Reason, location string) bool {
 	if why.Kind == flow.NoReason {
 		why = flow.Because(flow.WhyEarlyAnswer, strconv.Itoa(code), details)
 	}
-	s.answer(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Reason: why, Evidence: evidence(s.m.node.Field("stat_prefix"))}, flow.Refused,
-		flow.Symptom{Code: code, Details: details, Location: location})
 	s.nameEarly()
+	s.answer(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Reason: why}, flow.Refused, flow.Symptom{Code: code, Details: details, Location: location})
 	return false
 }
 
@@ -208,11 +208,12 @@ func (s *stream) normalizePath(path string) bool {
 	redirect := false
 	if s.m.slashes != "" {
 		u, found := unescapeSlashes(path)
-		switch {
-		case found && s.m.slashes == "REJECT_REQUEST":
-			return s.early(400, "path_normalization_failed", flow.Reason{}, "")
-		case found:
+		if found {
 			path, redirect = u, s.m.slashes == "UNESCAPE_AND_REDIRECT"
+			s.h.set(":path", path)
+		}
+		if found && s.m.slashes == "REJECT_REQUEST" {
+			return s.early(400, "path_normalization_failed", flow.Reason{}, "")
 		}
 	}
 	if s.m.normalize {
@@ -242,13 +243,8 @@ func (s *stream) normalizePath(path string) bool {
 // then the port.
 func (s *stream) normalizeHost(from string) {
 	host := from
-	if s.m.stripDot {
-		name, port, ok := portOf(host)
-		if ok && strings.HasSuffix(name, ".") {
-			host = name[:len(name)-1] + ":" + port
-		} else if !ok {
-			host = strings.TrimSuffix(host, ".")
-		}
+	if i := strings.LastIndexByte(host, '.'); s.m.stripDot && i >= 0 && (i == len(host)-1 || host[i+1] == ':') {
+		host = host[:i] + host[i+1:]
 	}
 	if s.m.stripAny || s.m.stripMatching {
 		name, port, ok := portOf(host)

@@ -70,6 +70,9 @@ func (s *stream) requestLine(r *flow.HTTP, method, target string) *codecError {
 	if !http1Method(method, s.p.cfg.version) {
 		return errCodec()
 	}
+	if method == "CONNECT" && target == "" {
+		return errURL()
+	}
 	if !validTarget(target, method == "CONNECT") {
 		return errCodec()
 	}

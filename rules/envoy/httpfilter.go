@@ -169,7 +169,26 @@ func (s *stream) deny(f *httpFilter, why flow.Reason, code int, flags, details s
 
 // opaque meets a filter whose decision cannot be told.
 func (s *stream) opaque(f *httpFilter, what, known string) bool {
-	return s.p.opaque(flow.HTTPFilter, f.name, flow.Because(flow.WhyFilterOpaque, what, known), f.node)
+	ok := s.p.opaque(flow.HTTPFilter, f.name, flow.Because(flow.WhyFilterOpaque, what, known), f.node)
+	if !ok {
+		s.astray(f)
+	}
+	return ok
+}
+
+// astray takes back what was said of the route, where the filter at which a pass ended may
+// have the route looked for anew with changed headers. (Http::StreamFilterCallbacks::clearRouteCache)
+func (s *stream) astray(f *httpFilter) {
+	switch f.kind {
+	case "ratelimit", "rate_limit_quota", "oauth2", "basic_auth", "api_key_auth", "health_check", "kill_request", "rbac", "cache", "cache_v2":
+		return
+	case "ext_authz", "jwt_authn":
+		if !f.config.Field("clear_route_cache").Bool(false) {
+			return
+		}
+	}
+	o := &s.p.res.Outcome
+	o.VirtualHost, o.Route, o.RouteIndex, o.Cluster = "", "", -1, ""
 }
 
 // filter meets one filter that runs; false: the pass has ended.

@@ -137,6 +137,8 @@ func (s *stream) cors(f *httpFilter, rc routeConfig) bool {
 	switch {
 	case policy.Kind() == tree.Missing:
 		why = "no policy"
+	case s.action.kind != actionCluster:
+		why = "the route does not forward"
 	case origin == "":
 		why = "no origin"
 	case s.h.value(":method") != "OPTIONS" || s.h.value("access-control-request-method") == "":

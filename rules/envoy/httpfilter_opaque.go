@@ -28,6 +28,7 @@ func (s *stream) lua(f *httpFilter, rc routeConfig) bool {
 	why := flow.Because(flow.WhyFilterOpaque, "lua", script)
 	if s.p.ch.Take(choice) == 1 {
 		s.p.stop(flow.HTTPFilter, f.name, why, f.node)
+		s.astray(f)
 		return false
 	}
 	s.marked = true

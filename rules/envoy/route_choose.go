@@ -22,10 +22,13 @@ func (s *stream) chooseRoute() bool {
 	if s.vhost == nil {
 		return true
 	}
-	if proto := s.h.value("x-forwarded-proto"); proto != "" {
-		if !s.tlsRequired(proto) {
-			return false
-		}
+	proto := s.h.value("x-forwarded-proto")
+	if proto == "" { // sent empty: Envoy then looks for no route
+		s.p.add(flow.Step{Stage: flow.Route, Verdict: flow.Continue, Reason: flow.Because(flow.WhyNoProto)})
+		return true
+	}
+	if s.tlsRequired(proto); s.action.kind == actionTLS {
+		return true
 	}
 	s.in = s.input()
 	if t := s.vhost.node.Field("matcher"); t.Exists() {
@@ -186,22 +189,20 @@ func (m hostMisses) Explain(miss flow.Miss) flow.Explained {
 }
 
 // tlsRequired is VirtualHost.require_tls, which believes X-Forwarded-Proto.
-func (s *stream) tlsRequired(proto string) bool {
+func (s *stream) tlsRequired(proto string) {
 	mode := s.vhost.node.Field("require_tls").Enum()
 	switch mode {
 	case "ALL", "2":
 	case "EXTERNAL_ONLY", "1":
-		if s.internal {
-			return true
+		if s.h.value("x-envoy-internal") == "true" {
+			return
 		}
 	default:
-		return true
+		return
 	}
-	if equalFold(proto, "https") {
-		return true
+	if !equalFold(proto, "https") {
+		s.action = routeAction{kind: actionTLS, text: mode}
 	}
-	s.action = routeAction{kind: actionTLS, text: mode}
-	return true
 }
 
 // pick is the first of the routes that matches, or -1. The step of the choice is added by
@@ -299,9 +300,6 @@ func (s *stream) matched(routes []route, i int) {
 	if s.missed != nil {
 		step.Explain = &routeMisses{routes, s.in}
 	}
-	if s.action.kind == actionTLS {
-		return
-	}
 	if i < 0 {
 		step.Reason = flow.Because(flow.WhyNoRouteMatches, strconv.Itoa(len(routes)))
 		s.p.add(step)
@@ -326,9 +324,6 @@ func (s *stream) took(r *route, i int, step flow.Step) {
 // chooseByTree is VirtualHost.matcher: the action is a route whose own match must hold too,
 // or a list of routes.
 func (s *stream) chooseByTree(n tree.Node) bool {
-	if s.action.kind == actionTLS {
-		return true
-	}
 	m := matcher{p: s.p, ref: "matcher of " + s.vhost.name, input: s.matcherInput}
 	action, ok := m.eval(n)
 	if s.p.over {
@@ -404,18 +399,23 @@ func (s *stream) matcherInput(kind string, config tree.Node) (string, presence) 
 }
 
 // nameEarly names in the outcome what Envoy's log names for an answer that came before a
-// route was looked for: the virtual host by the headers as they are, and never a route.
+// route was looked for: what the headers as they are lead to. As long as X-Forwarded-Proto
+// is missing no route matches.
 func (s *stream) nameEarly() {
-	t := s.quietTable()
-	if t == nil {
+	if s.table = s.quietTable(); s.table == nil {
 		return
 	}
-	s.table = t
-	i, _, _, _ := s.lookHost()
-	if i < 0 {
-		return
+	p := s.p
+	before := p.res
+	if s.h.has("x-forwarded-proto") {
+		s.chooseRoute()
+	} else {
+		s.chooseHost()
 	}
-	s.p.res.Outcome.VirtualHost = t.hosts[i].name
+	named := p.res.Outcome
+	p.res, p.over = before, false
+	p.res.Outcome.VirtualHost, p.res.Outcome.Cluster = named.VirtualHost, named.Cluster
+	p.res.Outcome.Route, p.res.Outcome.RouteIndex = named.Route, named.RouteIndex
 }
 
 // quietTable is the table of a request that needs no step of it.

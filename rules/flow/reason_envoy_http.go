@@ -45,6 +45,7 @@ const (
 	WhyNoDomain      // Args: host
 	WhyDomainsAre    // a host passed over: its domains. Args: domains
 	WhyVHDS          // virtual hosts come on demand: this one may not have been asked for yet. Args: host
+	WhyNoProto       // X-Forwarded-Proto is empty: no route is looked for
 	WhyTLSRequired   // Args: require_tls, scheme the request claims, location
 
 	// Routes.

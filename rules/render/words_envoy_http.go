@@ -98,6 +98,8 @@ func tableWords(k flow.ReasonKind, a [3]string) string {
 		return "its domains are " + a[0]
 	case flow.WhyVHDS:
 		return "virtual hosts come on demand: one for " + a[0] + " may not have been asked for yet"
+	case flow.WhyNoProto:
+		return "X-Forwarded-Proto is empty: no route is looked for"
 	case flow.WhyTLSRequired:
 		return "require_tls " + a[0] + " and the request claims " + or(a[1], "no scheme") + ": redirected to " + a[2]
 	}
