@@ -56,9 +56,6 @@ func (s *stream) sanitize() bool {
 		h.remove(name)
 	}
 	s.te()
-	if v, ok, _ := h.first("referer"); ok && !validReferer(v) {
-		h.remove("referer")
-	}
 	if equalFold(h.value("expect"), "100-continue") && !s.m.node.Field("proxy_100_continue").Bool(false) {
 		h.remove("expect")
 	}
@@ -108,15 +105,6 @@ func (s *stream) connectionHeader() bool {
 		s.h.remove(name)
 	}
 	return true
-}
-
-// validReferer says whether a Referer is one absolute URL; others are removed.
-func validReferer(v string) bool {
-	i := schemeEnd(v)
-	if i == 0 || !strings.HasPrefix(v[i:], "://") {
-		return false
-	}
-	return validTarget(v, false) && v[i+3:] != "" && v[i+3] != '/'
 }
 
 // clientAddress finds the client and sets X-Forwarded-For and X-Forwarded-Proto.

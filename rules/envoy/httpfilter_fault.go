@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -215,10 +216,11 @@ func (s *stream) csrf(f *httpFilter, rc routeConfig) bool {
 
 // hostAndPort is the host of an absolute URL, or the text itself.
 func hostAndPort(v string) string {
-	if !validReferer(v) {
+	i := schemeEnd(v)
+	if i == 0 || !strings.HasPrefix(v[i:], "://") || !validTarget(v, false) || v[i+3:] == "" || v[i+3] == '/' {
 		return v
 	}
-	v = v[schemeEnd(v)+3:]
+	v = v[i+3:]
 	for i := 0; i < len(v); i++ {
 		if v[i] == '/' || v[i] == '?' || v[i] == '#' {
 			return v[:i]

@@ -58,55 +58,64 @@ func (r *regexRewrite) replace(s string) (string, bool) {
 	return r.re.ReplaceAllString(s, r.to), true
 }
 
+// rewritten is what became of a :path.
+type rewritten uint8
+
+const (
+	pathKept    rewritten = iota // nothing asks for a rewrite, or its result is empty
+	pathChanged                  // perhaps to the same text
+	pathUnsure                   // meshtop cannot say
+)
+
 // rewritePath is the :path after the rewrite that n (a RouteAction or RedirectAction) asks
-// for; sure is false where it cannot be told. (RouteEntryImplBase::finalizePathHeader)
-func (s *stream) rewritePath(n tree.Node, path string) (to string, sure bool) {
+// for. (RouteEntryImplBase::finalizePathHeader)
+func (s *stream) rewritePath(n tree.Node, path string) (string, rewritten) {
 	before, query := splitQuery(path)
 	if f := n.Field("regex_rewrite"); f.Exists() {
 		out, ok := s.p.cfg.regexRewrite(f).replace(before)
-		if out == "" {
-			return path, ok
-		}
-		return out + query, ok
+		return rewriteTo(path, out, query, ok)
 	}
 	if f := n.Field("path_rewrite_policy"); f.Exists() {
-		return s.templateRewrite(f, before, query)
+		out, ok := s.templateRewrite(f, before)
+		return rewriteTo(path, out, query, ok)
 	}
 	if f := n.Field("path_rewrite"); f.Exists() && f.Str() != "" {
 		out, ok := s.format(f.Str())
-		if out == "" {
-			return path, ok
-		}
-		return out + query, ok
+		return rewriteTo(path, out, query, ok)
 	}
 	prefix := n.Field("prefix_rewrite").Str()
 	if prefix == "" {
-		return path, true
+		return path, pathKept
 	}
 	cut := len(before)
 	switch t := &s.route.path; t.kind {
 	case pathPrefix, pathExact, pathSeparated:
 		cut = min(len(t.text), len(path))
 	case pathTemplate:
-		return path, false
+		return path, pathUnsure
 	}
-	return prefix + path[cut:], true
+	return prefix + path[cut:], pathChanged
 }
 
-func (s *stream) templateRewrite(f tree.Node, before, query string) (string, bool) {
+func rewriteTo(path, out, query string, ok bool) (string, rewritten) {
+	switch {
+	case !ok:
+		return path, pathUnsure
+	case out == "":
+		return path, pathKept
+	}
+	return out + query, pathChanged
+}
+
+func (s *stream) templateRewrite(f tree.Node, path string) (string, bool) {
 	kind, config := kindOf(f)
 	if kind != "UriTemplateRewriteConfig" || s.route.path.template == nil {
-		return before + query, false
+		return "", false
 	}
-	path := before
 	if s.table.ignoreParam {
 		path = withoutParameters(path, s.p.cfg.version)
 	}
-	out, ok := s.route.path.template.rewrite(path, config.Field("path_template_rewrite").Str())
-	if !ok || out == "" {
-		return before + query, ok
-	}
-	return out + query, true
+	return s.route.path.template.rewrite(path, config.Field("path_template_rewrite").Str())
 }
 
 // redirectURL is the Location of a RedirectAction. (Http::Utility::newUri)
@@ -170,8 +179,12 @@ func (s *stream) redirectPath(r tree.Node) (string, bool) {
 		}
 		_, query := splitQuery(path)
 		path = to + query
-	} else if path, sure = s.rewritePath(r, path); !strings.HasPrefix(path, "/") {
-		path = "/" + path
+	} else {
+		var how rewritten
+		path, how = s.rewritePath(r, path)
+		if sure = how != pathUnsure; !strings.HasPrefix(path, "/") {
+			path = "/" + path
+		}
 	}
 	if strip {
 		path, _ = splitQuery(path)

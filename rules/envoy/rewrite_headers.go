@@ -213,7 +213,7 @@ func (s *stream) finalize() {
 	if s.action.entry.Exists() {
 		s.changeHeaders(s.action.entry)
 		if host := s.action.entry.Field("host_rewrite_literal").Str(); host != "" {
-			s.setHost(host, true, a)
+			s.h.set(":authority", host) // unlike the route's own rewrite it leaves no trace
 		}
 	}
 	levels := []tree.Node{s.route.node, s.vhost.node, s.table.head}
@@ -228,13 +228,15 @@ func (s *stream) finalize() {
 	if !s.h.has(":path") {
 		return
 	}
-	if to, sure := s.rewritePath(a, from); !sure {
+	switch to, how := s.rewritePath(a, from); how {
+	case pathUnsure:
 		s.h.setUnsure(":path")
-		s.h.set("x-envoy-original-path", from)
-	} else if to != from {
+	case pathChanged:
 		s.h.set(":path", to)
-		s.h.set("x-envoy-original-path", from)
+	default:
+		return
 	}
+	s.h.set("x-envoy-original-path", from)
 }
 
 func (s *stream) rewriteHost(a tree.Node) {
@@ -266,9 +268,7 @@ func (s *stream) setHost(host string, sure bool, a tree.Node) {
 	if a.Field("append_x_forwarded_host").Bool(false) && (old != host || !sure) {
 		s.h.add("x-forwarded-host", old)
 	}
-	if !s.h.has("x-envoy-original-host") {
-		s.h.set("x-envoy-original-host", old)
-	}
+	s.h.set("x-envoy-original-host", old)
 	if !sure {
 		s.h.setUnsure(":authority")
 		return
