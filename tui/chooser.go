@@ -89,8 +89,8 @@ func (d *chooser) press(k tea.KeyPressMsg, _ *state) (effect, bool) {
 	return effect{}, false
 }
 
-// most is how many rows a chooser shows at once.
-const most = 14
+// chooserRows is how many rows a chooser shows at once.
+const chooserRows = 14
 
 func (d *chooser) draw(c *canvas, _ *state) {
 	w := d.width
@@ -98,7 +98,7 @@ func (d *chooser) draw(c *canvas, _ *state) {
 		w = 68
 	}
 	list := d.shown()
-	rows := min(max(len(list), 1), most, max(c.h-9, 1))
+	rows := min(max(len(list), 1), chooserRows, max(c.h-9, 1))
 	in := c.box(w, rows+6, d.title)
 	x := c.put(in.x+1, in.y, in.w, style.Key, d.prompt)
 	d.filter.draw(c, x, in.y, in.w-(x-in.x)-1, style.Plain, true)
@@ -107,7 +107,7 @@ func (d *chooser) draw(c *canvas, _ *state) {
 	for _, it := range list[min(first, len(list)):min(first+rows, len(list))] {
 		col = max(col, textWidth(it.name))
 	}
-	col = min(col, in.w*3/5)
+	col = min(col, in.w*3/4)
 	if len(list) == 0 {
 		c.put(in.x+1, in.y+2, in.w, style.Faint, d.empty)
 	}

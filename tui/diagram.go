@@ -38,9 +38,6 @@ func trackOf(l lane) track {
 	if t.to == "" {
 		t.to = ":" + itoa(int(first.To.Dst.Port()))
 	}
-	if t.captured && t.branch == "" && (l.name == "else" || l.req.Dir == flow.Outbound) {
-		t.branch = "else"
-	}
 	return t
 }
 
@@ -52,7 +49,7 @@ func (t *track) step(leg flow.Leg, st flow.Step) {
 		t.captured = true
 		t.to = ":" + itoa(int(leg.To.Dst.Port())) + " " + render.Clean(st.Subject)
 	case flow.Handoff:
-		if render.Mark(st) == "handed over" && st.Verdict == flow.Continue {
+		if t.branch = "else"; render.Mark(st) == "handed over" {
 			t.branch = render.Clean(st.Subject)
 		}
 	case flow.Cluster:

@@ -48,7 +48,7 @@ func evidenceHead(leg flow.Leg, st flow.Step, width int) []line {
 	out := para(line{}, style.Plain, head, width)
 	if why := render.Reason(st.Reason); why != "" && st.Stage != flow.Netfilter {
 		g, ink := mark(st)
-		out = append(out, para(text(ink, g+" "), style.Strong, why, width)...)
+		out = append(out, most(para(text(ink, g+" "), style.Strong, why, width), 4)...)
 	}
 	if st.Origin != "" {
 		out = append(out, para(text(style.Faint, "made by "), style.Plain, render.Clean(st.Origin), width)...)
@@ -59,10 +59,21 @@ func evidenceHead(leg flow.Leg, st flow.Step, width int) []line {
 	return out
 }
 
+// most cuts a long sentence, such as one that quotes a script: its source follows below.
+func most(lines []line, n int) []line {
+	if len(lines) <= n {
+		return lines
+	}
+	return append(lines[:n:n], text(style.Faint, "  "+style.Ellipsis))
+}
+
 // candidates are the losers and the winner, each with its tests ticked off.
 func candidates(st flow.Step, list []render.Candidate, width int) []line {
 	if len(list) == 0 || (len(list) == 1 && len(list[0].Tests) == 0 && st.Stage != flow.Netfilter) {
 		return nil
+	}
+	if table := chainTable(list, width); table != nil {
+		return table
 	}
 	num := 1
 	packets := 0
@@ -130,7 +141,7 @@ func tests(c render.Candidate, indent, width int) []line {
 		case flow.Maybe:
 			g, ink = style.MarkUnknown, style.Depends
 		}
-		said = said || (t.Why != "" && t.Why == c.Why)
+		said = said || (t.Why != "" && strings.HasSuffix(c.Why, t.Why))
 		l := text(style.Plain, lead).with(ink, g+" ").with(style.Plain, pad(t.Text, col)+"  ")
 		out = append(out, para(l, style.Plain, t.Why, width)...)
 	}

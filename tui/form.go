@@ -38,7 +38,7 @@ var fieldNames = [fieldEnd]string{"direction", "to", "protocol", "method", "host
 const (
 	outbound, inbound = 0, 1
 
-	protoHTTP = iota - 2
+	protoHTTP = iota - 1
 	protoHTTPS
 	protoTCP
 	protoTLS

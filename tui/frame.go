@@ -103,11 +103,14 @@ func footer(c *canvas, s *state, keys [][]binding) {
 	if c.w >= wideFrom {
 		gap = 3
 	}
-	const help = "? help"
+	help := "? help"
 	x := 1
 	for _, list := range keys {
 		for _, b := range list {
 			w := textWidth(b.short)
+			if b.act == actHelp {
+				help = b.keys[0] + " help"
+			}
 			if b.short == "" || b.act == actHelp || x+w+gap+len(help) > c.w-1 {
 				continue
 			}

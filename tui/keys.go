@@ -148,7 +148,7 @@ func requestKeys() []binding {
 		{actCopyAs, []string{"ctrl+y"}, "ctrl+y", "copy as curl", "ctrl+y copy as curl"},
 		{actZoom, []string{"ctrl+p"}, "ctrl+p", "form or presets", "ctrl+p presets"},
 		{actBack, []string{"esc"}, "esc", "back", "esc back"},
-		{actHelp, []string{"f1"}, "f1", "this help", "f1 help"},
+		{actHelp, []string{"f1"}, "f1", "this help", ""},
 		{actQuit, []string{"ctrl+c"}, "ctrl+c", "quit", ""},
 	}
 }

@@ -273,7 +273,7 @@ func (m *model) perform(e effect) tea.Cmd {
 	case effTrace:
 		m.goTo(traceID)
 		m.remember(*e.req)
-		m.s.req, m.s.asked = *e.req, true
+		m.s.req, m.s.asked, m.s.say = *e.req, true, e.note
 		return m.traceRequest(*e.req)
 	case effFill:
 		m.goTo(requestID)

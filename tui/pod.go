@@ -48,7 +48,7 @@ func people(list []netfilter.Socket) []string {
 	ports := map[who][]int{}
 	var order []who
 	for _, k := range list {
-		p := who{or(k.Process, "?"), k.UID}
+		p := who{or(k.Process, "process not shown"), k.UID}
 		if ports[p] == nil {
 			order = append(order, p)
 		}
@@ -100,6 +100,9 @@ func podLines(s *state, w int) []line {
 	var out []line
 	row := func(name string, ink style.Ink, words ...string) {
 		for i, word := range words {
+			if word == "" {
+				continue
+			}
 			if i > 0 {
 				name = ""
 			}

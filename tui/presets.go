@@ -21,10 +21,13 @@ func presets(s *state) []preset {
 		}
 	}
 	var given []preset
+	if s.opt.Request != nil {
+		given = append(given, preset{render.RequestLine(*s.opt.Request), s.opt.Request})
+	}
 	for _, r := range s.opt.Requests {
 		given = append(given, preset{render.RequestLine(r), &r})
 	}
-	group("of this scene", given)
+	group("given", given)
 	var live []preset
 	for i, c := range s.survey.conns {
 		if r := c.request(); i < 8 {

@@ -26,7 +26,7 @@ func sceneOptions(t testing.TB, name string) Options {
 		}
 		opt.Requests = append(opt.Requests, r)
 	}
-	opt.Request = &opt.Requests[0]
+	opt.Request, opt.Requests = &opt.Requests[0], opt.Requests[1:]
 	opt.Source = Source{
 		Read: func(ctx context.Context, progress func(inspect.Progress)) (Reading, error) {
 			r, err := session.Read(ctx, pod, inspect.Want{Progress: progress})

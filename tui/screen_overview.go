@@ -241,12 +241,12 @@ func connColumns(w int) (addr, via, listener int) {
 	if w >= wideFrom-2 {
 		return 24, 9, 48
 	}
-	return 22, 8, 20
+	return 22, 7, 20
 }
 
 func connHead(w int) line {
 	addr, via, listener := connColumns(w)
-	return text(style.Faint, "dir  "+pad("from", addr)+pad("original dst", addr)+pad("via", via)+pad("listener "+style.Arrow+" cluster", listener)+" state")
+	return text(style.Faint, "dir  "+pad("from", addr)+pad("original dst", addr)+pad("via", via)+pad("listener "+style.Arrow+" cluster", listener)+stateHead(w))
 }
 
 // connLine is a connection's row.
@@ -277,7 +277,18 @@ func connLine(c conn, w int) line {
 		says = style.Arrow + " " + c.to.String()
 	}
 	l = l.with(ink, pad(says, listener)+" ")
+	if w > 0 && w < wideFrom-2 {
+		return l
+	}
 	return l.with(style.Faint, strings.TrimSpace(short(c.state)+"  "+c.bytes))
+}
+
+// stateHead heads the column that narrow frames have no room for.
+func stateHead(w int) string {
+	if w < wideFrom-2 {
+		return ""
+	}
+	return " state"
 }
 
 // short is a TCP state in the width of a column.

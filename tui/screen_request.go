@@ -249,7 +249,8 @@ func (t *requestScreen) draw(c *canvas, s *state) {
 	for i := 0; i < h && t.top+i < len(rows); i++ {
 		t.drawRow(c, rect{l.x, l.y + 1 + i, l.w, 1}, rows[t.top+i], t.top+i == t.sel && !t.onRight, t.top+i)
 	}
-	t.drawCommand(c, rect{l.x, l.y + 1 + h, l.w, l.h - 1 - h}, s)
+	used := min(h, len(rows)) // the command follows the form
+	t.drawCommand(c, rect{l.x, l.y + 1 + used, l.w, l.h - 1 - used}, s)
 	for i := 0; i < r.h-1 && t.ptop+i < len(t.presets); i++ {
 		p, y := t.presets[t.ptop+i], r.y+1+i
 		if p.req == nil {

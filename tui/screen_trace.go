@@ -105,6 +105,8 @@ func (t *traceScreen) ask(a act, s *state) effect {
 		return effect{kind: effFill, req: &s.req}
 	case actCopy:
 		return effect{kind: effCopy, text: stepText(st), note: "the text of " + render.StepName(leg, st)}
+	case actWhatIf:
+		return t.askWhatIf(s, leg, st)
 	case actCopyAs:
 		return effect{kind: effDialog, dialog: copyAs(s, leg, st)}
 	case actVariant:

@@ -79,9 +79,7 @@ func makeSurvey(s *rules.Snapshot, wanted []flow.Request) survey {
 		base = wanted[0]
 	}
 	v.makeRoutes(s, base)
-	for i := range v.lanes {
-		v.lanes[i].trace = rules.Trace(s, v.lanes[i].req)
-	}
+	v.direct()
 	const most = 60
 	for i := range v.conns {
 		if i == most {
@@ -159,10 +157,11 @@ func (v *survey) at(k netfilter.Socket) (netip.AddrPort, bool) {
 
 // inbound makes a packet for each port that something outside can reach.
 func (v *survey) inbound(s *rules.Snapshot) {
-	const most = 4
+	const most = 6
 	add := func(k netfilter.Socket, name string) {
 		if at, ok := v.at(k); ok && len(v.lanes) < most {
-			v.lanes = append(v.lanes, lane{what: "in", name: name, req: flow.Request{Dir: flow.Inbound, Src: v.peer(at.Addr()), Dst: at, Proto: flow.TCP, HTTP: &flow.HTTP{Authority: at.String(), Path: "/"}}})
+			r := flow.Request{Dir: flow.Inbound, Src: v.peer(at.Addr()), Dst: at, Proto: flow.TCP, HTTP: &flow.HTTP{Authority: at.String(), Path: "/"}}
+			v.lanes = append(v.lanes, lane{"in", name, r, rules.Trace(s, r)})
 		}
 	}
 	for _, k := range v.apps {
@@ -170,17 +169,29 @@ func (v *survey) inbound(s *rules.Snapshot) {
 			add(k, or(k.Process, "app")+" :"+itoa(int(k.Local.Port())))
 		}
 	}
-	captures := map[uint16]bool{}
-	for _, d := range []flow.Direction{flow.Inbound, flow.Outbound} {
-		if at, ok := s.Envoy.Capture(d, elsewhere(false, 80)); ok {
-			captures[at.Port()] = true
-		}
-	}
 	for _, k := range v.proxy {
-		if !captures[k.Local.Port()] {
-			add(k, "envoy :"+itoa(int(k.Local.Port())))
+		add(k, "envoy :"+itoa(int(k.Local.Port())))
+	}
+}
+
+// direct leaves out the inbound packets to ports that only redirected traffic is meant
+// for: where another packet is sent by a rule.
+func (v *survey) direct() {
+	turned := map[uint16]bool{}
+	for _, l := range v.lanes {
+		for _, leg := range l.trace.Legs {
+			if leg.To.Dst != leg.From.Dst {
+				turned[leg.To.Dst.Port()] = true
+			}
 		}
 	}
+	kept := v.lanes[:0]
+	for _, l := range v.lanes {
+		if l.what != "in" || !turned[l.req.Dst.Port()] {
+			kept = append(kept, l)
+		}
+	}
+	v.lanes = kept
 }
 
 // peer is a source that is not the pod: the next address after its own.
@@ -201,7 +212,7 @@ func (v *survey) outbound(s *rules.Snapshot, wanted []flow.Request) {
 		if proto == flow.TCP {
 			r.HTTP = &flow.HTTP{Authority: dst.Addr().String(), Path: "/"}
 		}
-		v.lanes = append(v.lanes, lane{what: what, name: name, req: r})
+		v.lanes = append(v.lanes, lane{what, name, r, rules.Trace(s, r)})
 	}
 	known := map[netip.AddrPort]bool{}
 	for _, r := range wanted {
@@ -226,23 +237,25 @@ func (v *survey) outbound(s *rules.Snapshot, wanted []flow.Request) {
 
 // user is as whom a typical application of the pod runs.
 func (v *survey) user(wanted []flow.Request) (uid, gid uint32) {
-	proxy, _, known := v.proxyUser()
 	for _, r := range wanted {
-		if r.Dir == flow.Outbound && (!known || r.UID != proxy) {
+		if r.Dir == flow.Outbound {
 			return r.UID, r.GID
 		}
 	}
 	for _, k := range v.apps {
-		if !known || k.UID != proxy {
-			return k.UID, k.GID
-		}
+		return k.UID, k.GID
 	}
 	return 0, 0
 }
 
+// proxyUser is as whom the proxy dials, as the traces have found.
 func (v *survey) proxyUser() (uid, gid uint32, ok bool) {
-	for _, k := range v.proxy {
-		return k.UID, k.GID, true
+	for _, l := range v.lanes {
+		for _, leg := range l.trace.Legs {
+			if leg.Owner == flow.OwnerProxy {
+				return leg.From.UID, leg.From.GID, true
+			}
+		}
 	}
 	return 0, 0, false
 }

@@ -29,7 +29,7 @@ func verdictWords(s *state) (v flow.Verdict, word, rest string) {
 		v = s.trace.Variants[s.way].Verdict
 		sentence = render.VariantVerdict(s.trace.Variants[s.way])
 	}
-	i := strings.IndexAny(sentence, " :")
+	i := strings.IndexAny(sentence, " :,")
 	if i < 0 {
 		return v, sentence, ""
 	}
@@ -52,8 +52,8 @@ func verdictLine(s *state, width int) line {
 	}
 	req := render.RequestLine(s.trace.Request)
 	room := width - textWidth(word) - 5
-	// The request keeps half of the line, or what the verdict leaves.
-	keep := max(room-textWidth(rest), room/2)
+	// The request keeps five eighths of the line, or what the verdict leaves.
+	keep := max(room-textWidth(rest), room*5/8)
 	return text(style.Plain, cut(req, keep)+"  ").with(ink, g+" "+word).with(restInk(v), rest)
 }
 

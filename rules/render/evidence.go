@@ -23,6 +23,9 @@ type TestLine struct {
 	Text   string
 	Why    string
 	Answer flow.Answer
+	// Of a filter chain's criteria: the field, what the chain wants and what the
+	// connection has, so that they can stand in columns. Field is empty elsewhere.
+	Field, Want, Has string
 }
 
 // Candidates are the losers of a step in the order in which they were tried, then its
@@ -45,8 +48,9 @@ func Candidates(st flow.Step, all bool) (list []Candidate, more int) {
 	if !hasWinner(st) {
 		return list, more
 	}
-	w := Candidate{Won: true, Why: Reason(st.Reason), Tests: testLines(st.Tests)}
+	w := Candidate{Won: true, Tests: testLines(st.Tests)}
 	if st.Stage == flow.Netfilter {
+		w.Why = Reason(st.Reason)
 		_, w.Num = rule(st.Subject)
 		w.Num = strings.TrimPrefix(w.Num, "#")
 		if len(st.Evidence) > 0 {
@@ -84,7 +88,14 @@ func loser(st flow.Step, m flow.Miss) Candidate {
 func testLines(tests []flow.Test) []TestLine {
 	var out []TestLine
 	for _, t := range tests {
-		out = append(out, TestLine{Text: Clean(t.Text), Why: Reason(t.Reason), Answer: t.Answer})
+		// A condition stands in its own column: not again in what the request has.
+		text := Clean(t.Text)
+		l := TestLine{Text: text, Why: strings.TrimPrefix(Reason(t.Reason), text+": "), Answer: t.Answer}
+		if t.Reason.Kind == flow.WhyConnectionHas {
+			l.Field, l.Want, _ = strings.Cut(text, " ")
+			l.Field, l.Has = chainField(l.Field), Clean(t.Reason.Args[0])
+		}
+		out = append(out, l)
 	}
 	return out
 }
@@ -111,4 +122,29 @@ func RuleText(line string) (packets, text string) {
 		}
 	}
 	return Clean(packets), Clean(text)
+}
+
+// chainField is a field of FilterChainMatch (config.listener.v3) as a column's head.
+func chainField(f string) string {
+	switch f {
+	case "destination_port":
+		return "dst port"
+	case "prefix_ranges":
+		return "dst ip"
+	case "server_names":
+		return "SNI"
+	case "transport_protocol":
+		return "transport"
+	case "application_protocols":
+		return "ALPN"
+	case "direct_source_prefix_ranges":
+		return "direct src"
+	case "source_type":
+		return "src type"
+	case "source_prefix_ranges":
+		return "src ip"
+	case "source_ports":
+		return "src port"
+	}
+	return f
 }

@@ -73,8 +73,23 @@ func StepBrief(l flow.Leg, st flow.Step) string {
 		if st.Verdict == flow.Continue && l.Owner == flow.OwnerProxy {
 			return "uid " + fmt.Sprint(l.From.UID) + " to " + l.From.Dst.String()
 		}
+		return strings.TrimSuffix(Clean(st.Subject), ":0")
+	case flow.RouteLookup:
+		return strings.TrimPrefix(Clean(st.Subject), "route ")
+	case flow.FilterChain:
+		return or(Clean(st.Subject), "unnamed")
+	case flow.Route:
+		return strings.TrimSpace(Clean(st.Subject) + " " + joinTests(testLines(st.Tests)))
 	}
-	return Clean(st.Subject)
+	return short(Clean(st.Subject))
+}
+
+// short is the name of an extension without the words that all of its kind begin with.
+func short(name string) string {
+	for _, kind := range []string{"http.", "network.", "listener."} {
+		name = strings.TrimPrefix(name, "envoy.filters."+kind)
+	}
+	return name
 }
 
 // rule splits a rule's subject, FAMILY TABLE CHAIN NUMBER or "legacy FAMILY ...", into

@@ -184,7 +184,7 @@ func Mark(s flow.Step) string {
 		}
 	}
 	switch {
-	case s.Stage == flow.Handoff:
+	case s.Stage == flow.Handoff && s.Reason.Kind != flow.WhyNoHandoff:
 		return "handed over"
 	case s.Stage == flow.Netfilter && redirects(s):
 		return "redirected"
