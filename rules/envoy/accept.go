@@ -43,7 +43,7 @@ func (p *pass) accepting() *listener {
 	if l == nil {
 		if c.isAdmin(p.conn.Accept) {
 			p.add(flow.Step{Stage: flow.Listener, Subject: "admin", Verdict: flow.Delivered, Reason: flow.Because(flow.WhyAdmin, p.conn.Accept.String()), Evidence: evidence(c.boot().Path("admin", "address"))})
-			p.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
+			p.end(flow.Delivered, p.wellAnswered())
 			return nil
 		}
 		p.missing(p.liveName(p.conn.Accept))
@@ -51,6 +51,15 @@ func (p *pass) accepting() *listener {
 	}
 	p.accepted(l, flow.Because(flow.WhyListenerAccepts, p.conn.Accept.String()))
 	return l
+}
+
+// wellAnswered is what the caller sees of an endpoint that answers well.
+func (p *pass) wellAnswered() flow.Symptom {
+	s := flow.Symptom{TCP: flow.TCPOK}
+	if p.req.HTTP != nil {
+		s.Code = 200
+	}
+	return s
 }
 
 // missing ends the pass at a listener that the configuration does not hold.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -112,6 +113,13 @@ func (l *Lab) Wait(ctx context.Context, port uint16, enough func([]Line) bool) (
 			return mine, fmt.Errorf("envoy's access log has %d lines of port %d: %w", len(mine), port, ctx.Err())
 		}
 	}
+}
+
+// Lines are all lines since Forget.
+func (l *Lab) Lines() []Line {
+	l.log.mu.Lock()
+	defer l.log.mu.Unlock()
+	return slices.Clone(l.log.lines)
 }
 
 // Forget empties the access log: source ports come again.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -59,9 +60,10 @@ func (l *Lab) Send(ctx context.Context, r flow.Request) (Answer, error) {
 		return a, err
 	}
 	if r.TLS != nil {
-		secure := tls.Client(conn, &tls.Config{ServerName: r.TLS.SNI, NextProtos: r.TLS.ALPN, InsecureSkipVerify: true})
+		heard := &recorder{Conn: conn}
+		secure := tls.Client(heard, &tls.Config{ServerName: r.TLS.SNI, NextProtos: r.TLS.ALPN, InsecureSkipVerify: true})
 		if err := secure.HandshakeContext(ctx); err != nil {
-			a.cut(err)
+			a.noTLS(heard, err)
 			return a, nil
 		}
 		conn = secure
@@ -137,6 +139,34 @@ func (a *Answer) cut(err error) {
 		a.TCP = flow.TCPTimeout
 	}
 	// Anything else leaves TCPUnknown: what came was no answer of the kind expected.
+}
+
+// recorder keeps the first bytes that a connection brings.
+type recorder struct {
+	net.Conn
+	first []byte
+}
+
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	if room := 64 - len(r.first); room > 0 {
+		r.first = append(r.first, p[:min(n, room)]...)
+	}
+	return n, err
+}
+
+// noTLS notes an answer that is no TLS: a plain HTTP one has its code, and the connection's
+// end is still to come.
+func (a *Answer) noTLS(heard *recorder, err error) {
+	if _, e := io.Copy(io.Discard, heard); e != nil {
+		err = errors.Join(err, e)
+	} else if len(heard.first) == 0 || strings.HasPrefix(string(heard.first), "HTTP/1.1 ") {
+		err = errors.Join(err, io.EOF)
+	}
+	if rest, ok := strings.CutPrefix(string(heard.first), "HTTP/1.1 "); ok {
+		a.Code, _ = strconv.Atoi(rest[:min(3, len(rest))])
+	}
+	a.cut(err)
 }
 
 // talkRaw sends the payload, and takes the first bytes that come back for an answer.
