@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -25,6 +26,12 @@ type asking struct {
 	asked []flow.Need
 	fail  error
 }
+
+// elements are the types of the lists' elements (envoy.admin.v3).
+var elements = map[string]string{"static_listeners": "ListenersConfigDump.StaticListener", "dynamic_listeners": "ListenersConfigDump.DynamicListener",
+	"static_route_configs": "RoutesConfigDump.StaticRouteConfig", "dynamic_route_configs": "RoutesConfigDump.DynamicRouteConfig",
+	"static_clusters": "ClustersConfigDump.StaticCluster", "dynamic_active_clusters": "ClustersConfigDump.DynamicCluster",
+	"static_endpoint_configs": "EndpointsConfigDump.StaticEndpointConfig", "dynamic_endpoint_configs": "EndpointsConfigDump.DynamicEndpointConfig"}
 
 // lists are where an object of a need can stand.
 var lists = map[string][]string{"listener": {"static_listeners", "dynamic_listeners"}, "route": {"static_route_configs", "dynamic_route_configs"},
@@ -66,17 +73,13 @@ func (p *asking) Read(ctx context.Context, want inspect.Want) (inspect.Snapshot,
 			return s, p.fail
 		}
 		for _, list := range lists[n.Part] {
-			var found []json.RawMessage
+			answer := []byte("{}")
 			for _, e := range p.dump[list] {
 				if slices.Contains(called(e), n.Name) {
-					found = append(found, e)
+					answer = fmt.Appendf(nil, `{"configs": [{"@type": "type.googleapis.com/envoy.admin.v3.%s", %s]}`, elements[list], strings.TrimLeft(string(e), "{ \n"))
 				}
 			}
-			raw, err := json.Marshal(map[string]any{"configs": found})
-			if err != nil {
-				return s, err
-			}
-			s.Files["config_dump/"+list+"/"+url.PathEscape(n.Name)+".json"] = raw
+			s.Files["config_dump/"+list+"/"+url.PathEscape(n.Name)+".json"] = answer
 		}
 	}
 	return s, nil

@@ -145,9 +145,15 @@ func ephemeral(c flow.Conn) string {
 const under = "                 "
 
 func (w *writer) step(n int, s flow.Step, why bool) {
-	w.para(fmt.Sprintf("%3d %-12s ", n, Mark(s)), StageWord(s.Stage)+after(" ", Clean(s.Subject)))
-	if r := Reason(s.Reason); r != "" {
-		w.para(under, r)
+	lead := fmt.Sprintf("%3d %-12s ", n, Mark(s))
+	what := StageWord(s.Stage) + after(" ", Clean(subject(s)))
+	reason := Reason(s.Reason)
+	if reason != "" && width(lead)+width(what)+2+width(reason) <= TextWidth {
+		what, reason = what+": "+reason, ""
+	}
+	w.para(lead, what)
+	if reason != "" {
+		w.para(under, reason)
 	}
 	for _, e := range s.Evidence {
 		w.evidence(e, s.Verdict == flow.Unknown, why)
@@ -161,14 +167,25 @@ func (w *writer) step(n int, s flow.Step, why bool) {
 	w.losers(s, why)
 }
 
-// assumed says what was taken for granted, and which flag says otherwise.
+// subject is the step's object; a port that the kernel chooses is left out.
+func subject(s flow.Step) string {
+	if s.Stage == flow.Socket {
+		return strings.TrimSuffix(s.Subject, ":0")
+	}
+	return s.Subject
+}
+
+// assumed says what was taken for granted, and which flag fixes it or says otherwise.
 func (w *writer) assumed(a flow.Assumption, step flow.Reason) {
 	line := "this" // what the step's own sentence says
 	if a.Reason != step {
 		line = Reason(a.Reason)
 	}
-	if a.Flag != "" {
-		line += " (to say otherwise: " + Clean(a.Flag) + ")"
+	switch {
+	case strings.HasPrefix(a.Flag, "--pick"):
+		line += " (" + Clean(a.Flag) + " pins it)"
+	case a.Flag != "":
+		line += " (" + Clean(a.Flag) + " would tell)"
 	}
 	w.para(under+"assumed: ", line)
 }
@@ -176,8 +193,8 @@ func (w *writer) assumed(a flow.Assumption, step flow.Reason) {
 // evidenceLines is how much raw text an unknown step shows without --why.
 const evidenceLines = 12
 
-// evidence is the raw text where it is short or all of it is wanted, else only its place.
-// Of an unknown step the beginning is shown: it is what meshtop does not know.
+// evidence is the raw text where it is short, and with why all of it with its place. Of an
+// unknown step the beginning is shown in every case: it is what meshtop does not know.
 func (w *writer) evidence(e flow.Evidence, unknown, why bool) {
 	text := strings.TrimRight(CleanLines(e.Text), "\n")
 	if text == "" {
@@ -186,8 +203,10 @@ func (w *writer) evidence(e flow.Evidence, unknown, why bool) {
 	lines := dedent(strings.Split(text, "\n"))
 	long := len(lines) > 1 || width(text) > 2*TextWidth
 	if long && !unknown && !why {
-		w.para(under+"in ", Clean(e.Source+after(" ", e.Ref)))
 		return
+	}
+	if why && long {
+		w.para(under+"in ", Clean(e.Source+after(" ", e.Ref)))
 	}
 	for i, line := range lines {
 		if i == evidenceLines && !why {

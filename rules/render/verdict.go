@@ -19,7 +19,7 @@ func Verdict(t flow.Trace) string {
 	case t.Verdict == flow.Unknown:
 		return "UNKNOWN: " + guesses(t)
 	case t.Outcome.Endpoint == "":
-		return strings.ToUpper(t.Verdict.String()) + after(" by cluster ", Clean(t.Outcome.Cluster)) + ", in one of " + ways(t)
+		return strings.ToUpper(t.Verdict.String()) + after(" by cluster ", Clean(t.Outcome.Cluster)) + " either way: " + ways(t)
 	}
 	return ending(t.Verdict, t.Outcome, t.Caller, t.Legs)
 }
@@ -95,10 +95,14 @@ func delivered(o flow.Outcome, c flow.Symptom, last *flow.Step) string {
 		return " by cluster " + Clean(o.Cluster)
 	case o.Listener != "" && c.Code != 0:
 		return ": the proxy itself answers " + strconv.Itoa(c.Code)
-	case last != nil:
-		return after(": ", Reason(last.Reason))
+	case last == nil:
+		return ""
 	}
-	return ""
+	why := Reason(last.Reason)
+	if to, ok := strings.CutPrefix(why, "delivered "); ok {
+		return " " + to
+	}
+	return after(": ", why)
 }
 
 func lastStep(legs []flow.Leg) *flow.Step {

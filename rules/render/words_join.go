@@ -1,6 +1,10 @@
 package render
 
-import "github.com/meshtop/meshtop/rules/flow"
+import (
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
 
 // joinWords words the reasons of flow/reason_join.go; empty for a kind that is not its own.
 func joinWords(k flow.ReasonKind, a [3]string) string {
@@ -8,7 +12,7 @@ func joinWords(k flow.ReasonKind, a [3]string) string {
 	case flow.WhyAppSocket:
 		return "a socket of uid " + a[1] + " connects to " + a[0]
 	case flow.WhyPeerSocket:
-		return "a peer at " + a[0] + " connects"
+		return "a peer at " + strings.TrimSuffix(a[0], ":0") + " connects"
 	case flow.WhyToApp:
 		return "delivered to " + or(a[1], "the application") + " at " + a[0]
 	case flow.WhyToWire:
