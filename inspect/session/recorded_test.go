@@ -226,7 +226,7 @@ func compare(scene string, t flow.Trace, r recorded) string {
 			return ""
 		}
 		// A script may answer itself: the variant for that says no more than where it ran.
-		if scene == "auth" && v.Verdict == flow.Unknown && at == where {
+		if scene == "auth" && v.Verdict == flow.Unknown && at.listener == where.listener && (at.cluster == "" || at == where) {
 			return ""
 		}
 		got = append(got, fmt.Sprintf("%v %+v code %d flags %q tcp %v", v.Verdict, at, v.Caller.Code, v.Caller.Flags, v.Caller.TCP))

@@ -229,7 +229,7 @@ func TestContainer(t *testing.T) {
 func TestSave(t *testing.T) {
 	for _, s := range saved.Scenes() {
 		r := read(t, demo(t, s.Name))
-		r.Files["pod.yaml"] = []byte("spec:\n  containers:\n  - env:\n    - name: DB_PASSWORD\n      value: hunter2\n")
+		r.Files["other.yaml"] = []byte("spec:\n  containers:\n  - env:\n    - name: DB_PASSWORD\n      value: hunter2\n")
 		r.Files["observed/eth0.pcap"] = []byte{0, 1, 2}
 		r.Gaps = []flow.Gap{{Part: "ipset", Reason: "no ipset here"}}
 		r.Calls = []inspect.Call{{What: "GET /config_dump", Bytes: 5}}
@@ -238,7 +238,7 @@ func TestSave(t *testing.T) {
 			t.Fatal(err)
 		}
 		meta := string(out.Files[metaPart])
-		if strings.Contains(string(out.Files["pod.yaml"]), "hunter2") || out.Masked["pod.yaml"] != 1 || len(out.Gaps) != 1 || out.Files["observed/eth0.pcap"] != nil {
+		if strings.Contains(string(out.Files["other.yaml"]), "hunter2") || out.Masked["other.yaml"] != 1 || len(out.Gaps) != 1 || out.Files["observed/eth0.pcap"] != nil {
 			t.Errorf("%s: masked %v, left out %v", s.Name, out.Masked, out.Gaps)
 		}
 		for _, want := range []string{"no ipset here", "GET /config_dump", "observed/eth0.pcap", `"target": "demo ` + s.Name} {
