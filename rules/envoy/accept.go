@@ -20,7 +20,7 @@ func (c *Config) Accept(conn Conn, req *flow.Request, ch *flow.Choices) Result {
 	if conn.Transparent && conn.Orig.IsValid() {
 		p.local = conn.Orig
 	}
-	p.res.Steps = make([]flow.Step, 0, 12)
+	p.res.Steps = make([]flow.Step, 0, 20)
 	if l := p.accepting(); l != nil {
 		p.enter(l, false)
 	}
@@ -232,26 +232,29 @@ type extension struct {
 }
 
 func (p *pass) extension(n tree.Node) extension {
-	e := extension{name: n.Field("name").Str()}
+	return *memo(p.cfg, n, func() *extension { return p.cfg.extension(n) })
+}
+
+func (c *Config) extension(n tree.Node) *extension {
+	e := &extension{name: n.Field("name").Str()}
 	typed := n.Field("typed_config")
 	if d := n.Field("config_discovery"); d.Exists() {
-		if got := p.cfg.ecds[e.name]; got != nil {
+		if got := c.ecds[e.name]; got != nil {
 			_, body := got.node().Any()
 			typed = body.Field("typed_config")
 		} else if typed = d.Field("default_config"); !typed.Exists() {
-			e.missing = p.cfg.complete[dynamicListeners] // a whole dump holds every ECDS config that came
+			e.missing = c.complete[dynamicListeners] // a whole dump holds every ECDS config that came
 			e.unread = !e.missing
 			return e
 		}
 	}
 	typ, config := typed.Any()
-	if typ == "" {
-		if !typed.Exists() {
-			config = n.Field("config", "hidden_envoy_deprecated_config")
-		}
-		e.kind, e.config = extensionKind("", e.name), config
-		return e
+	if typ == "" && !typed.Exists() {
+		config = n.Field("config", "hidden_envoy_deprecated_config")
 	}
 	e.kind, e.config = extensionKind(typ, e.name), config
+	if e.name == "" {
+		e.name = e.kind
+	}
 	return e
 }

@@ -53,9 +53,6 @@ func goes(ok bool) filterFate {
 func (p *pass) listenerFilter(f tree.Node) filterFate {
 	e := p.extension(f)
 	name := e.name
-	if name == "" {
-		name = e.kind
-	}
 	if d := f.Field("filter_disabled"); d.Exists() {
 		switch p.predicate(d) {
 		case flow.Yes:

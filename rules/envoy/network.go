@@ -60,9 +60,6 @@ func (n *network) step(e extension, f tree.Node, why flow.Reason) {
 // filter meets one network filter.
 func (n *network) filter(f tree.Node) {
 	e := n.extension(f)
-	if e.name == "" {
-		e.name = e.kind
-	}
 	if e.unread {
 		n.need(flow.NetworkFilter, "ecds", e.name)
 		return

@@ -103,7 +103,7 @@ func (p *pass) opaque(stage flow.Stage, subject string, why flow.Reason, n tree.
 }
 
 // evidenceBytes bounds the raw text in a step; Config.Raw gives all of it.
-const evidenceBytes = 1024
+const evidenceBytes = 512
 
 // evidence is where a value stands, with its text.
 func evidence(nodes ...tree.Node) []flow.Evidence {
@@ -112,10 +112,13 @@ func evidence(nodes ...tree.Node) []flow.Evidence {
 		if n.Kind() == tree.Missing {
 			continue
 		}
-		raw := n.Raw()
-		text := ""
+		if out == nil {
+			out = make([]flow.Evidence, 0, len(nodes))
+		}
+		raw, text := n.Raw(), ""
 		if len(raw) > evidenceBytes {
-			text = string(raw[:evidenceBytes]) + "…"
+			var room [evidenceBytes + 3]byte
+			text = string(append(append(room[:0], raw[:evidenceBytes]...), "…"...))
 		} else {
 			text = string(raw)
 		}
@@ -130,10 +133,12 @@ const dumpPart = "config_dump.json"
 // reference is what Config.Raw takes: a JSON pointer, after the part's name and # for
 // parts other than the dump.
 func reference(n tree.Node) string {
+	var room [256]byte
+	b := room[:0]
 	if s := n.Source(); s != dumpPart {
-		return s + "#" + n.Pointer()
+		b = append(append(b, s...), '#')
 	}
-	return n.Pointer()
+	return string(n.AppendPointer(b))
 }
 
 // origin is the object that a control plane made n from, as Istio notes it in

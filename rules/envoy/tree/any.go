@@ -43,44 +43,57 @@ func (n Node) Pointer() string {
 	if n.doc == nil {
 		return ""
 	}
-	var b strings.Builder
-	b.WriteString(n.doc.Ref)
-	tape := n.doc.tape
-	for at := uint32(0); at != n.i; {
-		index := 0
-		k, isObject := at+1, tape[at].kind == Object
-		for k < tape[at].next {
-			v := k
-			if isObject {
-				v++
-			}
-			if n.i < tape[v].next {
-				break
-			}
-			k = tape[v].next
-			index++
-		}
-		if isObject {
-			b.WriteString("/" + EscapePointer(n.doc.text(k)))
-			if at = k + 1; n.i == k {
-				return b.String() // a name; no caller has one
-			}
-			continue
-		}
-		b.WriteString("/" + strconv.Itoa(index))
-		at = k
-	}
-	return b.String()
+	var room [256]byte
+	return string(n.AppendPointer(room[:0]))
 }
 
-var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
-
-// EscapePointer is one reference token of a JSON pointer.
-func EscapePointer(s string) string {
-	if !strings.ContainsAny(s, "~/") {
-		return s
+// AppendPointer appends the value's pointer.
+func (n Node) AppendPointer(b []byte) []byte {
+	d := n.doc
+	b = append(b, d.Ref...)
+	for at := uint32(0); at != n.i; {
+		k, closer := d.inside(at)
+		object := d.tape[at].kind() == Object
+		for index := 0; k < closer; index++ {
+			v := k
+			if object {
+				v++
+			}
+			after := d.next(v)
+			if n.i >= after {
+				k = after
+				continue
+			}
+			b = append(b, '/')
+			if object {
+				if d.tape[k].escaped() {
+					b = appendEscaped(b, []byte(d.text(k)))
+				} else {
+					b = appendEscaped(b, d.bytes(k))
+				}
+			} else {
+				b = strconv.AppendInt(b, int64(index), 10)
+			}
+			at = v
+			break
+		}
 	}
-	return pointerEscapes.Replace(s)
+	return b
+}
+
+// appendEscaped appends one reference token of a JSON pointer.
+func appendEscaped(b, s []byte) []byte {
+	for _, c := range s {
+		switch c {
+		case '~':
+			b = append(b, "~0"...)
+		case '/':
+			b = append(b, "~1"...)
+		default:
+			b = append(b, c)
+		}
+	}
+	return b
 }
 
 // At is the value that a JSON pointer relative to n names, or the zero Node.

@@ -19,14 +19,12 @@ type Node struct {
 // Doc is the document that the value stands in; nil for the zero Node.
 func (n Node) Doc() *Doc { return n.doc }
 
-func (n Node) tok() token { return n.doc.tape[n.i] }
-
 // Kind is what the value is; Missing for the zero Node.
 func (n Node) Kind() Kind {
 	if n.doc == nil {
 		return Missing
 	}
-	return n.tok().kind
+	return n.doc.tape[n.i].kind()
 }
 
 // Exists says whether the value is there and not null: null means unset in protobuf's JSON.
@@ -60,11 +58,11 @@ func (n Node) span() (start, end uint32) {
 	if n.doc == nil {
 		return 0, 0
 	}
-	t := n.tok()
-	if t.kind == String || t.kind == key {
-		return t.start - 1, t.end + 1
+	start, end = n.doc.tape[n.i].start(), n.doc.end(n.i)
+	if k := n.Kind(); k == String || k == key {
+		return start - 1, end + 1
 	}
-	return t.start, t.end
+	return start, end
 }
 
 // Source is the part of the snapshot that the value stands in.
@@ -83,11 +81,12 @@ func (n Node) Field(names ...string) Node {
 	if n.Kind() != Object {
 		return found
 	}
-	tape := n.doc.tape
-	for k := n.i + 1; k < n.tok().next; k = tape[k+1].next {
+	d := n.doc
+	from, closer := d.inside(n.i)
+	for k := from; k < closer; k = d.next(k + 1) {
 		for _, name := range names {
-			if n.doc.named(k, name) {
-				found = Node{n.doc, k + 1}
+			if d.named(k, name) {
+				found = Node{d, k + 1}
 			}
 		}
 	}
@@ -105,9 +104,14 @@ func (n Node) Path(names ...string) Node {
 // Key is the object's member of exactly this name: for maps, whose keys are data.
 func (n Node) Key(name string) Node {
 	var found Node
-	for k, v := range n.Members() {
-		if k == name {
-			found = v
+	if n.Kind() != Object {
+		return found
+	}
+	d := n.doc
+	from, closer := d.inside(n.i)
+	for k := from; k < closer; k = d.next(k + 1) {
+		if b := d.bytes(k); string(b) == name && !d.tape[k].escaped() || d.tape[k].escaped() && unescape(b) == name {
+			found = Node{d, k + 1}
 		}
 	}
 	return found
@@ -116,10 +120,10 @@ func (n Node) Key(name string) Node {
 // named says whether token k is the name, as written or in lowerCamelCase.
 func (d *Doc) named(k uint32, name string) bool {
 	t := d.tape[k]
-	if t.escaped {
-		return unescape(d.raw[t.start:t.end]) == name
+	if t.escaped() {
+		return unescape(d.bytes(k)) == name
 	}
-	return Named(d.raw[t.start:t.end], name)
+	return Named(d.raw[t.start():t.tail], name)
 }
 
 // Named says whether got, a member's name as it stands in the text, is the field name
@@ -127,6 +131,9 @@ func (d *Doc) named(k uint32, name string) bool {
 func Named(got []byte, name string) bool {
 	if len(got) >= len(name) {
 		return string(got) == name
+	}
+	if len(got) == 0 || got[0] != name[0] {
+		return false
 	}
 	g := 0
 	for i := 0; i < len(name); i++ {
@@ -151,8 +158,10 @@ func (n Node) Members() iter.Seq2[string, Node] {
 		if n.Kind() != Object {
 			return
 		}
-		for k := n.i + 1; k < n.tok().next; k = n.doc.tape[k+1].next {
-			if !yield(n.doc.text(k), Node{n.doc, k + 1}) {
+		d := n.doc
+		from, closer := d.inside(n.i)
+		for k := from; k < closer; k = d.next(k + 1) {
+			if !yield(d.text(k), Node{d, k + 1}) {
 				return
 			}
 		}
@@ -175,17 +184,19 @@ func (n Node) Unknown(known ...string) []string {
 		return nil
 	}
 	var out []string
+	d := n.doc
+	from, closer := d.inside(n.i)
 next:
-	for k := n.i + 1; k < n.tok().next; k = n.doc.tape[k+1].next {
-		if n.doc.named(k, "@type") || (Node{n.doc, k + 1}).empty() {
+	for k := from; k < closer; k = d.next(k + 1) {
+		if d.named(k, "@type") || (Node{d, k + 1}).empty() {
 			continue
 		}
 		for _, name := range known {
-			if n.doc.named(k, name) {
+			if d.named(k, name) {
 				continue next
 			}
 		}
-		out = append(out, n.doc.text(k))
+		out = append(out, d.text(k))
 	}
 	return out
 }
@@ -193,8 +204,16 @@ next:
 // empty says whether the value says nothing: null, "", [] - but not {}, which as a message
 // field differs from an absent one.
 func (n Node) empty() bool {
-	t := n.tok()
-	return t.kind == Null || t.kind == String && t.start == t.end || t.kind == List && t.next == n.i+1
+	switch n.Kind() {
+	case Null:
+		return true
+	case String:
+		return len(n.doc.bytes(n.i)) == 0
+	case List:
+		from, closer := n.doc.inside(n.i)
+		return from == closer
+	}
+	return false
 }
 
 // List are the elements of a list; a single value where a list belongs counts as one
@@ -217,7 +236,8 @@ func (n Node) All() iter.Seq2[int, Node] {
 			return
 		}
 		i := 0
-		for k := n.i + 1; k < n.tok().next; k = n.doc.tape[k].next {
+		from, closer := n.doc.inside(n.i)
+		for k := from; k < closer; k = n.doc.next(k) {
 			if !yield(i, Node{n.doc, k}) {
 				return
 			}
@@ -269,18 +289,17 @@ func (n Node) Is(s string) bool {
 	if n.Kind() != String {
 		return false
 	}
-	if t := n.tok(); !t.escaped {
-		return string(n.doc.raw[t.start:t.end]) == s
+	if n.doc.tape[n.i].escaped() {
+		return n.Str() == s
 	}
-	return n.Str() == s
+	return string(n.doc.bytes(n.i)) == s
 }
 
 func (d *Doc) text(i uint32) string {
-	t := d.tape[i]
-	if t.escaped {
-		return unescape(d.raw[t.start:t.end])
+	if d.tape[i].escaped() {
+		return unescape(d.bytes(i))
 	}
-	return string(d.raw[t.start:t.end])
+	return string(d.bytes(i))
 }
 
 // Bool is the truth value, also written as a string or a wrapper; dflt where it is not there.
@@ -289,7 +308,7 @@ func (n Node) Bool(dflt bool) bool {
 	if k := n.Kind(); k != Bool && k != String {
 		return dflt
 	}
-	switch n.Str() {
+	switch string(n.doc.bytes(n.i)) {
 	case "true":
 		return true
 	case "false":

@@ -25,13 +25,44 @@ const (
 	key // the name of an object's member; its value is the next token
 )
 
-// token is one value of the document; next is the token after it and all inside it.
-type token struct {
-	start, end uint32 // in raw; of a string without its quotes
-	next       uint32
-	kind       Kind
-	escaped    bool
+// token is one value of the document, in eight bytes: where it begins, its kind and whether
+// it holds escapes in head; in tail where it ends, or for a list or object the token after
+// it. The last token of a list or object is its closer, whose head is where it ends. Of a
+// string begin and end are those without the quotes.
+type token struct{ head, tail uint32 }
+
+const (
+	maxDoc     = 1 << 28 // bytes of one document
+	startMask  = maxDoc - 1
+	kindShift  = 28
+	escapedBit = 1 << 31
+)
+
+func (t token) start() uint32 { return t.head & startMask }
+func (t token) kind() Kind    { return Kind(t.head >> kindShift & 7) }
+func (t token) escaped() bool { return t.head&escapedBit != 0 }
+
+// next is the token after value i and all inside it.
+func (d *Doc) next(i uint32) uint32 {
+	if t := d.tape[i]; t.kind() >= List && t.kind() <= Object {
+		return t.tail
+	}
+	return i + 1
 }
+
+// end is where value i ends.
+func (d *Doc) end(i uint32) uint32 {
+	if t := d.tape[i]; t.kind() >= List && t.kind() <= Object {
+		return d.tape[t.tail-1].head
+	}
+	return d.tape[i].tail
+}
+
+// inside are the tokens of the members or elements of value i: from, and the closer.
+func (d *Doc) inside(i uint32) (from, closer uint32) { return i + 1, d.tape[i].tail - 1 }
+
+// bytes is the text of token i, of a string without its quotes.
+func (d *Doc) bytes(i uint32) []byte { return d.raw[d.tape[i].start():d.end(i)] }
 
 // Doc is one parsed document. It does not change after Parse.
 type Doc struct {
@@ -65,8 +96,8 @@ func (e *SyntaxError) Error() string {
 // The document refers to raw, which must not change.
 func Parse(raw []byte, at int64) (*Doc, error) {
 	d := &Doc{raw: raw, at: at}
-	if uint64(len(raw)) >= 1<<32 {
-		return nil, &SyntaxError{At: at, Msg: "a single value of 4 GiB or more"}
+	if len(raw) >= maxDoc {
+		return nil, &SyntaxError{At: at, Msg: "a single object of 256 MiB or more"}
 	}
 	p := parser{doc: d, scan: Scanner{Raw: raw}}
 	d.tape = make([]token, 0, len(raw)/24+4)
@@ -78,6 +109,9 @@ func Parse(raw []byte, at int64) (*Doc, error) {
 	}
 	if err, ok := err.(*SyntaxError); ok {
 		return nil, &SyntaxError{At: at + err.At, Msg: err.Msg}
+	}
+	if cap(d.tape) > len(d.tape)+len(d.tape)/8 { // documents are kept: no slack
+		d.tape = append(make([]token, 0, len(d.tape)), d.tape...)
 	}
 	return d, nil
 }
@@ -106,12 +140,14 @@ func (p *parser) note(i int, what string) {
 
 func (p *parser) push(k Kind, start, end int) int {
 	t := len(p.doc.tape)
-	p.doc.tape = append(p.doc.tape, token{start: uint32(start), end: uint32(end), next: uint32(t + 1), kind: k})
+	p.doc.tape = append(p.doc.tape, token{head: uint32(start) | uint32(k)<<kindShift, tail: uint32(end)})
 	return t
 }
 
+// close ends the list or object of token t before end.
 func (p *parser) close(t, end int) int {
-	p.doc.tape[t].end, p.doc.tape[t].next = uint32(end), uint32(len(p.doc.tape))
+	p.doc.tape = append(p.doc.tape, token{head: uint32(end)})
+	p.doc.tape[t].tail = uint32(len(p.doc.tape))
 	return end
 }
 
@@ -214,7 +250,9 @@ func (p *parser) str(i int, k Kind) (int, error) {
 		p.note(i, "a string that is not UTF-8")
 	}
 	t := p.push(k, i+1, end-1)
-	p.doc.tape[t].escaped = escaped
+	if escaped {
+		p.doc.tape[t].head |= escapedBit
+	}
 	return end, nil
 }
 
@@ -255,34 +293,29 @@ func numberEnd(raw []byte, i int) int {
 // duplicates notes members of one object that bear the same name; the last one counts,
 // as in Envoy's reader.
 func (p *parser) duplicates(t int) {
-	tape := p.doc.tape
+	d := p.doc
+	from, closer := d.inside(uint32(t))
 	var seen map[string]struct{}
 	n := 0
-	for k := t + 1; k < int(tape[t].next); k = int(tape[k+1].next) {
-		name := p.doc.raw[tape[k].start:tape[k].end]
-		dup := false
+	for k := from; k < closer; k = d.next(k + 1) {
+		name, dup := d.bytes(k), false
 		if n < 12 {
-			for j := t + 1; j < k; j = int(tape[j+1].next) {
-				dup = dup || string(p.doc.raw[tape[j].start:tape[j].end]) == string(name)
+			for j := from; j < k; j = d.next(j + 1) {
+				dup = dup || string(d.bytes(j)) == string(name)
 			}
 		} else {
 			if seen == nil {
-				seen = p.names(t, k)
+				seen = map[string]struct{}{}
+				for j := from; j < k; j = d.next(j + 1) {
+					seen[string(d.bytes(j))] = struct{}{}
+				}
 			}
 			_, dup = seen[string(name)]
 			seen[string(name)] = struct{}{}
 		}
 		if dup {
-			p.note(int(tape[k].start), "a member named twice")
+			p.note(int(d.tape[k].start()), "a member named twice")
 		}
 		n++
 	}
-}
-
-func (p *parser) names(t, end int) map[string]struct{} {
-	seen := map[string]struct{}{}
-	for j := t + 1; j < end; j = int(p.doc.tape[j+1].next) {
-		seen[string(p.doc.raw[p.doc.tape[j].start:p.doc.tape[j].end])] = struct{}{}
-	}
-	return seen
 }
