@@ -102,6 +102,9 @@ func (p *pass) accepted(l *listener, why flow.Reason) {
 
 // limited says whether the accepting listener's connection limit (runtime) refuses everything.
 func (p *pass) limited(l *listener) bool {
+	if len(p.cfg.runtime) == 0 {
+		return false
+	}
 	key := "envoy.resource_limits.listener." + l.name + ".connection_limit"
 	v, ok := p.cfg.value(key)
 	if !ok {

@@ -18,6 +18,14 @@ type cluster struct {
 	policy  string // of the load balancer
 	subsets *subsets
 	odd     string // what of its load balancing is not modelled
+	// blocked are the circuit breakers of 0: by priority (0 default, 1 high), then by who
+	// asks (0 tcp_proxy, 1 the router); the field's name, or empty.
+	blocked     [2][2]string
+	maintenance string         // value of runtime upstream.maintenance_mode
+	bind        [2]netip.Addr  // source address for IPv4 and IPv6 hosts
+	socket      upstreamSocket // without a match
+	matches     []upstreamSocket
+	options     tree.Node // HttpProtocolOptions
 }
 
 func (c *Config) cluster(name string) *cluster {
@@ -26,10 +34,10 @@ func (c *Config) cluster(name string) *cluster {
 		return nil
 	}
 	n := e.node()
-	return memo(c, n, func() *cluster { return newCluster(name, n) })
+	return memo(c, n, func() *cluster { return c.newCluster(name, n) })
 }
 
-func newCluster(name string, n tree.Node) *cluster {
+func (cfg *Config) newCluster(name string, n tree.Node) *cluster {
 	c := &cluster{name: name, node: n, kind: orDefault(n.Field("type").Enum(), "STATIC"), policy: orDefault(n.Field("lb_policy").Enum(), "ROUND_ROBIN")}
 	if t := n.Field("cluster_type"); t.Exists() {
 		_, c.config = t.Field("typed_config").Any()
@@ -44,6 +52,11 @@ func newCluster(name string, n tree.Node) *cluster {
 	if strings.HasPrefix(c.policy, "LOAD_BALANCING_POLICY") {
 		c.policy = "ROUND_ROBIN"
 	}
+	_, c.options = n.Field("typed_extension_protocol_options").Key("envoy.extensions.upstreams.http.v3.HttpProtocolOptions").Any()
+	c.maintenance, _ = cfg.value("upstream.maintenance_mode." + name)
+	c.breakers(cfg)
+	c.binds(cfg)
+	c.sockets()
 	return c
 }
 
@@ -156,44 +169,54 @@ func (p *pass) noCluster(name string) fate {
 	return fate{flags: "NC", details: ""}
 }
 
-// overflow says whether a circuit breaker of the cluster lets nothing through (7.7).
-func (p *pass) overflow(c *cluster, h lbHints, s *flow.Step) (bool, fate) {
-	priority := "default"
-	if h.high {
-		priority = "high"
-	}
-	var t tree.Node
-	for _, n := range c.node.Path("circuit_breakers", "thresholds").All() {
-		if strings.EqualFold(orDefault(n.Field("priority").Enum(), "DEFAULT"), priority) {
-			t = n
-			break
-		}
-	}
-	fields := []string{"max_connections"}
-	if h.http {
-		fields = []string{"max_pending_requests", "max_requests"}
-	}
-	for _, field := range fields {
-		limit := t.Field(field).Uint(1024)
-		key := "circuit_breakers." + c.name + "." + priority + "." + field
-		if v, ok := p.cfg.value(key); ok {
-			if n, err := strconv.ParseUint(v, 10, 64); err == nil {
-				limit = n
+// breakers finds the thresholds that let nothing through (7.7).
+func (c *cluster) breakers(cfg *Config) {
+	for i, priority := range []string{"default", "high"} {
+		var t tree.Node
+		for _, n := range c.node.Path("circuit_breakers", "thresholds").All() {
+			if strings.EqualFold(orDefault(n.Field("priority").Enum(), "DEFAULT"), priority) {
+				t = n
+				break
 			}
 		}
-		if limit > 0 {
-			continue
+		zero := func(field string) bool {
+			limit := t.Field(field).Uint(1024)
+			if v, ok := cfg.value("circuit_breakers." + c.name + "." + priority + "." + field); ok {
+				if n, err := strconv.ParseUint(v, 10, 64); err == nil {
+					limit = n
+				}
+			}
+			return limit == 0
 		}
-		s.Verdict, s.Reason = flow.Refused, flow.Because(flow.WhyOverflow, field)
-		f := fate{flags: "UO"}
-		if h.http {
-			f.code, f.details = 503, "upstream_reset_before_response_started{overflow}"
-		} else if field == "max_pending_requests" {
-			f.flags = "URX"
+		if zero("max_connections") {
+			c.blocked[i][0] = "max_connections"
 		}
-		return true, f
+		for _, field := range []string{"max_requests", "max_pending_requests"} {
+			if zero(field) {
+				c.blocked[i][1] = field
+			}
+		}
 	}
-	return false, fate{}
+}
+
+// overflow says whether a circuit breaker of the cluster lets nothing through.
+func (p *pass) overflow(c *cluster, h lbHints, s *flow.Step) (bool, fate) {
+	high, http := 0, 0
+	if h.high {
+		high = 1
+	}
+	if h.http {
+		http = 1
+	}
+	field := c.blocked[high][http]
+	if field == "" {
+		return false, fate{}
+	}
+	s.Verdict, s.Reason = flow.Refused, flow.Because(flow.WhyOverflow, field)
+	if h.http {
+		return true, fate{flags: "UO", code: 503, details: "upstream_reset_before_response_started{overflow}"}
+	}
+	return true, fate{flags: "UO"}
 }
 
 // drops meets what a cluster drops by chance: maintenance mode and drop_overloads (7.2).
@@ -201,7 +224,7 @@ func (p *pass) drops(c *cluster, h lbHints) (fate, bool) {
 	if !h.http {
 		return fate{}, true
 	}
-	if v, ok := p.cfg.value("upstream.maintenance_mode." + c.name); ok {
+	if v := c.maintenance; v != "" {
 		n, _ := strconv.ParseUint(v, 10, 64)
 		if p.dropped(c, "maintenance", min(n, 100), 100, flow.Because(flow.WhyMaintenance, v)) {
 			return fate{flags: "UO", code: 503, details: "maintenance_mode"}, false
@@ -247,24 +270,27 @@ func fractional(n tree.Node) (num, den uint64) {
 
 // dial sets the upstream connection and adds the steps of host and transport socket.
 func (p *pass) dial(c *cluster, h *host, hints lbHints, s flow.Step) fate {
-	s.Stage, s.Subject, s.Verdict = flow.Endpoint, h.printed(), flow.Continue
-	p.res.Outcome.Endpoint = h.printed()
+	s.Stage, s.Subject, s.Verdict = flow.Endpoint, h.text, flow.Continue
+	p.res.Outcome.Endpoint = h.text
 	p.add(s)
 	u := Upstream{Addr: h.addr, Internal: h.internal, OriginalSrc: p.originalSrc, Mark: p.mark}
-	u.Bind = p.bindAddress(c, h.addr)
+	u.Bind = c.bind[0]
+	if h.addr.Addr().Is6() {
+		u.Bind = c.bind[1]
+	}
 	p.res.Upstream = u
-	if !p.upstreamSocket(c, h, hints) {
+	if !p.speak(c, h, hints) {
 		return fate{unknown: true}
 	}
 	return fate{ok: true, name: h.name, addr: h.addr}
 }
 
-// bindAddress is the source address of the upstream connection: the cluster's, else the
-// cluster manager's upstream_bind_config; zero where the kernel chooses.
-func (p *pass) bindAddress(c *cluster, to netip.AddrPort) netip.Addr {
+// binds finds the source address of upstream connections: the cluster's, else the cluster
+// manager's upstream_bind_config; zero where the kernel chooses.
+func (c *cluster) binds(cfg *Config) {
 	b := c.node.Field("upstream_bind_config")
 	if !b.Exists() {
-		b = p.cfg.boot().Path("cluster_manager", "upstream_bind_config")
+		b = cfg.boot().Path("cluster_manager", "upstream_bind_config")
 	}
 	pick := func(n tree.Node) netip.Addr {
 		a, err := netip.ParseAddr(n.Field("address").Str())
@@ -274,13 +300,16 @@ func (p *pass) bindAddress(c *cluster, to netip.AddrPort) netip.Addr {
 		return a
 	}
 	first := pick(b.Field("source_address"))
-	if !first.IsValid() || first.Is4() == to.Addr().Is4() {
-		return first
-	}
-	for _, e := range b.Field("extra_source_addresses").All() {
-		if a := pick(e.Field("address")); a.IsValid() && a.Is4() == to.Addr().Is4() {
-			return a
+	for i := range c.bind {
+		c.bind[i] = first
+		if !first.IsValid() || first.Is6() == (i == 1) {
+			continue
+		}
+		for _, e := range b.Field("extra_source_addresses").All() {
+			if a := pick(e.Field("address")); a.IsValid() && a.Is6() == (i == 1) {
+				c.bind[i] = a
+				break
+			}
 		}
 	}
-	return first
 }

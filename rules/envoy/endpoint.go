@@ -3,6 +3,7 @@ package envoy
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,18 +44,72 @@ func (p *pass) toHost(c *cluster, h lbHints) fate {
 	if len(s.hosts) == 0 {
 		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), s.source)
 	}
-	b := p.cfg.lbConfig(c, c.policy, s)
-	pick := subsetChoice{}
-	if c.subsets != nil {
-		if pick = c.subsets.pick(s, criteria(h.match)); pick.none {
-			return p.noHost(c, h, flow.Because(flow.WhyNoSubset, keysOf(h.match)), c.subsets.node)
-		}
-		if pick.only == nil && !c.subsets.node.Field("locality_weight_aware").Bool(false) {
-			pick.only = func(*host) bool { return true }
+	if c.subsets == nil {
+		d := memo(p.cfg, c.node, func() *draws { return p.cfg.draws(c, s, nil) })
+		return p.draw(c, s, d, h, "")
+	}
+	pick := c.subsets.pick(s, criteria(h.match))
+	if pick.none {
+		return p.noHost(c, h, flow.Because(flow.WhyNoSubset, keysOf(h.match)), c.subsets.node)
+	}
+	if pick.only == nil && !c.subsets.localities {
+		pick.only = func(*host) bool { return true }
+	}
+	return p.draw(c, s, p.cfg.draws(c, s, pick.only), h, pick.how)
+}
+
+// draws are the hosts that a load balancer can choose, ready for a choice.
+type draws struct {
+	list    []candidate
+	options []flow.Option // one for each of list; then "none", if some of the traffic finds no host
+	passed  []flow.Miss   // the other hosts
+}
+
+func (c *Config) draws(cl *cluster, s *hostSet, only func(*host) bool) *draws {
+	list, none := c.lbConfig(cl, cl.policy, s).choose(s, only)
+	d := &draws{list: list}
+	shares := make([]float64, 0, len(list)+1)
+	in := make([]bool, len(s.hosts))
+	for _, k := range list {
+		d.options = append(d.options, flow.Option{Value: strconv.Itoa(k.host + 1)})
+		shares = append(shares, k.share)
+		in[k.host] = true
+	}
+	if none > 0 {
+		d.options = append(d.options, flow.Option{Value: "none"})
+		shares = append(shares, none)
+	}
+	for i, w := range weights(shares) {
+		d.options[i].Weight = w
+	}
+	for i := range in {
+		if !in[i] {
+			d.passed = append(d.passed, flow.Miss{Index: int32(i), Near: s.hosts[i].health != healthy})
 		}
 	}
-	list, none := b.choose(s, pick.only)
-	return p.draw(c, s, b, h, list, none, pick.how)
+	return d
+}
+
+// weights are whole numbers in the proportion of the shares: exact where they are multiples
+// of the smallest one, else parts of a million.
+func weights(shares []float64) []uint64 {
+	out := make([]uint64, len(shares))
+	if len(shares) == 0 {
+		return out
+	}
+	least := slices.Min(shares)
+	exact := true
+	for i, s := range shares {
+		r := s / least
+		out[i] = uint64(math.Round(r))
+		exact = exact && math.Abs(r-math.Round(r)) < 1e-9
+	}
+	for i, s := range shares {
+		if !exact {
+			out[i] = max(1, uint64(math.Round(s*1e6)))
+		}
+	}
+	return out
 }
 
 func keysOf(match []tree.Node) string {
@@ -65,40 +120,35 @@ func keysOf(match []tree.Node) string {
 	return b.String()
 }
 
-// draw takes one of the candidates; they may belong to a part of the traffic only.
-func (p *pass) draw(c *cluster, s *hostSet, b lbConfig, h lbHints, list []candidate, none float64, subset string) fate {
-	why := flow.WhyNoHealthy
-	if len(list) == 0 {
-		return p.noHost(c, h, flow.Because(why, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.source)
-	}
-	w := &hostWhy{s: s}
-	step := flow.Step{Reason: flow.Because(flow.WhyEndpoint, c.policyWords(h), strconv.Itoa(len(list)), subset), Decision: len(s.hosts) > 1}
-	ref := p.ref("endpoint")
-	choice := flow.Choice{Ref: ref, Kind: flow.Chance}
-	for _, k := range list {
-		choice.Options = append(choice.Options, flow.Option{Value: strconv.Itoa(k.host + 1), Weight: weightOf(k.share)})
-	}
-	if none > 0 {
-		choice.Options = append(choice.Options, flow.Option{Value: "none", Weight: weightOf(none)})
-	}
-	i := 0
-	_, pinned := p.ch.Pick[ref]
-	many := len(list) > manyHosts && !pinned
-	if len(choice.Options) > 1 && !many {
-		i = p.ch.Take(choice)
-	}
-	if i == len(list) {
+// draw takes one of the hosts, or none where part of the traffic finds none.
+func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string) fate {
+	if len(d.list) == 0 {
 		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.source)
 	}
-	got := &s.hosts[list[i].host]
-	if len(choice.Options) > 1 {
-		step.Assumed = []flow.Assumption{{Reason: flow.Because(flow.WhyDrawn, got.printed()), Flag: "--pick " + quoteRef(ref) + "=" + choice.Options[i].Value}}
+	choice := flow.Choice{Ref: p.ref("endpoint"), Kind: flow.Chance, Options: d.options}
+	_, pinned := p.ch.Pick[choice.Ref]
+	many := len(d.list) > manyHosts && !pinned
+	if many {
+		choice.Options = collapse(d)
 	}
-	step.Evidence = evidence(got.node)
+	i := 0
+	if len(choice.Options) > 1 {
+		i = p.ch.Take(choice)
+	}
+	if choice.Options[i].Value == "none" {
+		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.source)
+	}
+	got := &s.hosts[d.list[i].host]
+	step := flow.Step{Reason: flow.Because(flow.WhyEndpoint, c.policyWords(h), strconv.Itoa(len(d.list)), subset), Decision: len(s.hosts) > 1, Evidence: evidence(got.node)}
+	if len(d.options) > 1 {
+		step.Assumed = []flow.Assumption{{Reason: flow.Because(flow.WhyDrawn, got.text), Flag: "--pick " + quoteRef(choice.Ref) + "=" + d.options[i].Value}}
+	}
 	if many {
 		step.Evidence = append(step.Evidence, evidence(s.source)...)
 	}
-	w.losers(&step, list)
+	if step.Passed, step.PassedTotal = d.passed, len(d.passed); len(d.passed) > 0 {
+		step.Explain = &hostWhy{s: s}
+	}
 	f := p.dial(c, got, h, step)
 	if many {
 		p.res.Outcome.Endpoint = ""
@@ -106,8 +156,15 @@ func (p *pass) draw(c *cluster, s *hostSet, b lbConfig, h lbHints, list []candid
 	return f
 }
 
-// weightOf is a share as a weight of a Chance.
-func weightOf(share float64) uint64 { return max(1, uint64(math.Round(share*1e6))) }
+// collapse stands for many hosts by the first one.
+func collapse(d *draws) []flow.Option {
+	one := d.options[0]
+	one.Weight = 0
+	for _, o := range d.options[:len(d.list)] {
+		one.Weight += o.Weight
+	}
+	return append([]flow.Option{one}, d.options[len(d.list):]...)
+}
 
 func (s *hostSet) firstWhy() string {
 	for i := range s.hosts {
@@ -129,28 +186,13 @@ func (c *cluster) policyWords(h lbHints) string {
 // hostWhy words the hosts that could not be chosen.
 type hostWhy struct{ s *hostSet }
 
-func (w *hostWhy) losers(step *flow.Step, list []candidate) {
-	in := make(map[int]bool, len(list))
-	for _, k := range list {
-		in[k.host] = true
-	}
-	for i := range w.s.hosts {
-		if !in[i] {
-			step.Passed = append(step.Passed, flow.Miss{Index: int32(i), Near: w.s.hosts[i].health != healthy})
-		}
-	}
-	if step.PassedTotal = len(step.Passed); step.PassedTotal > 0 {
-		step.Explain = w
-	}
-}
-
 // Explain words one host that lost.
 func (w *hostWhy) Explain(m flow.Miss) flow.Explained {
 	if m.Index < 0 || int(m.Index) >= len(w.s.hosts) {
 		return flow.Explained{}
 	}
 	h := &w.s.hosts[m.Index]
-	e := flow.Explained{Ref: reference(h.node), Text: h.printed(), Reason: flow.Because(flow.WhyHostLoses, strconv.Itoa(h.priority))}
+	e := flow.Explained{Ref: reference(h.node), Text: h.text, Reason: flow.Because(flow.WhyHostLoses, strconv.Itoa(h.priority))}
 	if h.health != healthy {
 		e.Reason = flow.Because(flow.WhyHostUnhealthy, h.why)
 	}
@@ -174,7 +216,7 @@ func (p *pass) toOriginal(c *cluster, h lbHints) fate {
 	if port := o.Field("upstream_port_override"); port.Exists() {
 		dst = netip.AddrPortFrom(dst.Addr(), uint16(port.Uint(0)))
 	}
-	f := p.dial(c, &host{addr: dst, weight: 1, name: c.name + dst.String()}, h, flow.Step{Reason: why, Evidence: evidence(o)})
+	f := p.dial(c, &host{addr: dst, text: dst.String(), weight: 1, name: c.name + dst.String()}, h, flow.Step{Reason: why, Evidence: evidence(o)})
 	return f
 }
 
@@ -209,7 +251,7 @@ func (p *pass) toForward(c *cluster, h lbHints) fate {
 		if ap, err := netip.ParseAddrPort(h.authority); err == nil {
 			port = ap.Port()
 		}
-		return p.dial(c, &host{addr: netip.AddrPortFrom(a, port), weight: 1, name: h.authority}, h, flow.Step{Reason: flow.Because(flow.WhyForward, h.authority)})
+		return p.dial(c, &host{addr: netip.AddrPortFrom(a, port), text: netip.AddrPortFrom(a, port).String(), weight: 1, name: h.authority}, h, flow.Step{Reason: flow.Because(flow.WhyForward, h.authority)})
 	}
 	p.stop(flow.Endpoint, c.name, flow.Because(flow.WhyDNS, h.authority), c.node)
 	return fate{unknown: true}

@@ -21,6 +21,7 @@ type host struct {
 	addr     netip.AddrPort
 	internal string // name of an internal listener, in place of an address
 	name     string // DNS name or configured hostname; empty: its address
+	text     string // as %UPSTREAM_HOST% prints it
 	priority int
 	locality int // number of its locality within the priority
 	weight   uint64
@@ -31,7 +32,6 @@ type host struct {
 	node tree.Node
 }
 
-// printed is the host as %UPSTREAM_HOST% prints it.
 func (h *host) printed() string {
 	switch {
 	case h.internal != "":
@@ -202,6 +202,7 @@ func (s *hostSet) add(e tree.Node, priority, locality int, localityMeta tree.Nod
 	case "DEGRADED", "5":
 		h.health, h.why = degraded, "eds_health_status DEGRADED"
 	}
+	h.text = h.printed()
 	s.hosts = append(s.hosts, h)
 }
 
@@ -231,6 +232,7 @@ func (s *hostSet) oldHosts(list tree.Node) {
 			s.names = append(s.names, h.name)
 			continue
 		}
+		h.text = h.printed()
 		s.hosts = append(s.hosts, h)
 	}
 }
@@ -244,6 +246,7 @@ func (s *hostSet) live(n tree.Node) {
 		h.locality = s.localityNumber(localities, h.priority, e.Field("locality"))
 		h.address(e.Field("address"))
 		h.status(e.Field("health_status"))
+		h.text = h.printed()
 		s.hosts = append(s.hosts, h)
 	}
 }

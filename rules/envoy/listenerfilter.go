@@ -147,26 +147,20 @@ func (p *pass) predicate(n tree.Node) flow.Answer {
 	return flow.Is(n.Field("any_match").Bool(false))
 }
 
-// firstBytes is what the client sends first, where it is not a ClientHello: its text, and
-// whether the client sends anything at all.
-func (p *pass) firstBytes() (text []byte, sends bool) {
-	r := p.req
+// sends says whether the client sends anything of itself.
+func (p *pass) sends() bool {
+	return p.proxied() || p.req == nil || p.req.HTTP != nil || p.req.TLS != nil || p.req.Payload == nil || len(p.req.Payload) > 0
+}
+
+// firstBytes is what a client sends first that speaks neither TLS nor HTTP.
+func (p *pass) firstBytes() []byte {
 	switch {
 	case p.proxied():
-		return []byte("\r\n\r\n\x00\r\nQUIT\n"), true // the v2 signature; v1 is no TLS and no HTTP either
-	case r == nil:
-		return nil, true
-	case r.HTTP != nil:
-		h := r.HTTP
-		method, path, version := orDefault(h.Method, "GET"), orDefault(h.Path, "/"), orDefault(h.Version, "1.1")
-		if version == "2" {
-			return []byte(preface), true
-		}
-		return []byte(method + " " + path + " HTTP/" + version + "\r\n"), true
-	case r.Payload != nil:
-		return r.Payload, len(r.Payload) > 0
+		return []byte("\r\n\r\n\x00\r\nQUIT\n") // the v2 signature; v1 is no TLS and no HTTP either
+	case p.req == nil || p.req.Payload == nil:
+		return []byte{0} // bytes of no known protocol
 	}
-	return []byte("\x00"), true // bytes of no known protocol
+	return p.req.Payload
 }
 
 // hello is the ClientHello, if that is what comes next on the socket.
@@ -197,11 +191,10 @@ func (p *pass) tlsInspector(name string, f tree.Node) filterFate {
 		p.listenerStep(name, f, flow.Because(flow.WhyTLSSeen, p.sni, strings.Join(t.ALPN, ",")))
 		return filterGoes
 	}
-	text, sends := p.firstBytes()
-	if !sends {
+	if !p.sends() {
 		return filterWaits
 	}
-	if len(text) > 0 && text[0] == 0x16 { // a handshake record (RFC 8446, 5.1): a hello nobody described
+	if p.req != nil && p.req.HTTP == nil && p.firstBytes()[0] == 0x16 { // a handshake record (RFC 8446, 5.1): a hello nobody described
 		return goes(p.opaque(flow.ListenerFilter, name, flow.Because(flow.WhyPayloadTLS), f))
 	}
 	p.listenerStep(name, f, flow.Because(flow.WhyNotTLS))
@@ -221,11 +214,15 @@ func (p *pass) httpInspector(name string, f tree.Node) filterFate {
 		p.listenerStep(name, f, flow.Because(flow.WhyNotHTTP))
 		return filterGoes
 	}
-	text, sends := p.firstBytes()
-	if !sends {
+	if !p.sends() {
 		return filterWaits
 	}
-	alpn, wait := httpSniff(text, p.cfg.version)
+	alpn, wait := "", false
+	if p.req != nil && p.req.HTTP != nil && !p.proxied() {
+		alpn = httpALPN(p.req.HTTP, p.cfg.version)
+	} else {
+		alpn, wait = httpSniff(p.firstBytes(), p.cfg.version)
+	}
 	if wait {
 		return filterWaits
 	}
@@ -236,6 +233,19 @@ func (p *pass) httpInspector(name string, f tree.Node) filterFate {
 	p.alpn = []string{alpn}
 	p.listenerStep(name, f, flow.Because(flow.WhyHTTPSeen, alpn))
 	return filterGoes
+}
+
+// httpALPN is what http_inspector takes a request for.
+func httpALPN(h *flow.HTTP, v Version) string {
+	switch {
+	case h.Version == "2":
+		return "h2c"
+	case h.Method != "" && !knownMethod(h.Method, v):
+		return ""
+	case h.Version == "" || h.Version == "1.1":
+		return "http/1.1"
+	}
+	return "http/1.0"
 }
 
 // httpSniff is what http_inspector takes text for: "h2c", "http/1.1", "http/1.0" or nothing;
@@ -309,7 +319,7 @@ func (p *pass) originalDst(name string, f tree.Node) {
 func (p *pass) proxyProtocol(name string, config tree.Node) filterFate {
 	f := config
 	if !p.proxied() {
-		if _, sends := p.firstBytes(); !sends && p.hello() == nil {
+		if !p.sends() {
 			return filterWaits
 		}
 		if config.Field("allow_requests_without_proxy_protocol").Bool(false) {

@@ -41,7 +41,7 @@ func (p *pass) serve() {
 
 // data lets the first bytes through the filters that waited for them.
 func (n *network) data() bool {
-	if _, sends := n.firstBytes(); !sends && n.hello() == nil {
+	if !n.sends() {
 		return true // the client waits: nothing to decide on
 	}
 	for _, f := range n.waiting {

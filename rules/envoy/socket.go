@@ -52,7 +52,7 @@ func (p *pass) downstreamSocket() bool {
 		p.stop(flow.TransportSocket, "downstream", flow.Because(flow.WhyNotModelled, "transport socket "+kind), ts)
 		return false
 	case hello == nil:
-		if _, sends := p.firstBytes(); !sends {
+		if !p.sends() {
 			s.Verdict, s.Reason = flow.Dropped, flow.Because(flow.WhyHandshakeWaits)
 			p.add(s)
 			p.end(flow.Dropped, flow.Symptom{TCP: flow.TCPOK})
@@ -110,44 +110,79 @@ func (p *pass) presents(s *flow.Step, config tree.Node) {
 	}
 }
 
-// upstreamSocket is what Envoy speaks to the chosen host: the cluster's transport socket,
-// or the one that the host's metadata selects (transport_socket_match_impl.cc).
-func (p *pass) upstreamSocket(c *cluster, h *host, hints lbHints) bool {
-	ts, why := c.node.Field("transport_socket"), flow.Because(flow.WhyNoSocket)
+// upstreamSocket is a transport socket of a cluster, compiled.
+type upstreamSocket struct {
+	node  tree.Node
+	name  string    // of the match
+	match tree.Node // what the endpoint's metadata must hold
+	kind  string    // "" plain text, "tls", or what is not modelled
+	tls   flow.TLS
+	sans  string // names that the peer's certificate must hold
+	auto  bool   // auto_host_sni
+}
+
+func newUpstreamSocket(ts tree.Node) upstreamSocket {
+	s := upstreamSocket{node: ts}
+	var config tree.Node
+	if s.kind, config = unwrapSocket(ts); s.kind == "tls" {
+		s.readTLS(config)
+	}
+	return s
+}
+
+// readTLS reads an UpstreamTlsContext.
+func (s *upstreamSocket) readTLS(config tree.Node) {
+	common := config.Field("common_tls_context")
+	s.kind, s.tls.SNI = "tls", config.Field("sni").Str()
+	for _, a := range common.Field("alpn_protocols").All() {
+		s.tls.ALPN = append(s.tls.ALPN, a.Str())
+	}
+	s.tls.Cert = common.Field("tls_certificates").Len()+common.Field("tls_certificate_sds_secret_configs").Len() > 0
+	s.sans, s.auto = sanNames(common), config.Field("auto_host_sni").Bool(false)
+}
+
+// sockets compiles the cluster's transport sockets.
+func (c *cluster) sockets() {
+	for _, m := range c.node.Field("transport_socket_matches").All() {
+		s := newUpstreamSocket(m.Field("transport_socket"))
+		s.name, s.match = m.Field("name").Str(), m.Field("match")
+		c.matches = append(c.matches, s)
+	}
+	ts := c.node.Field("transport_socket")
+	c.socket = newUpstreamSocket(ts)
+	if old := c.node.Field("tls_context", "hidden_envoy_deprecated_tls_context"); old.Exists() && !ts.Exists() {
+		c.socket.readTLS(old)
+	}
+}
+
+// speak is what Envoy speaks to the chosen host: the cluster's transport socket, or the one
+// that the host's metadata selects (transport_socket_match_impl.cc).
+func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 	if m := c.node.Field("transport_socket_matcher"); m.Exists() {
 		return p.opaque(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport_socket_matcher"), m)
 	}
-	for _, m := range c.node.Field("transport_socket_matches").All() {
-		want := m.Field("match")
-		if matchesSocket(want, h.meta) || matchesSocket(want, h.localityMeta) {
-			ts, why = m.Field("transport_socket"), flow.Because(flow.WhySocketMatch, m.Field("name").Str())
+	ts, why := &c.socket, flow.Because(flow.WhyNoSocket)
+	for i := range c.matches {
+		if m := &c.matches[i]; matchesSocket(m.match, h.meta) || matchesSocket(m.match, h.localityMeta) {
+			ts, why = m, flow.Because(flow.WhySocketMatch, m.name)
 			break
 		}
 	}
-	kind, config := unwrapSocket(ts)
-	if old := c.node.Field("tls_context", "hidden_envoy_deprecated_tls_context"); old.Exists() && !ts.Exists() {
-		kind, config = "tls", old
+	if ts.kind != "" && ts.kind != "tls" {
+		p.stop(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport socket "+ts.kind), ts.node)
+		return false
 	}
-	s := flow.Step{Stage: flow.TransportSocket, Subject: "upstream", Verdict: flow.Continue, Reason: why, Evidence: evidence(ts)}
-	switch {
-	case kind == "tls":
-		t := &flow.TLS{SNI: config.Field("sni").Str()}
+	s := flow.Step{Stage: flow.TransportSocket, Subject: "upstream", Verdict: flow.Continue, Reason: why, Evidence: evidence(ts.node)}
+	if ts.kind == "tls" {
+		t := ts.tls
 		if t.SNI == "" {
 			t.SNI = c.autoSNI(hints, h)
 		}
-		if config.Field("auto_host_sni").Bool(false) && h.name != "" {
+		if ts.auto && h.name != "" {
 			t.SNI = h.name
 		}
-		common := config.Field("common_tls_context")
-		for _, a := range common.Field("alpn_protocols").All() {
-			t.ALPN = append(t.ALPN, a.Str())
-		}
-		t.Cert = common.Field("tls_certificates").Len()+common.Field("tls_certificate_sds_secret_configs").Len() > 0
-		p.res.Upstream.TLS = t
-		s.Reason = flow.Because(flow.WhyTLSUpstream, t.SNI, sanNames(common), why.Args[0])
-	case kind != "":
-		p.stop(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport socket "+kind), ts)
-		return false
+		p.res.Upstream.TLS = &t
+		s.Reason = flow.Because(flow.WhyTLSUpstream, t.SNI, ts.sans, ts.name)
 	}
 	p.add(s)
 	return true
@@ -191,7 +226,7 @@ func sanText(m tree.Node) string {
 // autoSNI is the name by auto_sni: the request's authority without port, no address
 // (router.cc, getAutoSni).
 func (c *cluster) autoSNI(hints lbHints, h *host) string {
-	o := c.protocol().Field("upstream_http_protocol_options")
+	o := c.options.Field("upstream_http_protocol_options")
 	if !hints.http || !o.Field("auto_sni").Bool(false) {
 		return ""
 	}
@@ -202,10 +237,4 @@ func (c *cluster) autoSNI(hints lbHints, h *host) string {
 		}
 	}
 	return hostOnly(name)
-}
-
-// protocol are the cluster's HttpProtocolOptions.
-func (c *cluster) protocol() tree.Node {
-	_, o := c.node.Field("typed_extension_protocol_options").Key("envoy.extensions.upstreams.http.v3.HttpProtocolOptions").Any()
-	return o
 }

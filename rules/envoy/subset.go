@@ -9,9 +9,10 @@ import (
 
 // subsets is a cluster's LbSubsetConfig (subset_lb.cc).
 type subsets struct {
-	node      tree.Node
-	selectors []selector
-	listAny   bool
+	node       tree.Node
+	selectors  []selector
+	listAny    bool
+	localities bool // locality_weight_aware
 }
 
 type selector struct {
@@ -22,7 +23,7 @@ type selector struct {
 }
 
 func newSubsets(n tree.Node) *subsets {
-	s := &subsets{node: n, listAny: n.Field("list_as_any").Bool(false)}
+	s := &subsets{node: n, listAny: n.Field("list_as_any").Bool(false), localities: n.Field("locality_weight_aware").Bool(false)}
 	for _, e := range n.Field("subset_selectors").All() {
 		sel := selector{fallback: e.Field("fallback_policy").Enum()}
 		for _, k := range e.Field("keys").All() {
