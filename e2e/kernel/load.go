@@ -187,7 +187,7 @@ func (l *Lab) readHost() error {
 	for _, p := range []struct{ name, command string }{
 		{"addr.json", "ip -j addr"}, {"route.json", "ip -4 -j route show table all"}, {"route6.json", "ip -6 -j route show table all"},
 		{"rule.json", "ip -4 -j rule"}, {"rule6.json", "ip -6 -j rule"}, {"sysctl", `sysctl -a -r ^net\.ipv[46]\.(ip_forward|conf\..*\.(rp_filter|route_localnet|forwarding))`},
-		{"sockets", "ss -tuanpe"},
+		{"sockets", "ss -tuanpe --inet-sockopt"},
 	} {
 		if err := l.read(l.host, p.name, p.command); err != nil {
 			return err

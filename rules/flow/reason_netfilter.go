@@ -77,6 +77,7 @@ const (
 	WhyLoopbackSource // Args: source, device
 	WhyMartianDst     // Args: destination, device
 	WhyMartianSrc     // Args: source, device
+	WhyForeignSource  // Args: source
 	WhyOwnSource      // Args: source, device
 	WhyReversePath    // Args: source, device
 	WhyForwardOff     // Args: destination

@@ -98,6 +98,10 @@ type query struct {
 // lookup finds the route for a packet (net/core/fib_rules.c, net/ipv4/fib_trie.c).
 func (h *Host) lookup(q query, v6 bool) route {
 	f := &h.families[famIndex(v6)]
+	strict := ""
+	if v6 && q.in != "" && (scope6(q.dst) != 0 || q.dst.hi>>56 == 0xff) {
+		strict = q.in // net/ipv6/route.c, rt6_need_strict: not beyond the device
+	}
 	at := 0
 	for i := range f.rules {
 		r := &f.rules[i]
@@ -110,7 +114,7 @@ func (h *Host) lookup(q query, v6 bool) route {
 		case r.kind != 0:
 			return route{kind: r.kind, table: "rule"}
 		default:
-			found := longest(f.tables[r.table], q.dst)
+			found := longest(f.tables[r.table], q.dst, strict)
 			if found == nil || found.kind == typeThrow || r.suppress >= 0 && found.bits <= r.suppress {
 				continue
 			}
@@ -136,11 +140,15 @@ func (r *routeRule) fits(q *query) bool {
 	return ok != r.not
 }
 
-// longest is the most specific route, and of those the one of the lowest metric.
-func longest(table []route, dst ip) *route {
+// longest is the most specific route, and of those the one of the lowest metric; dev, if
+// not empty, is the only device that counts.
+func longest(table []route, dst ip, dev string) *route {
 	var best *route
 	for i := range table {
 		r := &table[i]
+		if dev != "" && r.dev != dev {
+			continue
+		}
 		if dst.and(r.mask) == r.net && (best == nil || r.bits > best.bits || r.bits == best.bits && r.metric < best.metric) {
 			best = r
 		}
@@ -176,7 +184,7 @@ func (h *Host) type4(a ip, dev string) uint16 {
 	case a.lo>>28 == 0xe:
 		return typeMulticast
 	}
-	r := longest(h.families[0].tables["local"], a)
+	r := longest(h.families[0].tables["local"], a, "")
 	if r == nil || dev != "" && dev != r.dev {
 		return typeUnicast
 	}
@@ -261,7 +269,11 @@ func (h *Host) source6(dev string, dst ip) (ip, flow.Answer) {
 	var best [6]int
 	var addr ip
 	found := flow.No
+	near := reach6(dst) <= 2 || dst.hi>>56 == 0xff
 	for _, d := range h.devices {
+		if near && d.name != dev {
+			continue
+		}
 		for _, a := range d.addrs {
 			if !a.v6 || a.tentative {
 				continue
@@ -306,10 +318,8 @@ func better(a, b [6]int) bool {
 // reach6 is how far an address reaches: the scopes of RFC 4291.
 func reach6(a ip) int {
 	switch scope6(a) {
-	case 0x10:
-		return 1
-	case 0x20:
-		return 2
+	case 0x10, 0x20:
+		return 2 // ::1 reaches as far as the link (net/ipv6/addrconf_core.c)
 	case 0x40:
 		return 5
 	}

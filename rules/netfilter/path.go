@@ -96,6 +96,12 @@ func (w *walk) outRoute(choose bool) {
 	p.out = r.device()
 	if choose {
 		w.chooseSource()
+		if !p.v6 && !p.srcUnknown && w.h.local(p.src, false) == flow.No {
+			// A local route of another table offers its destination as the source, which the
+			// second look-up then refuses.
+			w.stop(w.routeStep(flow.Refused, flow.Because(flow.WhyForeignSource, p.src.addr(false).String())), FateRejected)
+			return
+		}
 	}
 	if !w.mayLeave(p.src, p.out) {
 		w.stop(w.routeStep(flow.Refused, flow.Because(flow.WhyLoopbackSource, p.src.addr(p.v6).String(), p.out)), FateRejected)

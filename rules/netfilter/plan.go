@@ -54,9 +54,14 @@ func (rs *Ruleset) plan() {
 
 func (rs *Ruleset) planHook(h hook, v6 bool) hookPlan {
 	var plain, nat []*chain
+	hasNAT := false
 	for _, c := range rs.chains {
+		if !c.base || !c.table.covers(v6) {
+			continue
+		}
+		hasNAT = hasNAT || c.kind == kindNAT
 		switch {
-		case !c.base || c.hook != h || !c.table.covers(v6) || len(c.rules) == 0 && c.policy == vAccept:
+		case c.hook != h || len(c.rules) == 0 && c.policy == vAccept:
 		case c.kind == kindNAT:
 			nat = append(nat, c)
 		default:
@@ -70,7 +75,9 @@ func (rs *Ruleset) planHook(h hook, v6 bool) hookPlan {
 	if h == prerouting || h == output {
 		plan.insert(hookItem{kind: itemConntrack, prio: prioConntrack}, false)
 	}
-	if len(nat) > 0 {
+	// The first nat chain brings nat to all its hooks: a connection that met none of them
+	// at OUTPUT is settled there, and nat does not look at it again when lo hands it back.
+	if hasNAT && h != forward {
 		prio := prioNATSrc
 		if h == prerouting || h == output {
 			prio = prioNATDst

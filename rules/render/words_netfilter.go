@@ -192,6 +192,8 @@ func kernelWords(k flow.ReasonKind, a [3]string) string {
 		return "destination " + a[0] + " may not come in by " + a[1] + " (route_localnet is off)"
 	case flow.WhyMartianSrc:
 		return "source " + a[0] + " may not come in by " + a[1] + " (route_localnet is off)"
+	case flow.WhyForeignSource:
+		return "the route offers source " + a[0] + ", which is no address of this host: connect() fails"
 	case flow.WhyOwnSource:
 		return "source " + a[0] + " is this host's own and may not come in by " + a[1]
 	case flow.WhyReversePath:
