@@ -211,12 +211,25 @@ func (s *stream) scheme() {
 	s.h.set(":scheme", s.schemeByTLS())
 }
 
-// externalOnly are the headers that only an internal request may bring.
+// internalOnly says whether only an internal request may bring this header.
 // (ConnectionManagerUtility::cleanInternalHeaders)
-func externalOnly() []string {
-	return []string{"x-envoy-retry-on", "x-envoy-retry-grpc-on", "x-envoy-max-retries", "x-envoy-retriable-status-codes", "x-envoy-retriable-header-names",
+func internalOnly(name string) bool {
+	switch name {
+	case "x-envoy-retry-on", "x-envoy-retry-grpc-on", "x-envoy-max-retries", "x-envoy-retriable-status-codes", "x-envoy-retriable-header-names",
 		"x-envoy-upstream-alt-stat-name", "x-envoy-upstream-rq-timeout-ms", "x-envoy-upstream-rq-per-try-timeout-ms", "x-envoy-upstream-rq-timeout-alt-response",
-		"x-envoy-expected-rq-timeout-ms", "x-envoy-force-trace", "x-envoy-ip-tags", "x-envoy-original-url", "x-envoy-hedge-on-per-try-timeout"}
+		"x-envoy-expected-rq-timeout-ms", "x-envoy-force-trace", "x-envoy-ip-tags", "x-envoy-original-url", "x-envoy-hedge-on-per-try-timeout":
+		return true
+	}
+	return false
+}
+
+// edgeOnly says whether a request from the edge may not bring this header either.
+func edgeOnly(name string) bool {
+	switch name {
+	case "x-envoy-decorator-operation", "x-envoy-downstream-service-cluster", "x-envoy-downstream-service-node", "x-envoy-original-path", "x-envoy-original-host":
+		return true
+	}
+	return false
 }
 
 // markInternal decides whether the request is internal, and takes away what others may not say.
@@ -235,17 +248,24 @@ func (s *stream) markInternal() {
 		s.h.set("x-envoy-internal", "true")
 		return
 	}
-	if s.m.useRemote {
-		for _, name := range []string{"x-envoy-decorator-operation", "x-envoy-downstream-service-cluster", "x-envoy-downstream-service-node", "x-envoy-original-path", "x-envoy-original-host"} {
-			s.h.remove(name)
-		}
-	}
-	for _, name := range externalOnly() {
-		s.h.remove(name)
+	s.h.filter(0, func(e *header) bool {
+		return !strings.HasPrefix(e.name, "x-envoy-") || !internalOnly(e.name) && !(s.m.useRemote && edgeOnly(e.name))
+	})
+	for _, n := range s.internalHeaders() {
+		s.h.remove(n)
 	}
 	if s.m.useRemote {
 		s.h.set("x-envoy-external-address", s.from.addr.String())
 	}
+}
+
+// internalHeaders are RouteConfiguration.internal_only_headers of the table.
+func (s *stream) internalHeaders() []string {
+	t := s.quietTable()
+	if t == nil {
+		return nil
+	}
+	return t.internalOnly
 }
 
 // identify adds what names the request and its client to the endpoint.

@@ -134,15 +134,24 @@ func (h *headers) put(e header) {
 func (h *headers) remove(name string) bool { return h.drop(name, 0) }
 
 func (h *headers) drop(name string, from int) bool {
-	out := h.list[:from]
-	for _, e := range h.list[from:] {
-		if e.name != name {
-			out = append(out, e)
+	for i := from; i < len(h.list); i++ {
+		if h.list[i].name == name {
+			h.filter(i, func(e *header) bool { return e.name != name })
+			return true
 		}
 	}
-	dropped := len(out) < len(h.list)
+	return false
+}
+
+// filter keeps of the entries from index from on those that keep says.
+func (h *headers) filter(from int, keep func(*header) bool) {
+	out := h.list[:from]
+	for i := from; i < len(h.list); i++ {
+		if keep(&h.list[i]) {
+			out = append(out, h.list[i])
+		}
+	}
 	h.list = out
-	return dropped
 }
 
 // first is the first value of the name. sure is false where it cannot be known.

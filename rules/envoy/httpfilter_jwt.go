@@ -57,7 +57,7 @@ func (s *stream) requirement(c tree.Node, rc routeConfig) (tree.Node, bool) {
 		case flow.No:
 			continue
 		}
-		if m.more != nil && m.more.chance != nil && !m.more.chance.always() {
+		if m.conds != nil && m.conds.chance != nil && !m.conds.chance.always() {
 			return tree.Node{}, false
 		}
 		if name := r.Field("requirement_name").Str(); name != "" {

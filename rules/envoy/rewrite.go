@@ -109,13 +109,13 @@ func rewriteTo(path, out, query string, ok bool) (string, rewritten) {
 
 func (s *stream) templateRewrite(f tree.Node, path string) (string, bool) {
 	kind, config := kindOf(f)
-	if kind != "UriTemplateRewriteConfig" || s.route.path.template == nil {
+	if kind != "UriTemplateRewriteConfig" || s.route.path.template() == nil {
 		return "", false
 	}
 	if s.table.ignoreParam {
 		path = withoutParameters(path, s.p.cfg.version)
 	}
-	return s.route.path.template.rewrite(path, config.Field("path_template_rewrite").Str())
+	return s.route.path.template().rewrite(path, config.Field("path_template_rewrite").Str())
 }
 
 // redirectURL is the Location of a RedirectAction. (Http::Utility::newUri)

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"regexp/syntax"
 	"strconv"
 	"strings"
 
@@ -9,17 +10,18 @@ import (
 )
 
 // route is one compiled config.route.v3.Route: its conditions. What it does is read from
-// its node when it was chosen.
+// its node when it was chosen. It is small, because a virtual host may have 100,000.
 type route struct {
-	node    tree.Node
-	path    pathTest
-	headers []headerTest
-	query   []queryTest
-	more    *routeMore // nil: none of the rarer conditions
+	node  tree.Node
+	head  pathHead // a path whose beginning differs cannot match
+	path  pathTest
+	conds *conditions // nil: the path is the only one
 }
 
-// routeMore are the conditions that few routes have.
-type routeMore struct {
+// conditions are what a route asks for beside the path.
+type conditions struct {
+	headers []headerTest
+	query   []queryTest
 	grpc    bool
 	cookies []cookieTest
 	chance  *fraction // runtime_fraction
@@ -28,11 +30,32 @@ type routeMore struct {
 	unknown []string // members of RouteMatch that are not modelled
 }
 
+// pathHead is the beginning of a text, up to eight bytes in lower case: one comparison
+// passes over most routes, without a look at their text.
+type pathHead struct{ bits, mask uint64 }
+
+// headOf is the head that a path must have to begin with this text.
+func headOf(text string) (h pathHead) {
+	for i := 0; i < len(text) && i < 8; i++ {
+		h.bits |= uint64(lowerByte(text[i])) << (8 * i)
+		h.mask |= 0xff << (8 * i)
+	}
+	return h
+}
+
+// differs says that a path with head bits cannot begin with the text.
+func (h pathHead) differs(bits uint64) bool { return (bits^h.bits)&h.mask != 0 }
+
 // pathTest is the path specifier of a RouteMatch.
 type pathTest struct {
-	kind     pathKind
-	text     string
-	fold     bool // case_sensitive: false
+	kind  pathKind
+	fold  bool // case_sensitive: false
+	text  string
+	extra *pathExtra
+}
+
+// pathExtra is what some kinds need.
+type pathExtra struct {
 	regex    stringTest
 	template *uriTemplate
 }
@@ -71,15 +94,8 @@ var routeMatchFields = []string{"prefix", "path", "safe_regex", "regex", "hidden
 // readRoute compiles the match of a route.
 func (c *Config) readRoute(n tree.Node) route {
 	m := n.Field("match")
-	r := route{node: n, path: c.readPath(m)}
-	single := c.version.atLeast(1, 39, 0) && c.guard("match_headers_individually", true)
-	for _, h := range m.Field("headers").All() {
-		r.headers = append(r.headers, readHeaderMatcher(h, c.version, single))
-	}
-	for _, q := range m.Field("query_parameters").All() {
-		r.query = append(r.query, readQueryMatcher(q, c.version))
-	}
-	r.more = c.readRouteMore(m)
+	r := route{node: n, path: c.readPath(m), conds: c.readConditions(m)}
+	r.head = headOf(r.path.beginning())
 	return r
 }
 
@@ -93,9 +109,9 @@ func (c *Config) readPath(m tree.Node) pathTest {
 	}
 	switch {
 	case m.Field("safe_regex").Exists():
-		t.kind, t.regex = pathRegex, readRegex(m.Field("safe_regex"), c.version)
+		t.regex(readRegex(m.Field("safe_regex"), c.version))
 	case m.Field("regex", "hidden_envoy_deprecated_regex").Exists():
-		t.kind, t.regex = pathRegex, regexTest(m.Field("regex", "hidden_envoy_deprecated_regex").Str(), c.version)
+		t.regex(regexTest(m.Field("regex", "hidden_envoy_deprecated_regex").Str(), c.version))
 	case m.Field("connect_matcher").Exists():
 		t.kind = pathConnect
 	case m.Field("path_match_policy").Exists():
@@ -104,51 +120,92 @@ func (c *Config) readPath(m tree.Node) pathTest {
 		if strings.HasSuffix(typ, ".uri_template.v3.UriTemplateMatchConfig") {
 			t.text = config.Field("path_template").Str()
 			if tm, ok := readTemplate(t.text); ok {
-				t.kind, t.template = pathTemplate, tm
+				t.kind, t.extra = pathTemplate, &pathExtra{template: tm}
 			}
 		}
 	default:
 		// A prefix that a dump leaves out is the empty one.
 		t.kind = pathPrefix
 	}
-	if t.kind == pathRegex {
-		t.text = t.regex.text
-	}
 	return t
 }
 
-func (c *Config) readRouteMore(m tree.Node) *routeMore {
-	more, any := new(routeMore), false
-	if m.Field("grpc").Exists() {
-		more.grpc, any = true, true
+func (t *pathTest) regex(s stringTest) {
+	t.kind, t.text, t.extra = pathRegex, s.text, &pathExtra{regex: s}
+}
+
+// template is the compiled uri_template; nil for other kinds.
+func (t *pathTest) template() *uriTemplate {
+	if t.extra == nil {
+		return nil
+	}
+	return t.extra.template
+}
+
+// beginning is text that every path begins with that matches, or that comes close.
+func (t *pathTest) beginning() string {
+	switch t.kind {
+	case pathPrefix, pathExact, pathSeparated:
+		return strings.TrimSuffix(t.text, "/")
+	case pathRegex:
+		return literalPrefix(t.text)
+	case pathTemplate:
+		if i := strings.IndexAny(t.text, "{*"); i >= 0 {
+			return t.text[:i]
+		}
+	}
+	return ""
+}
+
+// literalPrefix is text that every match of a pattern begins with.
+func literalPrefix(pattern string) string {
+	re, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil || !ascii(pattern) {
+		return ""
+	}
+	prog, err := syntax.Compile(re.Simplify())
+	if err != nil {
+		return ""
+	}
+	prefix, _ := prog.Prefix()
+	return prefix
+}
+
+// readConditions compiles what a RouteMatch asks for beside the path; nil: nothing.
+func (c *Config) readConditions(m tree.Node) *conditions {
+	k, any := conditions{grpc: m.Field("grpc").Exists()}, false
+	single := c.version.atLeast(1, 39, 0) && c.guard("match_headers_individually", true)
+	for _, h := range m.Field("headers").All() {
+		k.headers = append(k.headers, readHeaderMatcher(h, c.version, single))
+	}
+	for _, q := range m.Field("query_parameters").All() {
+		k.query = append(k.query, readQueryMatcher(q, c.version))
 	}
 	if c.version.atLeast(1, 37, 0) { // an older Envoy does not know the field
-		for _, k := range m.Field("cookies").All() {
-			more.cookies, any = append(more.cookies, readCookieMatcher(k, c.version)), true
+		for _, n := range m.Field("cookies").All() {
+			k.cookies = append(k.cookies, readCookieMatcher(n, c.version))
 		}
 	}
 	if f := m.Field("runtime_fraction"); f.Exists() {
 		fr := c.readFraction(f, "default_value")
-		more.chance, any = &fr, true
+		k.chance, any = &fr, true
 	}
 	if f := m.Field("tls_context"); f.Exists() {
-		more.tls, any = &tlsTest{wanted(f.Field("presented")), wanted(f.Field("validated"))}, true
+		k.tls, any = &tlsTest{wanted(f.Field("presented")), wanted(f.Field("validated"))}, true
 	}
 	for _, s := range m.Field("dynamic_metadata").All() {
-		more.state, any = append(more.state, stateTest{text: "dynamic_metadata " + s.Field("filter").Str(), invert: s.Field("invert").Bool(false), known: true}), true
+		k.state = append(k.state, stateTest{text: "dynamic_metadata " + s.Field("filter").Str(), invert: s.Field("invert").Bool(false), known: true})
 	}
 	for _, s := range m.Field("filter_state").All() {
 		t := stateTest{text: "filter_state " + s.Field("key").Str(), key: s.Field("key").Str(), known: s.Field("string_match").Exists()}
 		t.value = readStringMatcher(s.Field("string_match"), c.version)
-		more.state, any = append(more.state, t), true
+		k.state = append(k.state, t)
 	}
-	if more.unknown = m.Unknown(routeMatchFields...); more.unknown != nil {
-		any = true
-	}
-	if !any {
+	k.unknown = m.Unknown(routeMatchFields...)
+	if !any && !k.grpc && len(k.headers)+len(k.query)+len(k.cookies)+len(k.state)+len(k.unknown) == 0 {
 		return nil
 	}
-	return more
+	return &k
 }
 
 // wanted is the value that an optional truth value asks for; Maybe where it asks nothing.
@@ -188,9 +245,9 @@ func (t *pathTest) match(in *routeInput) flow.Answer {
 		}
 		return flow.Is(strings.HasPrefix(p, t.text))
 	case pathRegex:
-		return t.regex.match(p)
+		return t.extra.regex.match(p)
 	case pathTemplate:
-		return flow.Is(t.template.match(p))
+		return flow.Is(t.extra.template.match(p))
 	}
 	return flow.Maybe
 }

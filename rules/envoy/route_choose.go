@@ -56,6 +56,7 @@ func (s *stream) input() routeInput {
 	if s.table != nil && s.table.ignoreParam {
 		in.path = withoutParameters(in.path, s.p.cfg.version)
 	}
+	in.head = headOf(in.path).bits
 	return in
 }
 
@@ -108,7 +109,7 @@ func (s *stream) chooseHost() bool {
 	}
 	s.vhost = s.p.cfg.vhost(s.table, i)
 	s.p.res.Outcome.VirtualHost = s.vhost.name
-	step.Subject, step.Origin, step.Evidence = s.vhost.name, origin(s.vhost.node), where(s.vhost.node)
+	step.Subject, step.Origin, step.Evidence = s.vhost.name, s.vhost.origin, s.vhost.where
 	switch kind {
 	case domainExact:
 		step.Reason = flow.Because(flow.WhyDomainExact, host, domain)
@@ -220,7 +221,7 @@ func (s *stream) pick(routes []route, owner string) int {
 				return -1
 			}
 			f.failed, f.fails = failChance, 2
-			if r.more != nil && r.more.chance == nil {
+			if r.conds != nil && r.conds.chance == nil {
 				f.failed = failUnknown
 			}
 		}
@@ -243,8 +244,8 @@ func (s *stream) settle(r *route, f fit, owner string, i int) flow.Answer {
 		}
 		s.assumed = append(s.assumed, flow.Assumption{Reason: flow.Because(flow.WhyAssumedMatch, s.notModelled(r)), Flag: "--pick " + quoteRef(s.p.ref(ref)) + "=match"})
 	}
-	if r.more != nil && r.more.chance != nil && !r.more.chance.always() {
-		fr := *r.more.chance
+	if r.conds != nil && r.conds.chance != nil && !r.conds.chance.always() {
+		fr := *r.conds.chance
 		if s.draw("random "+r.label(i), fr.den, []cut{{"match", fr.num}, {"no-match", fr.den - fr.num}}) != 0 {
 			return flow.No
 		}
@@ -298,7 +299,7 @@ func (s *stream) matched(routes []route, i int) {
 	step := flow.Step{Stage: flow.Route, Verdict: flow.Continue, Decision: len(routes) > 1, Assumed: s.assumed,
 		Passed: s.missed, PassedTotal: len(s.missed)}
 	if s.missed != nil {
-		step.Explain = &routeMisses{routes, s.in}
+		step.Explain = &routeMisses{routes, s.vhost.routesRef, s.in}
 	}
 	if i < 0 {
 		step.Reason = flow.Because(flow.WhyNoRouteMatches, strconv.Itoa(len(routes)))
@@ -312,7 +313,12 @@ func (s *stream) matched(routes []route, i int) {
 // took makes the route the request's, and names it in the outcome.
 func (s *stream) took(r *route, i int, step flow.Step) {
 	s.route = r
-	step.Subject, step.Origin, step.Evidence, step.Tests = r.label(max(i, 0)), origin(r.node), evidence(r.node), r.tests(&s.in)
+	step.Subject, step.Origin, step.Tests = r.label(max(i, 0)), origin(r.node), r.tests(&s.in)
+	base := ""
+	if i >= 0 {
+		base = s.vhost.routesRef
+	}
+	step.Evidence = []flow.Evidence{{Source: r.node.Source(), Ref: routeRef(base, r, i), Text: clip(r.node.Raw())}}
 	if i < 0 && r.node.Field("name").Str() == "" {
 		step.Subject = "of the matcher tree"
 	}
@@ -357,7 +363,7 @@ func (s *stream) chooseByTree(n tree.Node) bool {
 func (s *stream) fromTree(routes []route, i int) {
 	step := flow.Step{Stage: flow.Route, Verdict: flow.Continue, Decision: len(routes) > 1, Assumed: s.assumed, Passed: s.missed, PassedTotal: len(s.missed)}
 	if s.missed != nil {
-		step.Explain = &routeMisses{routes, s.in}
+		step.Explain = &routeMisses{routes, "", s.in}
 	}
 	if i < 0 {
 		name := ""

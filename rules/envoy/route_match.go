@@ -12,6 +12,7 @@ type routeInput struct {
 	h       *headers
 	path    string // without query and, where configured so, without path parameters
 	full    string // :path
+	head    uint64 // of path, see pathHead
 	hasPath bool
 	connect bool // CONNECT, or extended CONNECT of UDP
 	grpc    bool
@@ -41,34 +42,29 @@ const (
 type fit struct {
 	answer flow.Answer // of all conditions but a chance that is still open
 	failed flow.Criterion
-	fails  int // tests that said No, counted up to two
-	tests  int
+	fails  int  // tests that said No, counted up to two
+	more   bool // there was another test than the path's
+	far    bool // the path differs from its beginning on
 }
 
 // check tries all conditions but the runtime fraction, the path first. It stops at the
 // second one that fails: then the route is no near miss.
 func (r *route) check(in *routeInput) fit {
-	f := fit{answer: flow.Yes}
-	f.note(r.path.match(in), failPath)
-	for i := range r.headers {
-		if f.note(r.headers[i].match(in.h), failHeader+flow.Criterion(min(i, 255))); f.fails > 1 {
-			return f
-		}
+	f := fit{answer: flow.Yes, more: r.conds != nil}
+	if r.head.differs(in.head) {
+		f.far = true
+		f.note(flow.No, failPath)
+	} else {
+		f.note(r.path.match(in), failPath)
 	}
-	for i := range r.query {
-		if f.note(r.query[i].match(in.full), failQuery+flow.Criterion(min(i, 255))); f.fails > 1 {
-			return f
-		}
-	}
-	if r.more != nil {
-		r.more.check(in, &f)
+	if r.conds != nil {
+		r.conds.check(in, &f)
 	}
 	return f
 }
 
 // note takes one test's answer in.
 func (f *fit) note(a flow.Answer, c flow.Criterion) {
-	f.tests++
 	f.answer = f.answer.And(a)
 	if a == flow.No {
 		if f.fails++; f.fails == 1 {
@@ -77,23 +73,33 @@ func (f *fit) note(a flow.Answer, c flow.Criterion) {
 	}
 }
 
-func (m *routeMore) check(in *routeInput, f *fit) {
-	for i := range m.cookies {
-		f.note(m.cookies[i].match(in.h), failCookie+flow.Criterion(min(i, 255)))
+func (k *conditions) check(in *routeInput, f *fit) {
+	for i := range k.headers {
+		if f.note(k.headers[i].match(in.h), failHeader+flow.Criterion(min(i, 255))); f.fails > 1 {
+			return
+		}
 	}
-	if m.grpc {
+	for i := range k.query {
+		if f.note(k.query[i].match(in.full), failQuery+flow.Criterion(min(i, 255))); f.fails > 1 {
+			return
+		}
+	}
+	for i := range k.cookies {
+		f.note(k.cookies[i].match(in.h), failCookie+flow.Criterion(min(i, 255)))
+	}
+	if k.grpc {
 		f.note(flow.Is(in.grpc && in.hasPath), failGRPC)
 	}
-	if m.tls != nil {
-		f.note(m.tls.match(in), failTLS)
+	if k.tls != nil {
+		f.note(k.tls.match(in), failTLS)
 	}
-	for i := range m.state {
-		f.note(m.state[i].match(in), failState+flow.Criterion(min(i, 255)))
+	for i := range k.state {
+		f.note(k.state[i].match(in), failState+flow.Criterion(min(i, 255)))
 	}
-	if m.chance != nil && m.chance.never() {
+	if k.chance != nil && k.chance.never() {
 		f.note(flow.No, failChance)
 	}
-	if m.unknown != nil {
+	if k.unknown != nil {
 		f.note(flow.Maybe, failUnknown)
 	}
 }
@@ -139,7 +145,7 @@ func (r *route) near(f fit, in *routeInput) bool {
 	if f.fails != 1 {
 		return false
 	}
-	return f.tests > 1 || r.path.close(in)
+	return f.more || !f.far && r.path.close(in)
 }
 
 // sharedSegments is the number of leading path segments that the route's path text and the
@@ -161,37 +167,37 @@ func (r *route) sharedSegments(in *routeInput) int {
 // loser that somebody looks at.
 func (r *route) tests(in *routeInput) []flow.Test {
 	out := []flow.Test{{Text: r.path.String(), Answer: r.path.match(in), Reason: in.reasonPath()}}
-	for i := range r.headers {
-		h := &r.headers[i]
-		out = append(out, flow.Test{Text: h.String(), Answer: h.match(in.h), Reason: in.reasonHeader(h.name)})
-	}
-	for i := range r.query {
-		q := &r.query[i]
-		out = append(out, flow.Test{Text: q.String(), Answer: q.match(in.full), Reason: in.reasonQuery(q.name)})
-	}
-	if r.more != nil {
-		out = append(out, r.more.tests(in)...)
+	if r.conds != nil {
+		out = append(out, r.conds.tests(in)...)
 	}
 	return out
 }
 
-func (m *routeMore) tests(in *routeInput) (out []flow.Test) {
-	for i := range m.cookies {
-		out = append(out, flow.Test{Text: m.cookies[i].String(), Answer: m.cookies[i].match(in.h), Reason: in.reasonCookie(m.cookies[i].name)})
+func (k *conditions) tests(in *routeInput) (out []flow.Test) {
+	for i := range k.headers {
+		h := &k.headers[i]
+		out = append(out, flow.Test{Text: h.String(), Answer: h.match(in.h), Reason: in.reasonHeader(h.name)})
 	}
-	if m.grpc {
+	for i := range k.query {
+		q := &k.query[i]
+		out = append(out, flow.Test{Text: q.String(), Answer: q.match(in.full), Reason: in.reasonQuery(q.name)})
+	}
+	for i := range k.cookies {
+		out = append(out, flow.Test{Text: k.cookies[i].String(), Answer: k.cookies[i].match(in.h), Reason: in.reasonCookie(k.cookies[i].name)})
+	}
+	if k.grpc {
 		out = append(out, flow.Test{Text: "grpc", Answer: flow.Is(in.grpc && in.hasPath), Reason: in.reasonHeader("content-type")})
 	}
-	if m.tls != nil {
-		out = append(out, flow.Test{Text: "tls_context", Answer: m.tls.match(in), Reason: flow.Because(flow.WhyClientCertificate, in.presented.String(), in.validated.String())})
+	if k.tls != nil {
+		out = append(out, flow.Test{Text: "tls_context", Answer: k.tls.match(in), Reason: flow.Because(flow.WhyClientCertificate, in.presented.String(), in.validated.String())})
 	}
-	for i := range m.state {
-		out = append(out, flow.Test{Text: m.state[i].text, Answer: m.state[i].match(in), Reason: in.reasonState(m.state[i].key)})
+	for i := range k.state {
+		out = append(out, flow.Test{Text: k.state[i].text, Answer: k.state[i].match(in), Reason: in.reasonState(k.state[i].key)})
 	}
-	if m.chance != nil {
-		out = append(out, flow.Test{Text: "runtime_fraction " + m.chance.String(), Answer: m.chance.answer(), Reason: flow.Because(flow.WhyFraction, m.chance.String())})
+	if k.chance != nil {
+		out = append(out, flow.Test{Text: "runtime_fraction " + k.chance.String(), Answer: k.chance.answer(), Reason: flow.Because(flow.WhyFraction, k.chance.String())})
 	}
-	for _, name := range m.unknown {
+	for _, name := range k.unknown {
 		out = append(out, flow.Test{Text: name, Answer: flow.Maybe, Reason: flow.Because(flow.WhyNotModelled, name)})
 	}
 	return out
@@ -243,6 +249,7 @@ func (in *routeInput) reasonState(key string) flow.Reason {
 // routeMisses words the routes that were passed over, when somebody looks.
 type routeMisses struct {
 	routes []route
+	base   string // reference of the list of routes; empty: each route tells its own
 	in     routeInput
 }
 
@@ -252,15 +259,15 @@ func (m *routeMisses) Explain(miss flow.Miss) flow.Explained {
 		return flow.Explained{}
 	}
 	r := &m.routes[miss.Index]
-	e := flow.Explained{Ref: reference(r.node), Text: clip(r.node.Raw()), Tests: r.tests(&m.in)}
+	e := flow.Explained{Ref: routeRef(m.base, r, int(miss.Index)), Text: clip(r.node.Raw()), Tests: r.tests(&m.in)}
 	kind, i := miss.Failed&^0xff, int(miss.Failed&0xff)
 	switch kind {
 	case failPath:
 		e.Reason = m.in.reasonPath()
 	case failHeader:
-		e.Reason = m.in.reasonHeader(r.headers[i].name)
+		e.Reason = m.in.reasonHeader(r.conds.headers[i].name)
 	case failQuery:
-		e.Reason = m.in.reasonQuery(r.query[i].name)
+		e.Reason = m.in.reasonQuery(r.conds.query[i].name)
 	case failPlugin:
 		e.Reason = flow.Because(flow.WhyPluginNoRoute)
 	default:
@@ -275,6 +282,15 @@ func (m *routeMisses) Explain(miss flow.Miss) flow.Explained {
 		}
 	}
 	return e
+}
+
+// routeRef is the reference of a route: the list's and its number. To ask the node for its
+// own pointer takes a walk over all routes before it.
+func routeRef(base string, r *route, i int) string {
+	if base == "" {
+		return reference(r.node)
+	}
+	return base + "/" + strconv.Itoa(i)
 }
 
 // label is the route's name, or its number where it has none.

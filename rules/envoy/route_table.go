@@ -19,6 +19,9 @@ type httpTable struct {
 	vhostHeader string
 	vhds        bool
 	specificWin bool // most_specific_header_mutations_wins
+	// internalOnly are headers that only an internal request may bring.
+	internalOnly []string
+	where        []flow.Evidence
 }
 
 // vhost is one virtual host with its routes compiled.
@@ -26,16 +29,23 @@ type vhost struct {
 	node   tree.Node
 	name   string
 	routes []route
-	number int32
+	where  []flow.Evidence
+	origin string
+	// routesRef is the reference of the list of routes; empty where it is no list.
+	routesRef string
 }
 
 func (c *Config) httpTable(t *table) *httpTable {
 	return memoTable(c, t, func() *httpTable {
 		h := t.head
-		return &httpTable{table: t, name: h.Field("name").Str(), index: newVhostIndex(t.hosts),
+		x := &httpTable{where: where(h), table: t, name: h.Field("name").Str(), index: newVhostIndex(t.hosts),
 			ignorePort: h.Field("ignore_port_in_host_matching").Bool(false), ignoreParam: h.Field("ignore_path_parameters_in_path_matching").Bool(false),
 			vhostHeader: lower(h.Field("vhost_header").Str()), vhds: h.Field("vhds").Exists(),
 			specificWin: h.Field("most_specific_header_mutations_wins").Bool(false)}
+		for _, n := range h.Field("internal_only_headers").All() {
+			x.internalOnly = append(x.internalOnly, lowerHeader(n.Str()))
+		}
+		return x
 	})
 }
 
@@ -54,8 +64,12 @@ func memoTable(c *Config, t *table, build func() *httpTable) *httpTable {
 func (c *Config) vhost(t *httpTable, i int32) *vhost {
 	n := t.host(int(i))
 	return memo(c, n, func() *vhost {
-		v := &vhost{node: n, name: n.Field("name").Str(), number: i}
-		routes := n.Field("routes").List()
+		v := &vhost{node: n, name: n.Field("name").Str(), where: where(n), origin: origin(n)}
+		list := n.Field("routes")
+		routes := list.List()
+		if list.Kind() == tree.List {
+			v.routesRef = reference(list)
+		}
 		v.routes = make([]route, 0, len(routes))
 		for _, r := range routes {
 			v.routes = append(v.routes, c.readRoute(r))
@@ -89,7 +103,7 @@ func (s *stream) tableStep(why flow.ReasonKind) {
 func (s *stream) addTable(why flow.Reason) {
 	t := s.table
 	s.p.res.Outcome.RouteConfig = t.name
-	s.p.add(flow.Step{Stage: flow.RouteConfig, Subject: t.name, Verdict: flow.Continue, Reason: why, Evidence: where(t.head)})
+	s.p.add(flow.Step{Stage: flow.RouteConfig, Subject: t.name, Verdict: flow.Continue, Reason: why, Evidence: t.where})
 }
 
 // where is evidence of an object too large to quote: its place only.
