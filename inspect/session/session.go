@@ -5,6 +5,7 @@ package session
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -76,6 +77,19 @@ func (r *Reading) parse() error {
 		return &BadPart{err}
 	}
 	return nil
+}
+
+// Faults are what was read but could not be understood whole: where, and what is wrong.
+// What could not be read in the first place, or was not when a snapshot was saved, is no
+// fault of these bytes.
+func Faults(r Reading) []flow.Gap {
+	var out []flow.Gap
+	for _, g := range r.Snapshot.Gaps {
+		if _, read := r.Files[g.Part]; read && !slices.Contains(r.Gaps, g) && !slices.Contains(r.Snapshot.Meta.Gaps, g) {
+			out = append(out, g)
+		}
+	}
+	return out
 }
 
 // once is gaps without those that were told before.

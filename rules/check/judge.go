@@ -212,11 +212,11 @@ func callerField(s flow.Symptom, name string) string {
 	return s.TCP.String()
 }
 
-// stagesOf are the stages whose step decides a field.
+// stagesOf are the stages whose step decides a field, the one that says most first.
 func stagesOf(field string) []flow.Stage {
 	switch field {
 	case "outcome.listener":
-		return []flow.Stage{flow.Listener, flow.Handoff}
+		return []flow.Stage{flow.Handoff, flow.Listener}
 	case "outcome.filterChain":
 		return []flow.Stage{flow.FilterChain}
 	case "outcome.routeConfig":
@@ -235,24 +235,25 @@ func stagesOf(field string) []flow.Stage {
 	return nil
 }
 
-// decider is the last step of the stages that decide field on the first pass, else the
-// first step that does not go on, else the last one.
+// decider is the last step on the first pass of the first stage that decides field and was
+// met, else the first step that does not go on, else the last one.
 func decider(legs []flow.Leg, field string) Decider {
-	var byStage, stop, last Decider
+	var stop, last Decider
 	stages, n := stagesOf(field), 0
+	byStage := make([]Decider, len(stages))
 	for i, l := range legs {
 		for _, s := range l.Steps {
 			n++
 			last = Decider{Leg: i + 1, Number: n, Step: s}
-			if i == 0 && slices.Contains(stages, s.Stage) {
-				byStage = last
+			if k := slices.Index(stages, s.Stage); i == 0 && k >= 0 {
+				byStage[k] = last
 			}
 			if stop.Number == 0 && s.Verdict != flow.Continue {
 				stop = last
 			}
 		}
 	}
-	for _, d := range []Decider{byStage, stop} {
+	for _, d := range append(byStage, stop) {
 		if d.Number > 0 {
 			return d
 		}

@@ -37,6 +37,9 @@ func (r *saveReader) read(text string) error {
 		r.line++
 		r.readLine(strings.TrimSpace(l))
 	}
+	if r.table != nil { // iptables-save ends each table with COMMIT: what is missing is not known
+		r.gap("the text is cut off: table " + quote(r.table.name) + " has no COMMIT")
+	}
 	r.commit()
 	if r.tables == 0 && r.alien > 0 {
 		return fmt.Errorf("%s: %s", r.part, r.gaps[0].Reason)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/check"
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // CheckSchema names the meaning of the JSON form of a check's report.
@@ -20,7 +21,7 @@ func Check(r check.Report) string {
 		if c.Status == check.Met {
 			continue
 		}
-		w.para(fmt.Sprintf("%-8s ", c.Status), Clean(c.Case.Name)+caseWhy(c))
+		fmt.Fprintf(&w.b, "%-8s %s\n", c.Status, Clean(c.Case.Name)+caseWhy(c)) // one line a case, for grep
 	}
 	w.b.WriteString(CheckCounts(r) + "\n")
 	if len(r.Coverage) > 0 {
@@ -45,8 +46,23 @@ func caseWhy(c check.Result) string {
 	}
 	if d := c.Decider; d.Number > 0 {
 		fmt.Fprintf(&b, "; step %d %s", d.Number, StageWord(d.Step.Stage)+after(" ", Clean(d.Step.Subject))+after(": ", Reason(d.Step.Reason)))
+		b.WriteString(nearest(d.Step))
 	}
 	return b.String()
+}
+
+// nearest is the last loser that failed only one test: most often what was meant to win.
+func nearest(s flow.Step) string {
+	if s.Explain == nil {
+		return ""
+	}
+	for i := len(s.Passed) - 1; i >= 0; i-- {
+		if s.Passed[i].Near {
+			e := s.Explain.Explain(s.Passed[i])
+			return "; nearly " + Clean(e.Ref) + after(": ", Reason(e.Reason))
+		}
+	}
+	return ""
 }
 
 // wanted is a list of which one will do, but for rules, which are all wanted.
@@ -85,8 +101,14 @@ func (w *writer) coverage(r check.Report) {
 	fmt.Fprintf(&w.b, "coverage %.1f%%\n", r.Covered())
 }
 
+// objectName names an object for people: one without a name by its number among its like,
+// which its place in the dump ends in.
 func objectName(o check.Object) string {
-	return or(Clean(o.Name), "(no name)") + after(" in ", Clean(o.Parent)) + after(" at ", Clean(o.Ref))
+	name := Clean(o.Name)
+	if name == "" {
+		name = "#" + Clean(o.Ref[strings.LastIndexByte(o.Ref, '/')+1:])
+	}
+	return name + after(" in ", Clean(o.Parent))
 }
 
 type checkForm struct {

@@ -27,7 +27,7 @@ func TestCheckText(t *testing.T) {
 	out := Check(report())
 	noneHidden(t, []byte(out))
 	for _, want := range []string{"not met  bad", "want outcome.cluster one of v1, v2", "want netfilter a, b, got none", "step 7 route", "unknown  open; met in 1 of 2",
-		"1 met, 1 not met, 1 unknown\n", "coverage listeners     1 of 12", "1 more (-o json", "in vh at /a/0", "coverage 7.7%"} {
+		"1 met, 1 not met, 1 unknown\n", "coverage listeners     1 of 12", "1 more (-o json", "in vh coverage", "coverage 7.7%"} {
 		if !strings.Contains(strings.Join(strings.Fields(out), " "), strings.Join(strings.Fields(want), " ")) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
