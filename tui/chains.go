@@ -27,11 +27,7 @@ func chainTable(list []render.Candidate, width int) []line {
 		name = max(name, textWidth(c.Text))
 	}
 	name = min(name, 30)
-	need := 2 + name + 2
-	for _, c := range cols {
-		need += c.width + 2
-	}
-	if need+10 > width {
+	if !squeeze(cols, &name, width-14) {
 		return nil
 	}
 	head := text(style.Faint, "  "+pad("chain", name)+"  ")
@@ -45,6 +41,26 @@ func chainTable(list []render.Candidate, width int) []line {
 		out = append(out, chainRow(c, cols, name))
 	}
 	return append(out, nearest(list, width)...)
+}
+
+// squeeze narrows the widest columns until all fit in width; false: they cannot.
+func squeeze(cols []column, name *int, width int) bool {
+	for {
+		need, widest := 2+*name+2, name
+		for i := range cols {
+			need += cols[i].width + 2
+			if cols[i].width > *widest {
+				widest = &cols[i].width
+			}
+		}
+		if need <= width {
+			return true
+		}
+		if *widest <= 12 {
+			return false
+		}
+		*widest--
+	}
 }
 
 // columns are the criteria in the order in which Envoy tests them, which is that of each

@@ -13,15 +13,7 @@ import (
 // palette offers every command with its key, and every thing that has a name.
 func (m *model) palette() dialog {
 	d := &chooser{title: "Go to / do", prompt: ": ", foot: "listeners, routes, clusters, steps, commands", empty: "nothing has that name"}
-	n := 0
-	for _, l := range m.s.legs() {
-		for _, st := range l.Steps {
-			name := render.StepName(l, st) + " " + render.StepBrief(l, st)
-			d.items = append(d.items, item{name: name, note: "trace, step " + itoa(n+1), ink: style.Faint, effect: effect{kind: effSelect, n: n}})
-			n++
-		}
-	}
-	d.items = append(d.items, m.s.objects()...)
+	d.items = append(m.s.stepItems(), m.s.objects()...)
 	for _, list := range m.keys() {
 		for _, b := range list {
 			if b.help != "" {
@@ -30,6 +22,20 @@ func (m *model) palette() dialog {
 		}
 	}
 	return d
+}
+
+// stepItems are the steps of the trace, each with what it came to.
+func (s *state) stepItems() []item {
+	var out []item
+	for _, l := range s.legs() {
+		for _, st := range l.Steps {
+			g, ink := mark(st)
+			n := len(out)
+			out = append(out, item{name: "step " + itoa(n+1) + " " + render.StepName(l, st) + " " + render.StepBrief(l, st),
+				note: g + " " + render.Reason(st.Reason), ink: ink, effect: effect{kind: effStep, n: n}})
+		}
+	}
+	return out
 }
 
 // objects are the named things of the configuration and the files of the snapshot.
@@ -137,7 +143,7 @@ func copyAs(s *state, leg flow.Leg, st flow.Step) dialog {
 	add("command", "meshtop trace "+render.Clean(s.opt.Target), render.Command(command(s.opt), s.trace.Request))
 	add("text", "the whole trace", render.Text(s.trace, render.TextOptions{}))
 	add("json", "the whole trace", string(render.JSON(s.trace, false)))
-	add("request", "as JSON", requestJSON(s.trace.Request))
+	add("request", "as JSON", render.CleanLines(requestJSON(s.trace.Request)))
 	add("curl", "the request", render.Curl(s.trace.Request))
 	return d
 }
@@ -150,7 +156,7 @@ func drawBusy(c *canvas, s *state) {
 		return
 	}
 	rows := min(len(b.parts), max(c.h-10, 1), 12)
-	in := c.box(70, rows+6, b.what)
+	in := c.box(74, rows+6, b.what)
 	c.put(in.x+1, in.y, in.w-1, style.Plain, ago(s.now.Sub(b.since))+" · "+itoa(b.done())+" of "+itoa(len(b.parts))+" parts read, "+bytesWord(b.bytes()))
 	for i, p := range b.parts[len(b.parts)-rows:] {
 		g, ink, says := style.Ellipsis, style.Depends, "reading"
@@ -162,7 +168,7 @@ func drawBusy(c *canvas, s *state) {
 		}
 		l := text(ink, g+" ").with(style.Plain, pad(render.Clean(p.Part), 26)+" "+right(bytesWord(p.Bytes), 9)+"  ")
 		if p.Total > 0 && !p.Done {
-			l = l.with(style.Plain, meter(p.Bytes, p.Total, 16)+" ").with(style.Faint, "of "+bytesWord(p.Total))
+			l = l.with(style.Plain, meter(p.Bytes, p.Total, 14)+" ").with(style.Faint, "of "+bytesWord(p.Total))
 		} else {
 			l = l.with(style.Faint, says)
 		}

@@ -135,7 +135,7 @@ func (d *doc) layJSON(n *node, depth int) {
 	d.rows = append(d.rows, docRow{n: n, outer: n, depth: depth, close: true})
 }
 
-// row is row i in words, with its note.
+// row is row i in words.
 func (d *doc) row(i int) line {
 	if d.root == nil {
 		return d.textRow(i)
@@ -147,10 +147,15 @@ func (d *doc) row(i int) line {
 	} else {
 		l = d.yamlRow(l, r)
 	}
-	if note := d.note(r); note != "" {
-		l = l.to(max(l.width()+2, 40)).with(style.Turns, style.Margin+" ").with(style.Faint, note)
-	}
 	return l
+}
+
+// margin is the note of row i.
+func (d *doc) margin(i int) string {
+	if d.root == nil {
+		return d.lineNotes[i]
+	}
+	return d.note(d.rows[i])
 }
 
 // lead is the fold mark and the indent.
@@ -286,11 +291,7 @@ func (d *doc) note(r docRow) string {
 }
 
 func (d *doc) textRow(i int) line {
-	l := text(style.Plain, "  "+render.Clean(strings.ReplaceAll(d.lineText(i), "\t", "    ")))
-	if note := d.lineNotes[i]; note != "" {
-		l = l.to(max(l.width()+2, 40)).with(style.Turns, style.Margin+" ").with(style.Faint, note)
-	}
-	return l
+	return text(style.Plain, "  "+render.Clean(strings.ReplaceAll(d.lineText(i), "\t", "    ")))
 }
 
 func (d *doc) lineText(i int) string {

@@ -145,7 +145,7 @@ func tests(c render.Candidate, indent, width int) []line {
 		l := text(style.Plain, lead).with(ink, g+" ").with(style.Plain, pad(t.Text, col)+"  ")
 		out = append(out, para(l, style.Plain, t.Why, width)...)
 	}
-	if c.Why == "" || said {
+	if c.Why == "" || said || strings.HasSuffix(c.Why, c.Text) {
 		return out
 	}
 	g, ink := style.MarkStops, style.Stops

@@ -12,7 +12,11 @@ import (
 // header says where we are, and how old what we see is.
 func header(c *canvas, s *state) {
 	c.wash(rect{0, 0, c.w, 1}, style.Bar)
-	end := c.right(c.w-1, 0, style.Bar, provenance(s, c.w >= wideFrom))
+	ink := style.Bar
+	if s.reading.Live && s.read && s.now.Sub(s.reading.Taken) > time.Minute {
+		ink = style.Alarm // what is shown may no longer be so
+	}
+	end := c.right(c.w-1, 0, ink, provenance(s, c.w >= wideFrom))
 	room := end - 3
 	name := " " + style.Cursor + " " + s.at.String()
 	target := cut(render.Clean(s.opt.Target), max(room-len(" meshtop  ")-textWidth(name), 4))

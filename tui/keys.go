@@ -101,6 +101,7 @@ func traceKeys() []binding {
 		{actWhatIf, []string{"i"}, "i", "what-if: fix a near miss", "i what-if"},
 		{actVariant, []string{"v"}, "v", "choose a variant", "v variant"},
 		{actEdit, []string{"e"}, "e", "edit the request", "e request"},
+		{actFind, []string{"/"}, "/", "find a step", ""},
 		{actZoom, []string{"z"}, "z", "zoom the pane", "z zoom"},
 		{actAll, []string{"a"}, "a", "all losers, or the nearest", ""},
 		{actCopy, []string{"c"}, "c C", "copy, copy as", ""},

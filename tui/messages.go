@@ -44,5 +44,6 @@ type docMsg struct {
 	doc    *doc
 	target *node
 	line   int
+	again  bool // after a refresh: the screen stays where it is
 	err    error
 }

@@ -134,6 +134,11 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 	if m.typingNow() {
 		return m.perform(m.typed(k))
 	}
+	if p := m.trouble(); p != nil {
+		if e, ok := p.press(k, &m.s); ok {
+			return m.perform(e)
+		}
+	}
 	a := lookup(k.String(), m.keys()...)
 	if a == actNone {
 		if m.s.at == requestID {
@@ -142,6 +147,15 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		return nil
 	}
 	return m.act(a)
+}
+
+// trouble is the problem that stands in place of the screen: of the overview, and of
+// every screen where nothing was read at all.
+func (m *model) trouble() *problem {
+	if m.s.busy == nil && (m.s.at == overviewID || !m.s.read) {
+		return m.s.trouble()
+	}
+	return nil
 }
 
 // typingNow says whether a line of text on the screen gets the keys.
@@ -282,6 +296,9 @@ func (m *model) perform(e effect) tea.Cmd {
 		m.goTo(e.screen)
 	case effSelect:
 		m.choose(e.n)
+	case effStep:
+		m.goTo(traceID)
+		m.choose(e.n)
 	case effPickItem:
 		return m.pickItem(e.n)
 	case effVariant:
@@ -346,14 +363,14 @@ func (m *model) pickItem(n int) tea.Cmd {
 // openConfig opens the raw viewer at a step's object, or at a reference.
 func (m *model) openConfig(e effect) tea.Cmd {
 	if e.text != "" {
-		return m.openPlace(placeOfRef(e.text), e.note != "")
+		return m.openPlace(placeOfRef(e.text), e.n != 0, false)
 	}
 	steps := m.s.steps()
 	if e.n >= len(steps) {
 		return nil
 	}
 	for _, ev := range steps[e.n].Evidence {
-		return m.openPlace(placeOf(ev), false)
+		return m.openPlace(placeOf(ev), false, false)
 	}
 	m.s.say = "this step was made by meshtop's reckoning alone: there is nothing raw to show"
 	return nil
@@ -368,7 +385,9 @@ func (m *model) gotDoc(d docMsg) {
 		return
 	}
 	m.config.open(d.doc, d.target, d.line)
-	m.goTo(configID)
+	if !d.again {
+		m.goTo(configID)
+	}
 }
 
 func (m *model) quit() tea.Cmd {
@@ -396,14 +415,19 @@ func (m *model) gotReading(r readingMsg) tea.Cmd {
 	} else {
 		m.s.failed = ""
 	}
+	m.s.goOn = false
 	if r.reading.Snapshot == nil {
 		return nil
 	}
 	m.s.reading, m.s.read = r.reading, true
-	if m.s.asked {
-		return tea.Batch(m.survey(), m.traceRequest(m.s.req))
+	cmds := []tea.Cmd{m.survey()}
+	if m.config.doc != nil {
+		cmds = append(cmds, m.openAgain())
 	}
-	return m.survey()
+	if m.s.asked {
+		cmds = append(cmds, m.traceRequest(m.s.req))
+	}
+	return tea.Batch(cmds...)
 }
 
 func (m *model) gotTrace(t tracedMsg) tea.Cmd {
@@ -418,8 +442,11 @@ func (m *model) gotTrace(t tracedMsg) tea.Cmd {
 		m.fail(t.err)
 		return nil
 	}
-	before := m.s.steps()
-	m.s.reading, m.s.trace, m.s.traced, m.s.way = t.reading, t.trace, true, -1
+	before, way := m.s.steps(), -1
+	if m.s.way >= 0 && m.s.way < len(m.s.trace.Variants) {
+		way = sameWay(m.s.trace.Variants[m.s.way], t.trace.Variants)
+	}
+	m.s.reading, m.s.trace, m.s.traced, m.s.way = t.reading, t.trace, true, way
 	m.trace.keep(before, m.s.steps())
 	return nil
 }
@@ -487,8 +514,12 @@ func (m *model) paint(c *canvas) {
 		return
 	}
 	header(c, &m.s)
-	m.screen().draw(c, &m.s)
-	footer(c, &m.s, m.keys())
+	if p := m.trouble(); p != nil {
+		p.draw(c, &m.s)
+	} else {
+		m.screen().draw(c, &m.s)
+		footer(c, &m.s, m.keys())
+	}
 	switch {
 	case m.dialog != nil:
 		m.dialog.draw(c, &m.s)

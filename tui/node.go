@@ -153,3 +153,15 @@ func (n *node) path(data []byte) string {
 	}
 	return up + "." + n.key
 }
+
+// pointer is the JSON pointer of n below the root (RFC 6901).
+func (n *node) pointer(data []byte) string {
+	if n.parent == nil {
+		return ""
+	}
+	tok := itoa(n.index)
+	if !n.parent.list(data) {
+		tok = tree.EscapePointer(n.key)
+	}
+	return n.parent.pointer(data) + "/" + tok
+}

@@ -54,8 +54,8 @@ func object(pointer string) string {
 }
 
 // openPlace makes the document of a place, in a command: it may be large. whole shows
-// the part and not the object alone.
-func (m *model) openPlace(p place, whole bool) tea.Cmd {
+// the part and not the object alone; again leaves the screen where it is.
+func (m *model) openPlace(p place, whole, again bool) tea.Cmd {
 	snap := m.s.reading.Snapshot
 	if snap == nil {
 		return nil
@@ -69,8 +69,20 @@ func (m *model) openPlace(p place, whole bool) tea.Cmd {
 	gen, steps := m.s.docGen, m.s.steps()
 	return func() tea.Msg {
 		d, target, line, err := makeDoc(p, data, whole, steps)
-		return docMsg{gen, d, target, line, err}
+		return docMsg{gen, d, target, line, again, err}
 	}
+}
+
+// openAgain makes the open document anew from a new reading, at the row that is selected.
+func (m *model) openAgain() tea.Cmd {
+	d := m.config.doc
+	p := place{part: d.part, pointer: d.pointer}
+	if n := m.config.node(); n != nil {
+		p.pointer += n.pointer(d.data)
+	} else if m.config.sel < len(d.lines) {
+		p.text = d.lineText(m.config.sel)
+	}
+	return m.openPlace(p, d.pointer == "", true)
 }
 
 func makeDoc(p place, data []byte, whole bool, steps []flow.Step) (d *doc, target *node, line int, err error) {

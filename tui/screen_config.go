@@ -93,7 +93,7 @@ func (t *configScreen) ask(a act, s *state) effect {
 		t.again(t.node())
 	case actAll:
 		if t.doc.pointer != "" {
-			return effect{kind: effConfig, text: t.doc.part + "#", note: t.pointer()}
+			return effect{kind: effConfig, text: t.doc.part + "#" + t.pointer(), n: 1}
 		}
 	case actCopy:
 		return t.copyValue()
@@ -108,7 +108,12 @@ func (t *configScreen) ask(a act, s *state) effect {
 }
 
 // pointer is the JSON pointer of the selected node in its part.
-func (t *configScreen) pointer() string { return t.doc.pointer }
+func (t *configScreen) pointer() string {
+	if n := t.node(); n != nil {
+		return t.doc.pointer + n.pointer(t.doc.data)
+	}
+	return t.doc.pointer
+}
 
 func (t *configScreen) copyValue() effect {
 	if n := t.node(); n != nil {
@@ -292,7 +297,7 @@ func (t *configScreen) draw(c *canvas, s *state) {
 	for i := 0; i < r.h && t.top+i < t.doc.size(); i++ {
 		at, y := t.top+i, r.y+i
 		c.put(r.x, y, num, style.Faint, right(itoa(at+1), num))
-		c.draw(r.x+num+1, y, r.w-num-2, t.doc.row(at))
+		t.drawLine(c, rect{r.x + num + 1, y, r.w - num - 2, 1}, at)
 		c.spot(r.x, y, r.w, effect{kind: effSelect, n: at})
 		if at == t.sel {
 			c.wash(rect{r.x, y, r.w, 1}, style.Selected)
@@ -300,6 +305,20 @@ func (t *configScreen) draw(c *canvas, s *state) {
 		}
 	}
 	t.drawFoot(c, rect{1, b.y + b.h - 1, c.w - 2, 1})
+}
+
+// drawLine draws row i with its note behind it, or at the right end where the row is long.
+func (t *configScreen) drawLine(c *canvas, r rect, i int) {
+	l, note := t.doc.row(i), t.doc.margin(i)
+	if note == "" {
+		c.draw(r.x, r.y, r.w, l)
+		return
+	}
+	note = cut(note, r.w/2)
+	at := min(max(l.width()+2, 40), r.w-textWidth(note)-2)
+	c.draw(r.x, r.y, at-1, l)
+	x := c.put(r.x+at, r.y, 2, style.Turns, style.Margin+" ")
+	c.put(x, r.y, r.w-at-2, style.Faint, note)
 }
 
 // where is the right end of the title: the line, and the match.

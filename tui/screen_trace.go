@@ -105,6 +105,8 @@ func (t *traceScreen) ask(a act, s *state) effect {
 		return effect{kind: effFill, req: &s.req}
 	case actCopy:
 		return effect{kind: effCopy, text: stepText(st), note: "the text of " + render.StepName(leg, st)}
+	case actFind:
+		return effect{kind: effDialog, dialog: &chooser{title: "Find a step", prompt: "/ ", items: s.stepItems(), empty: "no step says that", width: 76}}
 	case actWhatIf:
 		return t.askWhatIf(s, leg, st)
 	case actCopyAs:

@@ -37,6 +37,7 @@ type state struct {
 	reading Reading
 	read    bool // a reading is there
 	failed  string
+	goOn    bool // a partial reading was seen and accepted
 	busy    *busy
 	calls   []inspect.Call
 
@@ -97,6 +98,7 @@ const (
 	effAct                 // as if the key had been pressed
 	effSelect              // the row of a list, by a click
 	effTrace               // trace effect.req
+	effStep                // the trace, at step effect.n
 	effGo                  // to effect.screen
 	effConfig              // the raw config at effect.text (an Evidence.Ref)
 	effCopy                // effect.text to the clipboard; effect.note says what it is
