@@ -161,7 +161,7 @@ func (n *node) pointer(data []byte) string {
 	}
 	tok := itoa(n.index)
 	if !n.parent.list(data) {
-		tok = tree.EscapePointer(n.key)
+		tok = strings.ReplaceAll(strings.ReplaceAll(n.key, "~", "~0"), "/", "~1")
 	}
 	return n.parent.pointer(data) + "/" + tok
 }
