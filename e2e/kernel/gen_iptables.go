@@ -138,7 +138,7 @@ func (g gen) matches(at place) Rule {
 		m = append(m, g.not(0.3)+"-o "+g.pick("lo", "eth0", "eth1", "eth+", "l+", "none0"))
 	}
 	if g.p(0.2) && (at.only("FORWARD", "PREROUTING", "INPUT") || at.user && g.p(0.1)) {
-		m = append(m, g.not(0.3)+"-i "+g.pick("lo", "eth0", "eth1", "eth+", "+"))
+		m = append(m, g.not(0.3)+"-i "+g.pick("lo", "eth0", "eth1", "eth+"))
 	}
 	m = append(m, g.protocol()...)
 	for _, c := range []struct {
@@ -163,7 +163,9 @@ func (g gen) protocol() Rule {
 	m := Rule{"-p " + proto}
 	switch {
 	case g.p(0.25):
-		m = append(m, "-m "+proto+" "+g.not(0.3)+g.pick("--dport ", "--dport ", "--sport ")+g.pick("80", "8080", "15001", "53", "80:90", ":1024", "8000:", "0:65535"))
+		// No negated 0:65535 and no "! -i +": iptables-legacy-save forgets them (libxt_tcp.c,
+		// libxt_udp.c, print_iface), so that nobody can know from its text.
+		m = append(m, "-m "+proto+" "+g.not(0.3)+g.pick("--dport ", "--dport ", "--sport ")+g.pick("80", "8080", "15001", "53", "80:90", ":1024", "8000:"))
 	case g.p(0.25):
 		m = append(m, "-m multiport "+g.not(0.3)+g.pick("--dports ", "--ports ", "--sports ")+g.pick("80,53", "80:90,8080", "15001,15006", "1:65535", "40000:65535"))
 	case proto == "tcp" && g.p(0.1):

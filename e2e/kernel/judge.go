@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -95,7 +96,7 @@ type Agreement uint8
 const (
 	Disagree  Agreement = iota
 	Agree               // one answer, and it is the kernel's
-	AmongMany           // the kernel's answer is one of several that only chance decides
+	AmongMany           // the kernel's answer is one of several that chance, or an order that nobody can read, decides
 	Undecided           // the kernel's answer is one of several, and Walk did not know enough
 )
 
@@ -112,7 +113,8 @@ func Judge(answers []Answer, kernel Outcome) Agreement {
 	}
 	for _, a := range answers {
 		for _, c := range a.Choices {
-			if c.Choice.Kind == flow.Unmodelled {
+			// The order of two back ends at one priority cannot be read from outside.
+			if c.Choice.Kind == flow.Unmodelled && !strings.HasPrefix(c.Choice.Ref, "order ") {
 				return Undecided
 			}
 		}
@@ -129,7 +131,19 @@ func (o Outcome) Same(kernel Outcome) bool {
 	if o.Fate == "rejected" && kernel.Fate == "dropped" {
 		o.Fate = "dropped"
 	}
-	return slices.Equal(o.Netfilter, kernel.Netfilter) && fmt.Sprint(o) == fmt.Sprint(kernel)
+	a, b := byBackEnd(o.Netfilter), byBackEnd(kernel.Netfilter)
+	o.Netfilter, kernel.Netfilter = nil, nil
+	return slices.Equal(a, b) && fmt.Sprint(o) == fmt.Sprint(kernel)
+}
+
+// byBackEnd puts legacy rules before the others: the kernel tells of the two by two
+// channels, each in order.
+func byBackEnd(hits []string) []string {
+	out := slices.Clone(hits)
+	slices.SortStableFunc(out, func(a, b string) int {
+		return strings.Compare(strconv.FormatBool(!strings.HasPrefix(a, "legacy ")), strconv.FormatBool(!strings.HasPrefix(b, "legacy ")))
+	})
+	return out
 }
 
 // follows says whether the kernel's rules begin with those of an answer that stops.

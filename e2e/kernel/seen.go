@@ -66,8 +66,9 @@ func (l *Lab) Run(p netfilter.Packet) (Seen, error) {
 	for _, e := range s.Events {
 		s.take(e)
 	}
-	// A rejected packet ends with a drop verdict too: the sender's error tells.
-	if s.Fate == netfilter.FateDropped && (errors.Is(sent, unix.ECONNREFUSED) || errors.Is(sent, unix.EHOSTUNREACH)) {
+	// A rejected packet ends with a drop verdict too: the sender's error tells. Without any
+	// event the packet was never made, for want of a route.
+	if s.Fate == netfilter.FateDropped && (len(s.Events) == 0 && sent != nil || errors.Is(sent, unix.ECONNREFUSED) || errors.Is(sent, unix.EHOSTUNREACH)) {
 		s.Fate = netfilter.FateRejected
 	}
 	return s, nil

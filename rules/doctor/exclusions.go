@@ -28,6 +28,7 @@ func (e *examiner) exclusions() {
 // ports asks for one port of each run, and joins runs that fare alike.
 func (e *examiner) ports(direction string, v6 bool, p netfilter.Packet) {
 	var in, out spans
+	own := e.anyCaptured(p).to.Port() // a connection to it is redirected to itself, which looks like nothing
 	for i, from := range e.words.ports {
 		to := uint16(65535)
 		if i+1 < len(e.words.ports) {
@@ -39,13 +40,15 @@ func (e *examiner) ports(direction string, v6 bool, p netfilter.Packet) {
 			e.cannotTell(direction+" TCP over "+family(v6), got)
 			return
 		}
-		if got.captured || from == got.to.Port() {
+		if !got.captured && from == own {
+			continue
+		}
+		if got.captured {
 			in.add(from, to, nil)
 		} else {
 			out.add(from, to, got.evidence)
 		}
 	}
-	// A connection to the proxy's own port, redirected to itself, counts as captured.
 	switch {
 	case len(in.list) == 0 || len(out.list) == 0:
 	case out.size() <= in.size():

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/netfilter"
 )
 
 // podAddr is the pod's first global address of a family; without addr.json an IPv4 address
@@ -40,9 +41,9 @@ func (e *examiner) podAddr(v6 bool) (netip.Addr, bool) {
 func (e *examiner) interception() {
 	e.outbound, e.inbound, e.undecided = map[bool]probe{}, map[bool]probe{}, map[string]bool{}
 	for _, v6 := range []bool{false, true} {
-		e.outbound[v6] = e.anyCaptured(e.send(e.outPacket(v6, flow.TCP)), v6)
+		e.outbound[v6] = e.anyCaptured(e.outPacket(v6, flow.TCP))
 		if p, ok := e.inPacket(v6, flow.TCP); ok {
-			e.inbound[v6] = e.send(p)
+			e.inbound[v6] = e.anyCaptured(p)
 		}
 	}
 	for _, d := range []struct {
@@ -69,30 +70,30 @@ func (e *examiner) interception() {
 	e.datagrams()
 }
 
-// anyCaptured asks again where a stranger's address is not captured: a mesh may capture
-// only the addresses or ports that its rules name.
-func (e *examiner) anyCaptured(p probe, v6 bool) probe {
-	if p.captured || !p.known {
-		return p
+// anyCaptured sends a packet, and asks again where it is not captured: a mesh may capture
+// only the ports or addresses that its rules name.
+func (e *examiner) anyCaptured(p netfilter.Packet) probe {
+	first := e.send(p)
+	if first.captured || !first.known {
+		return first
 	}
-	ask := e.outPacket(v6, flow.TCP)
 	for _, port := range e.words.ports {
-		q := ask
+		q := p
 		q.Dst = netip.AddrPortFrom(q.Dst.Addr(), port)
 		if got := e.send(q); got.captured && got.known {
 			return got
 		}
 	}
 	for _, a := range e.words.addrs {
-		q := ask
-		if q.Dst = netip.AddrPortFrom(a, q.Dst.Port()); a.Is6() != v6 || a.IsLoopback() {
+		q := p
+		if q.Dst = netip.AddrPortFrom(a, q.Dst.Port()); a.Is6() != p.Dst.Addr().Is6() || a.IsLoopback() || p.Dir == flow.Inbound {
 			continue
 		}
 		if got := e.send(q); got.captured && got.known {
 			return got
 		}
 	}
-	return p
+	return first
 }
 
 // captures joins the families: captured where one of them is.

@@ -62,11 +62,12 @@ const (
 	WhyConnmarkNoConn
 	WhyConnLate // CT on a packet that has its connection already
 	WhyNotrack
-	WhyZone       // Args: zone
-	WhyTProxy     // Args: address of the listener
-	WhyTProxyNone // Args: address at which no transparent listener is
-	WhyStatements // nft: Args: the statements that ran
-	WhyNumgen     // Args: number drawn
+	WhyZone           // Args: zone
+	WhyTProxy         // Args: address of the listener
+	WhyTProxyNone     // Args: address at which no transparent listener is
+	WhyTProxyNotLocal // TPROXY gave it a socket, but no route makes it local. Args: destination
+	WhyStatements     // nft: Args: the statements that ran
+	WhyNumgen         // Args: number drawn
 
 	// What the kernel chose or refused on the way.
 	WhyRouteBy        // Args: device, destination

@@ -103,6 +103,12 @@ func (w *walk) outRoute(choose bool) {
 			return
 		}
 	}
+	if choose && !p.v6 && r.local() && !p.srcUnknown && !r.hasSrc && w.h.type4(p.src, "") != typeLocal && w.h.unread(p.src, false) == flow.No {
+		// A local route to an address that is nobody's makes that the source, which is then
+		// looked up and not found (ip_route_connect looks up twice).
+		w.stop(w.routeStep(flow.Refused, flow.Because(flow.WhyNoRoute, p.dst.addr(false).String())), FateRejected)
+		return
+	}
 	if !w.mayLeave(p.src, p.out) {
 		w.stop(w.routeStep(flow.Refused, flow.Because(flow.WhyLoopbackSource, p.src.addr(p.v6).String(), p.out)), FateRejected)
 		return
@@ -265,6 +271,12 @@ func (w *walk) inRoute() bool {
 			v, fate = flow.Dropped, FateDropped
 		}
 		w.stop(w.routeStep(v, flow.Because(flow.WhyNoRoute, p.dst.addr(p.v6).String())), fate)
+		return false
+	}
+	if p.assigned.IsValid() {
+		// A packet that TPROXY gave a socket is not passed on (net/ipv4/ip_forward.c,
+		// net/ipv6/ip6_output.c: skb->sk).
+		w.stop(w.routeStep(flow.Dropped, flow.Because(flow.WhyTProxyNotLocal, p.dst.addr(p.v6).String())), FateDropped)
 		return false
 	}
 	w.add(w.routeStep(flow.Continue, flow.Because(flow.WhyForwardBy, w.route.dev, p.dst.addr(p.v6).String())))

@@ -163,6 +163,8 @@ func changeWords(k flow.ReasonKind, a [3]string) string {
 		return "conntrack zone " + or(a[0], "of the mark")
 	case flow.WhyTProxy:
 		return "TPROXY to the listener at " + a[0] + ", the address stays"
+	case flow.WhyTProxyNotLocal:
+		return "TPROXY gave it a socket, but no route makes " + a[0] + " local: it is dropped (ip rule and a local route for the mark are missing)"
 	case flow.WhyTProxyNone:
 		return "no transparent listener at " + a[0] + ": dropped"
 	case flow.WhyStatements:
