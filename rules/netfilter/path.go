@@ -103,12 +103,6 @@ func (w *walk) outRoute(choose bool) {
 			return
 		}
 	}
-	if choose && !p.v6 && r.local() && !p.srcUnknown && !r.hasSrc && w.h.type4(p.src, "") != typeLocal && w.h.unread(p.src, false) == flow.No {
-		// A local route to an address that is nobody's makes that the source, which is then
-		// looked up and not found (ip_route_connect looks up twice).
-		w.stop(w.routeStep(flow.Refused, flow.Because(flow.WhyNoRoute, p.dst.addr(false).String())), FateRejected)
-		return
-	}
 	if !w.mayLeave(p.src, p.out) {
 		w.stop(w.routeStep(flow.Refused, flow.Because(flow.WhyLoopbackSource, p.src.addr(p.v6).String(), p.out)), FateRejected)
 		return
