@@ -46,11 +46,12 @@ type chains struct {
 	tree   tree.Node // filter_chain_matcher
 }
 
-// chainNode is one place in the structure.
+// chainNode is one place in the structure. A place that only one chain reaches has no
+// places below it: there the chain's own fields decide, which is the same.
 type chainNode struct {
 	next  map[string]*chainNode
 	nets  []chainNet // of a CIDR level: the prefixes that are there, longest first
-	chain int        // at the leaf
+	chain int        // the only chain; -1: several
 }
 
 type chainNet struct {
@@ -63,24 +64,27 @@ func (c *Config) chainsOf(l tree.Node) *chains {
 }
 
 func newChains(l tree.Node) *chains {
-	t := &chains{dflt: -1, root: &chainNode{}, byName: map[string]int{}, tree: l.Field("filter_chain_matcher")}
+	t := &chains{dflt: -1, byName: map[string]int{}, tree: l.Field("filter_chain_matcher")}
 	t.nodes = l.Field("filter_chains").List()
 	for i, n := range t.nodes {
 		m := newChainMatch(n.Field("filter_chain_match"))
 		t.match = append(t.match, m)
 		t.names = append(t.names, n.Field("name").Str())
 		t.byName[t.names[i]] = i
-		if m.error == "" {
-			t.root.insert(&t.match[i], 0, i)
+	}
+	all := make([]int, 0, len(t.match))
+	for i := range t.match {
+		if t.match[i].error == "" {
+			all = append(all, i)
 		}
 	}
+	t.root = buildChains(t.match, all, levelPort)
 	if d := l.Field("default_filter_chain"); d.Exists() {
 		t.dflt = len(t.nodes)
 		t.nodes = append(t.nodes, d)
 		t.names = append(t.names, d.Field("name").Str())
 		t.match = append(t.match, chainMatch{})
 	}
-	t.root.sort()
 	return t
 }
 
@@ -153,38 +157,52 @@ func readCIDR(n tree.Node) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a, int(min(l, uint64(a.BitLen())))).Masked(), true
 }
 
-func (n *chainNode) insert(m *chainMatch, l chainLevel, chain int) {
-	if l == levelEnd {
-		n.chain = chain
-		return
+// buildChains makes the place at level l that the chains in of reach. Two chains that
+// reach the same leaf are refused by Envoy; the first one stands there.
+func buildChains(match []chainMatch, of []int, l chainLevel) *chainNode {
+	if len(of) == 0 {
+		return nil
 	}
-	if n.next == nil {
-		n.next = map[string]*chainNode{}
+	if len(of) == 1 || l == levelEnd {
+		return &chainNode{chain: of[0]}
 	}
-	for i, k := range m.keys[l] {
-		child := n.next[k]
-		if child == nil {
-			child = &chainNode{chain: -1}
-			n.next[k] = child
-			if m.nets[l] != nil {
-				n.nets = append(n.nets, chainNet{m.nets[l][i], child})
+	n := &chainNode{chain: -1, next: map[string]*chainNode{}}
+	below := map[string][]int{}
+	var order []string
+	nets := map[string]netip.Prefix{}
+	for _, i := range of {
+		for j, k := range match[i].keys[l] {
+			if below[k] == nil {
+				order = append(order, k)
+				if match[i].nets[l] != nil {
+					nets[k] = match[i].nets[l][j]
+				}
+			}
+			if list := below[k]; len(list) == 0 || list[len(list)-1] != i {
+				below[k] = append(list, i)
 			}
 		}
-		child.insert(m, l+1, chain)
 	}
-}
-
-func (n *chainNode) sort() {
+	for _, k := range order {
+		n.next[k] = buildChains(match, below[k], l+1)
+		if net, ok := nets[k]; ok {
+			n.nets = append(n.nets, chainNet{net, n.next[k]})
+		}
+	}
 	sort.SliceStable(n.nets, func(i, j int) bool { return n.nets[i].net.Bits() > n.nets[j].net.Bits() })
-	for _, c := range n.next {
-		c.sort()
-	}
+	return n
 }
 
-// walk goes down one path, the most specific key of each level that is there, and never
-// back: a failure further down fails the match (section 4.2). chosen are the keys taken.
-func (p *pass) walkChains(n *chainNode) (chain int, chosen [levelEnd]string, depth chainLevel) {
-	for l := levelPort; l < levelEnd; l++ {
+// walkChains goes down one path, the most specific key of each level that is there, and
+// never back: a failure further down fails the match (section 4.2). chosen are the keys
+// taken, depth is how many.
+func (p *pass) walkChains(t *chains) (chain int, chosen [levelEnd]string, depth chainLevel) {
+	n := t.root
+	if n == nil {
+		return -1, chosen, 0
+	}
+	l := levelPort
+	for ; n.chain < 0; l++ {
 		key, ok := p.chainKey(n, l)
 		if !ok {
 			return -1, chosen, l
@@ -192,7 +210,13 @@ func (p *pass) walkChains(n *chainNode) (chain int, chosen [levelEnd]string, dep
 		chosen[l] = key
 		n = n.next[key]
 	}
-	return n.chain, chosen, levelEnd
+	facts := p.chainFacts()
+	for d := l; d < levelEnd; d++ {
+		if !facts.fits(&t.match[n.chain], d) {
+			return -1, chosen, l
+		}
+	}
+	return n.chain, chosen, l
 }
 
 // chainKey is the best key of node n at its level.

@@ -20,7 +20,7 @@ func (p *pass) pickChain() bool {
 			return false
 		}
 	}
-	i, chosen, depth := p.walkChains(t.root)
+	i, chosen, depth := p.walkChains(t)
 	w := &chainWhy{t: t, winner: i, chosen: chosen, depth: depth, conn: p.chainFacts()}
 	switch {
 	case i >= 0:

@@ -230,10 +230,9 @@ func (p *pass) drops(c *cluster, h lbHints) (fate, bool) {
 			return fate{flags: "UO", code: 503, details: "maintenance_mode"}, false
 		}
 	}
-	for _, d := range p.cfg.hostsOf(c).policy.Field("drop_overloads").All() {
-		num, den := fractional(d.Field("drop_percentage"))
-		if p.dropped(c, "drop "+d.Field("category").Str(), num, den, flow.Because(flow.WhyDropOverload, d.Field("category").Str())) {
-			if num >= den {
+	for _, d := range p.cfg.hostsOf(c).drops {
+		if p.dropped(c, "drop "+d.category, d.num, d.den, flow.Because(flow.WhyDropOverload, d.category)) {
+			if d.num >= d.den {
 				return fate{flags: "UDO", code: 503, details: "unconditional_drop_overload"}, false
 			}
 			return fate{flags: "DO", code: 503, details: "drop_overload"}, false

@@ -16,8 +16,8 @@ import (
 const manyHosts = 16
 
 // noHost is the end of a search: no healthy upstream.
-func (p *pass) noHost(c *cluster, h lbHints, why flow.Reason, ev ...tree.Node) fate {
-	p.add(flow.Step{Stage: flow.Endpoint, Subject: c.name, Verdict: flow.Refused, Reason: why, Evidence: evidence(ev...)})
+func (p *pass) noHost(c *cluster, h lbHints, why flow.Reason, ev []flow.Evidence) fate {
+	p.add(flow.Step{Stage: flow.Endpoint, Subject: c.name, Verdict: flow.Refused, Reason: why, Evidence: ev})
 	f := fate{flags: "UH"}
 	if h.http {
 		f.code, f.details = 503, "no_healthy_upstream"
@@ -33,7 +33,7 @@ func (p *pass) toHost(c *cluster, h lbHints) fate {
 		return fate{unknown: true}
 	}
 	if len(s.hosts) == 0 && len(s.names) > 0 {
-		p.stop(flow.Endpoint, c.name, flow.Because(flow.WhyDNS, strings.Join(s.names, ", ")), s.source)
+		p.stop(flow.Endpoint, c.name, flow.Because(flow.WhyDNS, strings.Join(s.names, ", ")), c.node)
 		return fate{unknown: true}
 	}
 	if c.odd != "" {
@@ -42,7 +42,7 @@ func (p *pass) toHost(c *cluster, h lbHints) fate {
 		}
 	}
 	if len(s.hosts) == 0 {
-		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), s.source)
+		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), s.all())
 	}
 	if c.subsets == nil {
 		d := memo(p.cfg, c.node, func() *draws { return p.cfg.draws(c, s, nil) })
@@ -50,7 +50,7 @@ func (p *pass) toHost(c *cluster, h lbHints) fate {
 	}
 	pick := c.subsets.pick(s, criteria(h.match))
 	if pick.none {
-		return p.noHost(c, h, flow.Because(flow.WhyNoSubset, keysOf(h.match)), c.subsets.node)
+		return p.noHost(c, h, flow.Because(flow.WhyNoSubset, keysOf(h.match)), evidence(c.subsets.node))
 	}
 	if pick.only == nil && !c.subsets.localities {
 		pick.only = func(*host) bool { return true }
@@ -123,7 +123,7 @@ func keysOf(match []tree.Node) string {
 // draw takes one of the hosts, or none where part of the traffic finds none.
 func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string) fate {
 	if len(d.list) == 0 {
-		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.source)
+		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.all())
 	}
 	choice := flow.Choice{Ref: p.ref("endpoint"), Kind: flow.Chance, Options: d.options}
 	_, pinned := p.ch.Pick[choice.Ref]
@@ -136,15 +136,15 @@ func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string) 
 		i = p.ch.Take(choice)
 	}
 	if choice.Options[i].Value == "none" {
-		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.source)
+		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.all())
 	}
 	got := &s.hosts[d.list[i].host]
-	step := flow.Step{Reason: flow.Because(flow.WhyEndpoint, c.policyWords(h), strconv.Itoa(len(d.list)), subset), Decision: len(s.hosts) > 1, Evidence: evidence(got.node)}
+	step := flow.Step{Reason: flow.Because(flow.WhyEndpoint, c.policyWords(h), strconv.Itoa(len(d.list)), subset), Decision: len(s.hosts) > 1, Evidence: s.evidence(got)}
 	if len(d.options) > 1 {
 		step.Assumed = []flow.Assumption{{Reason: flow.Because(flow.WhyDrawn, got.text), Flag: "--pick " + quoteRef(choice.Ref) + "=" + d.options[i].Value}}
 	}
 	if many {
-		step.Evidence = append(step.Evidence, evidence(s.source)...)
+		step.Evidence = append(step.Evidence, s.all()...)
 	}
 	if step.Passed, step.PassedTotal = d.passed, len(d.passed); len(d.passed) > 0 {
 		step.Explain = &hostWhy{s: s}
@@ -192,7 +192,7 @@ func (w *hostWhy) Explain(m flow.Miss) flow.Explained {
 		return flow.Explained{}
 	}
 	h := &w.s.hosts[m.Index]
-	e := flow.Explained{Ref: reference(h.node), Text: h.text, Reason: flow.Because(flow.WhyHostLoses, strconv.Itoa(h.priority))}
+	e := flow.Explained{Ref: w.s.reference(h), Text: h.text, Reason: flow.Because(flow.WhyHostLoses, strconv.Itoa(int(h.priority)))}
 	if h.health != healthy {
 		e.Reason = flow.Because(flow.WhyHostUnhealthy, h.why)
 	}
@@ -211,12 +211,12 @@ func (p *pass) toOriginal(c *cluster, h lbHints) fate {
 	}
 	dst, why := p.originalTarget(o, h)
 	if !dst.IsValid() {
-		return p.noHost(c, h, flow.Because(flow.WhyNoOriginal), c.node)
+		return p.noHost(c, h, flow.Because(flow.WhyNoOriginal), evidence(c.node))
 	}
 	if port := o.Field("upstream_port_override"); port.Exists() {
 		dst = netip.AddrPortFrom(dst.Addr(), uint16(port.Uint(0)))
 	}
-	f := p.dial(c, &host{addr: dst, text: dst.String(), weight: 1, name: c.name + dst.String()}, h, flow.Step{Reason: why, Evidence: evidence(o)})
+	f := p.dial(c, &host{addr: dst, text: dst.String(), weight: 1, socket: c.socketOf(tree.Node{}, tree.Node{}), name: c.name + dst.String()}, h, flow.Step{Reason: why, Evidence: evidence(o)})
 	return f
 }
 
@@ -251,7 +251,7 @@ func (p *pass) toForward(c *cluster, h lbHints) fate {
 		if ap, err := netip.ParseAddrPort(h.authority); err == nil {
 			port = ap.Port()
 		}
-		return p.dial(c, &host{addr: netip.AddrPortFrom(a, port), text: netip.AddrPortFrom(a, port).String(), weight: 1, name: h.authority}, h, flow.Step{Reason: flow.Because(flow.WhyForward, h.authority)})
+		return p.dial(c, &host{addr: netip.AddrPortFrom(a, port), text: netip.AddrPortFrom(a, port).String(), weight: 1, socket: c.socketOf(tree.Node{}, tree.Node{}), name: h.authority}, h, flow.Step{Reason: flow.Because(flow.WhyForward, h.authority)})
 	}
 	p.stop(flow.Endpoint, c.name, flow.Because(flow.WhyDNS, h.authority), c.node)
 	return fate{unknown: true}
@@ -298,7 +298,7 @@ func (p *pass) toAggregate(c *cluster, h lbHints) fate {
 			return fate{unknown: true}
 		}
 		if len(s.hosts) == 0 && len(s.names) > 0 {
-			p.stop(flow.Endpoint, sub.name, flow.Because(flow.WhyDNS, strings.Join(s.names, ", ")), s.source)
+			p.stop(flow.Endpoint, sub.name, flow.Because(flow.WhyDNS, strings.Join(s.names, ", ")), sub.node)
 			return fate{unknown: true}
 		}
 		parts = append(parts, aggregatePart{sub, s})
@@ -320,7 +320,7 @@ func (p *pass) aggregated(c *cluster, h lbHints, parts []aggregatePart) fate {
 			levels, owner = append(levels, l), append(owner, i)
 		}
 	}
-	b := p.cfg.lbConfig(c, c.policy, &hostSet{})
+	b := p.cfg.lbConfig(c, c.policy, &hostSet{over: 140})
 	balance(levels, b.over, b.threshold)
 	loads := make([]int, len(parts))
 	for i := range levels {
@@ -335,7 +335,7 @@ func (p *pass) aggregated(c *cluster, h lbHints, parts []aggregatePart) fate {
 		}
 	}
 	if len(open) == 0 {
-		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), c.node)
+		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), evidence(c.node))
 	}
 	i := 0
 	if len(open) > 1 {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // health is the class that load balancing sees (upstream_impl.cc, coarseHealth).
@@ -16,20 +17,29 @@ const (
 	unhealthy
 )
 
-// host is one endpoint of a cluster as the snapshot knows it.
+// host is one endpoint of a cluster as the snapshot knows it. There may be very many: it
+// keeps no decoded text but where it stands.
 type host struct {
 	addr     netip.AddrPort
 	internal string // name of an internal listener, in place of an address
 	name     string // DNS name or configured hostname; empty: its address
 	text     string // as %UPSTREAM_HOST% prints it
-	priority int
-	locality int // number of its locality within the priority
-	weight   uint64
-	health   health
 	why      string // what makes it unhealthy or degraded, in Envoy's words
-	excluded bool   // does not count, neither as healthy nor as a host
-	meta, localityMeta,
-	node tree.Node
+	weight   uint64
+	meta     tree.Node // its metadata; kept only where subsets ask for it
+	at       place
+	priority uint8
+	locality int32 // number of its locality
+	socket   int16 // of the cluster's transport_socket_matches; -1: none fits
+	health   health
+	excluded bool // does not count, neither as healthy nor as a host
+}
+
+// place is where a host's text stands: by its node, or in a list of the set's entry.
+type place struct {
+	node          tree.Node
+	start, end    int
+	group, number int32
 }
 
 func (h *host) printed() string {
@@ -45,165 +55,157 @@ func (h *host) printed() string {
 // hostSet are a cluster's hosts.
 type hostSet struct {
 	hosts []host
-	// weights are the locality weights by priority and locality number; 0: none given.
-	weights map[[2]int]uint64
-	policy  tree.Node // ClusterLoadAssignment.policy
-	known   found     // unread: EndpointsConfigDump and /clusters were not read
-	names   []string  // DNS names that stand for hosts which are not known
-	source  tree.Node
+	// weights are the locality weights by the locality's number; none: none given.
+	weights map[int32]uint64
+	known   found    // unread: EndpointsConfigDump and /clusters were not read
+	names   []string // DNS names that stand for hosts which are not known
+
+	// Of ClusterLoadAssignment.policy.
+	over     int  // overprovisioning_factor
+	weighted bool // weighted_priority_health
+	drops    []dropOverload
+
+	of     *cluster
+	entry  *entry // that holds the hosts; nil: source does
+	source tree.Node
+	fields [2]string // endpoints and lb_endpoints as the entry writes them
 }
 
-// readClusters reads /clusters?format=json: the hosts of each cluster with their live
-// health. There is one of all clusters, clusters.json, or one for each that was asked for by
-// name, clusters/NAME.json. As with the dump, only names and places are kept.
-func (c *Config) readClusters(name string, raw []byte) error {
-	if err := notJSON(raw); err != nil {
-		return err
-	}
-	p := &part{name: name, raw: raw}
-	s := tree.Scanner{Raw: raw}
-	found := map[string]*entry{}
-	end, err := s.Object(s.Space(0), func(key []byte, at int) (int, error) {
-		if !tree.Named(key, "cluster_statuses") {
-			return s.Skip(at)
-		}
-		base := "/" + string(key)
-		return s.List(at, func(n, at int) (int, error) {
-			e := &entry{part: p, start: at, base: &base, n: int32(n)}
-			end, err := s.Object(at, func(key []byte, at int) (int, error) {
-				if string(key) == "name" {
-					var err error
-					e.name, at, err = s.String(at)
-					return at, err
-				}
-				return s.Skip(at)
-			})
-			e.end = end
-			found[e.name] = e
-			return end, err
-		})
-	})
-	if err != nil {
-		return err
-	}
-	if end = s.Space(end); end != len(raw) {
-		return &tree.SyntaxError{At: int64(end), Msg: "more text after the value"}
-	}
-	c.parts = append(c.parts, p)
-	if c.hosts == nil {
-		c.hosts = found
-		return nil
-	}
-	for name, e := range found {
-		c.hosts[name] = e
-	}
-	return nil
+// dropOverload is a share of requests that a cluster drops.
+type dropOverload struct {
+	category string
+	num, den uint64
 }
-
-// liveHosts is what /clusters says of a cluster.
-func (c *Config) liveHosts(name string) tree.Node { return c.hosts[name].node() }
 
 // hostsOf gathers the hosts of a cluster: those that EndpointsConfigDump or the cluster's
 // own load_assignment lists, with the live health of /clusters.
 func (c *Config) hostsOf(cl *cluster) *hostSet {
-	return memo(c, cl.node, func() *hostSet {
-		s := &hostSet{weights: map[[2]int]uint64{}, known: present}
-		live := c.liveHosts(cl.name)
-		assigned := cl.node.Field("load_assignment")
-		switch e := c.endpoints[cl.endpointsName()]; {
-		case e != nil:
-			s.assignment(e.node())
-			s.localityWeights(assigned)
-		case cl.kind == "STATIC":
-			s.assignment(assigned)
-			s.oldHosts(cl.node.Field("hosts", "hidden_envoy_deprecated_hosts"))
-		case live.Exists():
-			s.live(live)
-			s.policy = assigned.Field("policy")
-			return s
-		case cl.kind == "STRICT_DNS" || cl.kind == "LOGICAL_DNS":
-			s.assignment(assigned)
-			s.oldHosts(cl.node.Field("hosts", "hidden_envoy_deprecated_hosts"))
-			if s.known = present; len(s.names) > 0 {
-				s.known = c.has(cl.endpointsName(), staticEndpointConfigs, dynamicEndpointConfigs)
-			}
-		default:
+	return memo(c, cl.node, func() *hostSet { return c.gather(cl) })
+}
+
+func (c *Config) gather(cl *cluster) *hostSet {
+	s := &hostSet{weights: map[int32]uint64{}, known: present, over: 140, of: cl}
+	live := tree.Node{}
+	if e := c.hosts[cl.name]; e != nil {
+		live = e.decode()
+	}
+	assigned := cl.node.Field("load_assignment")
+	old := cl.node.Field("hosts", "hidden_envoy_deprecated_hosts")
+	s.readPolicy(assigned.Field("policy"))
+	switch e := c.endpoints[cl.endpointsName()]; {
+	case e != nil:
+		s.entry = e
+		s.assignment(e.decode(), assigned)
+	case cl.kind == "STATIC":
+		s.source = assigned
+		s.assignment(assigned, tree.Node{})
+		s.oldHosts(old)
+	case live.Exists():
+		s.entry = c.hosts[cl.name]
+		s.live(live)
+		return s
+	case cl.kind == "STRICT_DNS" || cl.kind == "LOGICAL_DNS":
+		s.source = assigned
+		s.assignment(assigned, tree.Node{})
+		s.oldHosts(old)
+		if len(s.names) > 0 {
 			s.known = c.has(cl.endpointsName(), staticEndpointConfigs, dynamicEndpointConfigs)
 		}
-		s.overlay(live)
-		return s
-	})
-}
-
-// assignment reads a ClusterLoadAssignment.
-func (s *hostSet) assignment(n tree.Node) {
-	s.policy, s.source = n.Field("policy"), n
-	localities := map[string]int{}
-	for _, g := range n.Field("endpoints").All() {
-		p := int(min(g.Field("priority").Uint(0), 128))
-		l := s.localityNumber(localities, p, g.Field("locality"))
-		if w := g.Field("load_balancing_weight").Uint(0); w > 0 {
-			s.weights[[2]int{p, l}] = w
-		}
-		for _, e := range g.Field("lb_endpoints").All() {
-			s.add(e, p, l, g.Field("metadata"))
-		}
+	default:
+		s.known = c.has(cl.endpointsName(), staticEndpointConfigs, dynamicEndpointConfigs)
 	}
+	s.overlay(live)
+	return s
 }
 
-// localityNumber numbers the localities of a priority in order.
-func (s *hostSet) localityNumber(seen map[string]int, p int, l tree.Node) int {
-	key := strconv.Itoa(p) + "/" + localityKey(l)
-	n, ok := seen[key]
-	if !ok {
-		n = len(seen)
-		seen[key] = n
-	}
-	return n
-}
-
-func localityKey(l tree.Node) string {
-	return l.Field("region").Str() + "\x00" + l.Field("zone").Str() + "\x00" + l.Field("sub_zone").Str()
-}
-
-// localityWeights takes the weights from the configuration where the dump of the endpoints
-// does not repeat them.
-func (s *hostSet) localityWeights(configured tree.Node) {
-	if !configured.Exists() {
+func (s *hostSet) readPolicy(n tree.Node) {
+	if !n.Exists() {
 		return
 	}
-	numbers := map[string]int{}
-	for _, g := range s.source.Field("endpoints").All() {
-		s.localityNumber(numbers, int(min(g.Field("priority").Uint(0), 128)), g.Field("locality"))
-	}
-	for _, g := range configured.Field("endpoints").All() {
-		p := int(min(g.Field("priority").Uint(0), 128))
-		n, ok := numbers[strconv.Itoa(p)+"/"+localityKey(g.Field("locality"))]
-		if w := g.Field("load_balancing_weight").Uint(0); ok && w > 0 {
-			s.weights[[2]int{p, n}] = w
-		}
-	}
-	if !s.policy.Exists() {
-		s.policy = configured.Field("policy")
+	s.over = int(min(n.Field("overprovisioning_factor").Uint(140), 1<<20))
+	s.weighted = n.Field("weighted_priority_health").Bool(false)
+	s.drops = nil
+	for _, d := range n.Field("drop_overloads").All() {
+		num, den := fractional(d.Field("drop_percentage"))
+		s.drops = append(s.drops, dropOverload{d.Field("category").Str(), num, den})
 	}
 }
 
+// localities numbers the localities of all priorities.
+type localities map[string]int32
+
+func (l localities) number(priority uint8, n tree.Node) int32 {
+	key := strconv.Itoa(int(priority)) + "/" + n.Field("region").Str() + "\x00" + n.Field("zone").Str() + "\x00" + n.Field("sub_zone").Str()
+	i, ok := l[key]
+	if !ok {
+		i = int32(len(l))
+		l[key] = i
+	}
+	return i
+}
+
+// assignment reads a ClusterLoadAssignment. Locality weights that the dump of the endpoints
+// does not repeat are taken from the configuration.
+func (s *hostSet) assignment(n, configured tree.Node) {
+	s.readPolicy(n.Field("policy"))
+	l := localities{}
+	for gi, g := range n.Field("endpoints").All() {
+		p := priorityOf(g)
+		loc := l.number(p, g.Field("locality"))
+		if w := g.Field("load_balancing_weight").Uint(0); w > 0 {
+			s.weights[loc] = w
+		}
+		for i, e := range g.Field("lb_endpoints").All() {
+			s.add(e, p, loc, g.Field("metadata"), place{group: int32(gi), number: int32(i)})
+		}
+	}
+	for _, g := range configured.Field("endpoints").All() {
+		if w := g.Field("load_balancing_weight").Uint(0); w > 0 {
+			s.weights[l.number(priorityOf(g), g.Field("locality"))] = w
+		}
+	}
+	s.fields = [2]string{n.FieldName("endpoints"), n.Field("endpoints").Index(0).FieldName("lb_endpoints")}
+	if n.Field("endpoints").Kind() != tree.List { // hand-written: places by node
+		s.entry, s.source = nil, n
+	}
+}
+
+func priorityOf(n tree.Node) uint8 { return uint8(min(n.Field("priority").Uint(0), 128)) }
+
 // add adds one LbEndpoint.
-func (s *hostSet) add(e tree.Node, priority, locality int, localityMeta tree.Node) {
-	h := host{priority: priority, locality: locality, weight: e.Field("load_balancing_weight").Uint(1), meta: e.Field("metadata"), localityMeta: localityMeta, node: e}
+func (s *hostSet) add(e tree.Node, priority uint8, locality int32, localityMeta tree.Node, at place) {
+	h := host{priority: priority, locality: locality, weight: e.Field("load_balancing_weight").Uint(1), at: at}
 	h.name = e.Path("endpoint", "hostname").Str()
 	if !h.address(e.Path("endpoint", "address")) {
 		s.names = append(s.names, h.name)
 		return
 	}
-	switch e.Field("health_status").Enum() {
+	switch eds := e.Field("health_status").Enum(); eds {
 	case "UNHEALTHY", "DRAINING", "TIMEOUT", "2", "3", "4":
-		h.health, h.why = unhealthy, "eds_health_status "+e.Field("health_status").Enum()
+		h.health, h.why = unhealthy, edsHealth(eds)
 	case "DEGRADED", "5":
-		h.health, h.why = degraded, "eds_health_status DEGRADED"
+		h.health, h.why = degraded, edsHealth(eds)
+	}
+	meta := e.Field("metadata")
+	if h.socket = s.of.socketOf(meta, localityMeta); s.of.subsets != nil {
+		h.meta = meta
+	}
+	if h.at.start, h.at.end = int(e.Offset()), int(e.Offset())+len(e.Raw()); s.entry == nil {
+		h.at.node = e
 	}
 	h.text = h.printed()
 	s.hosts = append(s.hosts, h)
+}
+
+// edsHealth words an EDS health status; the usual ones cost no memory.
+func edsHealth(s string) string {
+	switch s {
+	case "UNHEALTHY":
+		return "eds_health_status UNHEALTHY"
+	case "DEGRADED":
+		return "eds_health_status DEGRADED"
+	}
+	return "eds_health_status " + s
 }
 
 // address reads a core.v3.Address; false: it is a DNS name.
@@ -227,7 +229,7 @@ func (h *host) address(n tree.Node) bool {
 // oldHosts reads Cluster.hosts of v2.
 func (s *hostSet) oldHosts(list tree.Node) {
 	for _, n := range list.All() {
-		h := host{weight: 1, node: n}
+		h := host{weight: 1, at: place{node: n}, socket: s.of.socketOf(tree.Node{}, tree.Node{})}
 		if !h.address(n) {
 			s.names = append(s.names, h.name)
 			continue
@@ -237,56 +239,30 @@ func (s *hostSet) oldHosts(list tree.Node) {
 	}
 }
 
-// live reads the hosts as /clusters lists them, where nothing else does.
-func (s *hostSet) live(n tree.Node) {
-	s.source = n
-	localities := map[string]int{}
-	for _, e := range n.Field("host_statuses").All() {
-		h := host{priority: int(min(e.Field("priority").Uint(0), 128)), weight: e.Field("weight").Uint(1), name: e.Field("hostname").Str(), node: e}
-		h.locality = s.localityNumber(localities, h.priority, e.Field("locality"))
-		h.address(e.Field("address"))
-		h.status(e.Field("health_status"))
-		h.text = h.printed()
-		s.hosts = append(s.hosts, h)
+// reference is where a host stands.
+func (s *hostSet) reference(h *host) string {
+	if s.entry == nil || h.at.node.Exists() {
+		return reference(h.at.node)
 	}
+	ref := s.entry.reference() + "/" + s.fields[0] + "/"
+	if s.fields[1] != "" {
+		ref += strconv.Itoa(int(h.at.group)) + "/" + s.fields[1] + "/"
+	}
+	return ref + strconv.Itoa(int(h.at.number))
 }
 
-// overlay takes the health from /clusters, which knows why.
-func (s *hostSet) overlay(n tree.Node) {
-	if !n.Exists() {
-		return
+// evidence is the text of one host.
+func (s *hostSet) evidence(h *host) []flow.Evidence {
+	if s.entry == nil || h.at.node.Exists() {
+		return evidence(h.at.node)
 	}
-	at := map[netip.AddrPort]tree.Node{}
-	for _, e := range n.Field("host_statuses").All() {
-		if a, ok := readAddress(e.Field("address")); ok {
-			at[a.AddrPort] = e
-		}
-	}
-	for i := range s.hosts {
-		if e, ok := at[s.hosts[i].addr]; ok {
-			s.hosts[i].status(e.Field("health_status"))
-		}
-	}
+	return []flow.Evidence{{Source: s.entry.part.name, Ref: s.reference(h), Text: shorten(s.entry.part.raw[h.at.start:h.at.end])}}
 }
 
-// status reads a HostHealthStatus (envoy/admin/v3/clusters.proto).
-func (h *host) status(n tree.Node) {
-	h.health, h.why = healthy, ""
-	for _, f := range []string{"failed_active_degraded_check"} {
-		if n.Field(f).Bool(false) {
-			h.health, h.why = degraded, f
-		}
+// all is the text that lists the hosts.
+func (s *hostSet) all() []flow.Evidence {
+	if s.entry == nil {
+		return evidence(s.source)
 	}
-	switch eds := n.Field("eds_health_status").Enum(); eds {
-	case "DEGRADED":
-		h.health, h.why = degraded, "eds_health_status "+eds
-	case "UNHEALTHY", "DRAINING", "TIMEOUT":
-		h.health, h.why = unhealthy, "eds_health_status "+eds
-	}
-	for _, f := range []string{"failed_active_health_check", "failed_outlier_check"} {
-		if n.Field(f).Bool(false) {
-			h.health, h.why = unhealthy, f
-		}
-	}
-	h.excluded = n.Field("excluded_via_immediate_hc_fail").Bool(false)
+	return []flow.Evidence{{Source: s.entry.part.name, Ref: s.entry.reference(), Text: shorten(s.entry.part.raw[s.entry.start:s.entry.end])}}
 }

@@ -123,10 +123,7 @@ type lbConfig struct {
 
 func (c *Config) lbConfig(cl *cluster, policy string, s *hostSet) lbConfig {
 	common := cl.node.Field("common_lb_config")
-	b := lbConfig{policy: policy, over: 140, threshold: 50}
-	if f := s.policy.Field("overprovisioning_factor"); f.Exists() {
-		b.over = int(f.Uint(140))
-	}
+	b := lbConfig{policy: policy, over: s.over, threshold: 50, weighted: s.weighted}
 	if t := common.Field("healthy_panic_threshold"); t.Exists() {
 		v, _ := t.Field("value").Float()
 		b.threshold = int(v)
@@ -139,7 +136,6 @@ func (c *Config) lbConfig(cl *cluster, policy string, s *hostSet) lbConfig {
 	b.threshold = min(100, max(0, b.threshold))
 	b.localities = common.Field("locality_weighted_lb_config").Exists()
 	b.failPanic = common.Path("zone_aware_lb_config", "fail_traffic_on_panic").Bool(false)
-	b.weighted = s.policy.Field("weighted_priority_health").Bool(false)
 	return b
 }
 
@@ -147,7 +143,7 @@ func (c *Config) lbConfig(cl *cluster, policy string, s *hostSet) lbConfig {
 func (b lbConfig) levels(s *hostSet, only func(*host) bool) []level {
 	n := 0
 	for i := range s.hosts {
-		n = max(n, s.hosts[i].priority+1)
+		n = max(n, int(s.hosts[i].priority)+1)
 	}
 	levels := make([]level, max(n, 1))
 	for i := range s.hosts {
@@ -245,8 +241,8 @@ func (b lbConfig) spread(s *hostSet, hosts []int, load float64) []candidate {
 // byLocality chooses a locality first, by weight times availability; nil: none of them has
 // a weight, and all hosts are used together.
 func (b lbConfig) byLocality(s *hostSet, l *level, of []int, load float64) []candidate {
-	total, eligible := map[int]int{}, map[int][]int{}
-	var order []int
+	total, eligible := map[int32]int{}, map[int32][]int{}
+	var order []int32
 	for _, i := range l.hosts {
 		h := &s.hosts[i]
 		if _, seen := total[h.locality]; !seen {
@@ -262,13 +258,13 @@ func (b lbConfig) byLocality(s *hostSet, l *level, of []int, load float64) []can
 		eligible[s.hosts[i].locality] = append(eligible[s.hosts[i].locality], i)
 	}
 	sum := 0.0
-	effective := map[int]float64{}
+	effective := map[int32]float64{}
 	for _, loc := range order {
 		if total[loc] == 0 {
 			continue
 		}
 		ratio := min(1, float64(b.over)/100*float64(len(eligible[loc]))/float64(total[loc]))
-		effective[loc] = float64(s.weights[[2]int{l.priority(s), loc}]) * ratio
+		effective[loc] = float64(s.weights[loc]) * ratio
 		sum += effective[loc]
 	}
 	if sum == 0 {
@@ -282,5 +278,3 @@ func (b lbConfig) byLocality(s *hostSet, l *level, of []int, load float64) []can
 	}
 	return out
 }
-
-func (l *level) priority(s *hostSet) int { return s.hosts[l.hosts[0]].priority }

@@ -115,16 +115,18 @@ func evidence(nodes ...tree.Node) []flow.Evidence {
 		if out == nil {
 			out = make([]flow.Evidence, 0, len(nodes))
 		}
-		raw, text := n.Raw(), ""
-		if len(raw) > evidenceBytes {
-			var room [evidenceBytes + 3]byte
-			text = string(append(append(room[:0], raw[:evidenceBytes]...), "…"...))
-		} else {
-			text = string(raw)
-		}
-		out = append(out, flow.Evidence{Source: n.Source(), Ref: reference(n), Text: text})
+		out = append(out, flow.Evidence{Source: n.Source(), Ref: reference(n), Text: shorten(n.Raw())})
 	}
 	return out
+}
+
+// shorten is raw text as far as a step shows it.
+func shorten(raw []byte) string {
+	if len(raw) <= evidenceBytes {
+		return string(raw)
+	}
+	var room [evidenceBytes + 3]byte
+	return string(append(append(room[:0], raw[:evidenceBytes]...), "…"...))
 }
 
 // dumpPart is the part whose pointers need no prefix.

@@ -162,11 +162,9 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 		return p.opaque(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport_socket_matcher"), m)
 	}
 	ts, why := &c.socket, flow.Because(flow.WhyNoSocket)
-	for i := range c.matches {
-		if m := &c.matches[i]; matchesSocket(m.match, h.meta) || matchesSocket(m.match, h.localityMeta) {
-			ts, why = m, flow.Because(flow.WhySocketMatch, m.name)
-			break
-		}
+	if h.socket >= 0 && int(h.socket) < len(c.matches) {
+		ts = &c.matches[h.socket]
+		why = flow.Because(flow.WhySocketMatch, ts.name)
 	}
 	if ts.kind != "" && ts.kind != "tls" {
 		p.stop(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport socket "+ts.kind), ts.node)
@@ -186,6 +184,17 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 	}
 	p.add(s)
 	return true
+}
+
+// socketOf is the transport socket match that fits a host: by its own metadata, else by its
+// locality's; -1: none.
+func (c *cluster) socketOf(meta, localityMeta tree.Node) int16 {
+	for i := range c.matches {
+		if m := c.matches[i].match; matchesSocket(m, meta) || matchesSocket(m, localityMeta) {
+			return int16(min(i, 1<<15-1))
+		}
+	}
+	return -1
 }
 
 // matchesSocket says whether every key of want has an equal value in the metadata

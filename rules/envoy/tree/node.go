@@ -93,6 +93,22 @@ func (n Node) Field(names ...string) Node {
 	return found
 }
 
+// FieldName is the name of the object's member as the text writes it; empty: there is none.
+func (n Node) FieldName(name string) string {
+	found := ""
+	if n.Kind() != Object {
+		return found
+	}
+	d := n.doc
+	from, closer := d.inside(n.i)
+	for k := from; k < closer; k = d.next(k + 1) {
+		if d.named(k, name) {
+			found = d.text(k)
+		}
+	}
+	return found
+}
+
 // Path is Field, member by member.
 func (n Node) Path(names ...string) Node {
 	for _, name := range names {
