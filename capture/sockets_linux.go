@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,16 +18,23 @@ import (
 type sampler struct {
 	handle *netlink.Handle
 	filter Filter
+	owners []uint32 // whose sockets are kept whatever their addresses
 	seen   map[flow.Tuple]bool
 }
 
-// openSampler opens the sampler's socket in the calling thread's network namespace.
-func openSampler(f Filter) (*sampler, error) {
+// openSampler opens the sampler's socket in the calling thread's network namespace. What is
+// open by then is not new any more.
+func openSampler(f Filter, owners []uint32) (*sampler, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_INET_DIAG)
 	if err != nil {
 		return nil, fmt.Errorf("socket table: %w", err)
 	}
-	return &sampler{handle: h, filter: f, seen: map[flow.Tuple]bool{}}, nil
+	s := &sampler{handle: h, filter: f, owners: owners, seen: map[flow.Tuple]bool{}}
+	if _, err := s.sample(time.Time{}); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // sample returns the sockets of the filter that it has not returned before.
@@ -37,9 +45,15 @@ func (s *sampler) sample(at time.Time) ([]flow.Observation, error) {
 		if err != nil {
 			return out, fmt.Errorf("socket table: %w", err)
 		}
+		listening := map[uint16]bool{}
+		for _, k := range socks {
+			if k.State == tcpListen {
+				listening[k.ID.SourcePort] = true
+			}
+		}
 		for _, k := range socks {
 			t := flow.Tuple{Src: addrOf(k.ID.Source, k.ID.SourcePort), Dst: addrOf(k.ID.Destination, k.ID.DestinationPort), Proto: flow.TCP}
-			if k.State == tcpListen || k.INode == 0 || s.seen[t] || !s.filter.holds(t) {
+			if k.State == tcpListen || k.INode == 0 || s.seen[t] || !s.keeps(t, k.UID, listening[k.ID.SourcePort]) {
 				continue // a socket without inode has no process any more, and so no owner
 			}
 			s.seen[t] = true
@@ -47,6 +61,12 @@ func (s *sampler) sample(at time.Time) ([]flow.Observation, error) {
 		}
 	}
 	return out, nil
+}
+
+// keeps says whether a socket is of the filter, or one that an owner opened itself: its
+// local port is none that somebody listens on.
+func (s *sampler) keeps(t flow.Tuple, uid uint32, accepted bool) bool {
+	return s.filter.holds(t) || !accepted && slices.Contains(s.owners, uid)
 }
 
 // tcpListen is TCP_LISTEN (net/tcp_states.h).

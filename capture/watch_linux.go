@@ -14,6 +14,7 @@ import (
 type WatchOptions struct {
 	Devices  []string
 	Filter   Filter
+	Owners   []uint32 // users whose new sockets are told, whatever their addresses
 	Ring     RingOptions
 	Heads    bool          // keep the beginning of payloads, at most the snaplen
 	Raw      bool          // keep whole packets, at most the snaplen
@@ -67,7 +68,7 @@ func Open(opt WatchOptions) (*Watch, error) {
 	if w.tracker, err = openTracker(); err != nil {
 		w.loss.Blind = append(w.loss.Blind, flow.Gap{Part: "conntrack events", Reason: err.Error()})
 	}
-	if w.sampler, err = openSampler(opt.Filter); err != nil {
+	if w.sampler, err = openSampler(opt.Filter, opt.Owners); err != nil {
 		w.loss.Blind = append(w.loss.Blind, flow.Gap{Part: "sockets", Reason: err.Error()})
 	}
 	w.start()
@@ -250,39 +251,46 @@ func (w *Watch) events() {
 	}
 }
 
+// event tells of every new flow, since one to another place than expected is what contradicts,
+// and of what becomes of those of the filter.
 func (w *Watch) event(e conntrack.Event) {
-	if o, ok := observeEvent(e, time.Now()); ok && (w.opt.Filter.holds(o.Tuple) || w.opt.Filter.holds(o.Reply)) {
+	if o, ok := observeEvent(e, time.Now()); ok && (o.Event == "NEW" || w.opt.Filter.holds(o.Tuple) || w.opt.Filter.holds(o.Reply)) {
 		w.send(o)
 	}
 }
 
-// sockets reads the socket table when a new flow was seen, and not more often than every
-// sampleEvery.
+// sockets reads the socket table when a new flow was seen, not more often than every
+// sampleEvery, and once more at the end: what a proxy keeps open is still there then.
 func (w *Watch) sockets() {
 	pause := time.NewTicker(sampleEvery)
 	defer pause.Stop()
 	for {
 		select {
 		case <-w.quit:
+			w.sampleOnce()
 			return
 		case <-w.fresh:
 		}
-		found, err := w.sampler.sample(time.Now())
-		if err != nil {
-			w.blind("sockets", err)
+		if !w.sampleOnce() {
 			return
-		}
-		for _, o := range found {
-			if !w.send(o) {
-				return
-			}
 		}
 		select {
 		case <-w.quit:
-			return
 		case <-pause.C:
 		}
 	}
+}
+
+func (w *Watch) sampleOnce() bool {
+	found, err := w.sampler.sample(time.Now())
+	if err != nil {
+		w.blind("sockets", err)
+		return false
+	}
+	for _, o := range found {
+		w.send(o)
+	}
+	return true
 }
 
 func (w *Watch) blind(part string, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/meshtop/meshtop/capture"
 	"github.com/meshtop/meshtop/inspect"
@@ -18,9 +19,11 @@ func (p *Pod) Observe(ctx context.Context, legs []flow.Leg, opt inspect.ObserveO
 		if err != nil {
 			return err
 		}
+		ring := p.opt.Ring
+		ring.Snaplen = uint32(max(0, opt.Snaplen))
 		w, err = capture.Open(capture.WatchOptions{
-			Devices: devices, Filter: capture.FilterOf(legs), Heads: opt.Snaplen > 0, Raw: opt.Raw,
-			Ring:     capture.RingOptions{Snaplen: uint32(max(0, opt.Snaplen))},
+			Devices: devices, Filter: capture.FilterOf(legs), Owners: proxyUsers(legs), Heads: opt.Snaplen > 0, Raw: opt.Raw,
+			Ring:     ring,
 			Duration: opt.Duration, Packets: opt.Packets,
 		})
 		return err
@@ -29,6 +32,17 @@ func (p *Pod) Observe(ctx context.Context, legs []flow.Leg, opt inspect.ObserveO
 		return nil, fmt.Errorf("%s: watch: %w", p.name, err)
 	}
 	return &watch{Watch: w, cancel: context.AfterFunc(ctx, func() { _ = w.Close() })}, nil
+}
+
+// proxyUsers are the users of the legs that the proxy opens.
+func proxyUsers(legs []flow.Leg) []uint32 {
+	var out []uint32
+	for _, l := range legs {
+		if l.Owner == flow.OwnerProxy && !slices.Contains(out, l.From.UID) {
+			out = append(out, l.From.UID)
+		}
+	}
+	return out
 }
 
 // upDevices are the devices of the calling thread's namespace that are up.

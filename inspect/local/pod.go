@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/meshtop/meshtop/capture"
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/admin"
 	"github.com/meshtop/meshtop/inspect/netns"
@@ -24,6 +25,8 @@ type Options struct {
 	Admin netip.AddrPort
 	// Limits of the admin interface's reader.
 	Reader admin.Options
+	// Ring sizes the packet ring of a watch; zero: as package capture has it.
+	Ring capture.RingOptions
 }
 
 // Pod is a network namespace of this machine.

@@ -16,6 +16,8 @@ import (
 type ConfirmOptions struct {
 	Send  bool          // make the request; else wait for one like it
 	Watch time.Duration // how long to watch; 0: DefaultWatch
+	// Sender makes the request instead of the pod, such as a client outside it; nil: the pod.
+	Sender func(context.Context, flow.Request) (inspect.Sent, error)
 	// Seen, if not nil, is told of each observation as it comes. It must not block.
 	Seen func(flow.Observation)
 	// Ready, if not nil, is called when the watch listens.
@@ -87,7 +89,11 @@ func watch(ctx context.Context, pod inspect.Pod, w inspect.Watch, req flow.Reque
 	if opt.Send {
 		go func() {
 			defer close(done)
-			s, err := pod.Send(ctx, req)
+			send := pod.Send
+			if opt.Sender != nil {
+				send = opt.Sender
+			}
+			s, err := send(ctx, req)
 			sent, sendErr = &s, err
 			timer := time.NewTimer(settle)
 			defer timer.Stop()

@@ -107,7 +107,9 @@ func TestContradicted(t *testing.T) {
 		{"proxy down", []flow.Observation{track(0, app, svc, trap), pkt(0, "lo", app, trap, flow.SYN, 0), pkt(0, "lo", svc, app, flow.RST|flow.ACK, 0)}, 0, 2},
 		{"another cluster", append(asSeen()[:8:8], logLine("d", svc.String(), "-")), 0, 4},
 		{"another endpoint, by the log", append(asSeen()[:8:8], logLine("c", other.String(), "-")), 0, 5},
-		{"another endpoint, by the socket's owner", append(asSeen()[:4:4], sock(up, other, 1337), track(2, up, other, other)), 0, 5},
+		{"another endpoint, by the socket's owner", append(asSeen()[:4:4], sock(up, other, 1337), track(2, up, other, other),
+			flow.Observation{Kind: flow.SeenCounter, Name: "cluster.c.upstream_cx_total", Before: 1, After: 2}), 0, 5},
+		{"another cluster, by its counters", append(asSeen()[:8:8], flow.Observation{Kind: flow.SeenCounter, Name: "cluster.c.upstream_rq_total", Before: 1, After: 1}), 0, 4},
 	} {
 		r := Check(mesh(), c.seen, flow.Loss{}, Known{ClientPort: 21000, ProxyUID: 1337, HasProxy: true})
 		if r.Word != Contradicted || word(r, c.leg, c.step) != Contradicted {
@@ -118,6 +120,16 @@ func TestContradicted(t *testing.T) {
 				t.Errorf("%s: also step %d.%d (%v)", c.what, s.Leg, s.Step, s.Why)
 			}
 		}
+	}
+}
+
+// A busy proxy dials others all the time: that contradicts nothing.
+func TestBusyProxy(t *testing.T) {
+	other, second := netip.MustParseAddrPort("10.107.42.99:80"), netip.MustParseAddrPort("10.244.1.7:21001")
+	seen := append(asSeen()[:4:4], sock(up, other, 1337), flow.Observation{Kind: flow.SeenCounter, Name: "cluster.c.upstream_cx_total", Before: 1, After: 2},
+		pkt(1, "lo", second, trap, flow.SYN, 0))
+	if r := Check(mesh(), seen, flow.Loss{}, Known{ClientPort: 21000, ProxyUID: 1337, HasProxy: true}); r.Word != NotObserved {
+		t.Errorf("%v", r.Word)
 	}
 }
 

@@ -34,6 +34,7 @@ type check struct {
 	loss     flow.Loss
 	conns    []*conn
 	counters map[string]*flow.Observation
+	counted  []*flow.Observation // the same in the order in which they came
 	logs     []*flow.Observation
 	tracked  bool    // some conntrack event was seen
 	legs     []*conn // the connection of each leg; nil: not seen
@@ -67,7 +68,7 @@ func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *c
 				x.socket = o
 			}
 		case flow.SeenCounter:
-			c.counters[o.Name] = o
+			c.counters[o.Name], c.counted = o, append(c.counted, o)
 		case flow.SeenAccessLog:
 			c.logs = append(c.logs, o)
 		case flow.SeenAnswer:

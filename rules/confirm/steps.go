@@ -266,20 +266,51 @@ func (c *check) endpointStep(l int, leg flow.Leg) Step {
 	return nothing
 }
 
-// otherUpstream is a connection that the proxy, known by its uid, opened to another
-// address after the request began.
+// otherUpstream is a connection that the proxy opened to another address after the request
+// began: by the owner of its socket, or because it is the only new one that the rules did
+// not redirect. It counts only if the request was the only one through its listener and the
+// cluster did open one connection: a busy proxy dials others all the time.
 func (c *check) otherUpstream(want string) (Step, bool) {
-	if !c.known.HasProxy || c.legs[0] == nil {
+	n, counted := c.counters["cluster."+statistic(c.trace.Outcome.Cluster)+".upstream_cx_total"]
+	if !c.alone() || !counted || n.After != n.Before+1 {
 		return Step{}, false
 	}
+	var tracked []*conn
 	for _, x := range c.conns {
-		uid, ok := x.uid()
-		if x == c.legs[0] || !ok || uid != c.known.ProxyUID || x.first.Before(c.legs[0].first) || c.taken(x) || x.socket.Tuple.Dst == c.legs[0].client {
+		if x == c.legs[0] || x.first.Before(c.legs[0].first) || c.taken(x) {
 			continue
 		}
-		return contradicted(x.socket, flow.SeenOther, x.socket.Tuple.Dst.String(), want), true
+		if uid, ok := x.uid(); ok && c.known.HasProxy && uid == c.known.ProxyUID && x.socket.Tuple.Dst != c.legs[0].client {
+			return contradicted(x.socket, flow.SeenOther, x.socket.Tuple.Dst.String(), want), true
+		}
+		if x.track != nil && x.track.Reply.Src == x.track.Tuple.Dst && !x.track.Tuple.Dst.Addr().IsLoopback() {
+			tracked = append(tracked, x)
+		}
+	}
+	if len(tracked) == 1 && c.trace.Legs[0].From.Dst != c.trace.Legs[0].To.Dst {
+		return contradicted(tracked[0].track, flow.SeenOther, tracked[0].track.Tuple.Dst.String(), want), true
 	}
 	return Step{}, false
+}
+
+// alone says whether the request's connection was the only one that the watch saw arrive
+// at its listener.
+func (c *check) alone() bool {
+	if c.legs[0] == nil || c.lossy() {
+		return false
+	}
+	to := c.trace.Legs[0].To.Dst
+	for _, x := range c.conns {
+		if x == c.legs[0] {
+			continue
+		}
+		for _, p := range x.packets {
+			if p.Tuple.Dst == to && p.Flags&(flow.SYN|flow.ACK) == flow.SYN {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (c *check) logLine() *flow.Observation {
@@ -310,12 +341,35 @@ func (c *check) clusterStep(l int, st flow.Step) Step {
 		}
 		return confirmed(c.logLine(), flow.SeenLog, "upstream_cluster_raw", got, want)
 	}
+	var stays *flow.Observation
 	for _, name := range []string{"upstream_rq_total", "upstream_cx_total"} {
-		if n, ok := c.counters["cluster."+statistic(want)+"."+name]; ok && n.After > n.Before {
+		n, ok := c.counters["cluster."+statistic(want)+"."+name]
+		if ok && n.After > n.Before {
 			return confirmed(n, flow.SeenCounted, n.Name, utoa(n.Before), utoa(n.After))
 		}
+		if ok && stays == nil {
+			stays = n
+		}
+	}
+	// Each request and each connection is counted: where an answer came and neither counter
+	// of this cluster moved, it came from elsewhere.
+	if stays != nil && c.answered() {
+		return contradicted(stays, flow.SeenNotCounted, stays.Name, utoa(stays.After))
 	}
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
+}
+
+// answered says whether the caller got payload back.
+func (c *check) answered() bool {
+	if c.legs[0] == nil {
+		return false
+	}
+	for _, p := range c.legs[0].packets {
+		if p.Tuple.Dst == c.legs[0].client && p.Len > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // refusedInside: the proxy ends the connection itself. On the wire no host, an open
@@ -329,15 +383,32 @@ func (c *check) refusedInside(cluster string) Step {
 		}
 		return confirmed(c.logLine(), flow.SeenLog, "response_flags", got, flags)
 	}
-	for flag, names := range map[string][]string{"UH": {"upstream_cx_none_healthy"}, "UO": {"upstream_cx_overflow", "upstream_rq_pending_overflow"}} {
-		for _, name := range names {
-			n, ok := c.counters["cluster."+statistic(cluster)+"."+name]
-			if ok && flags == flag && n.After > n.Before {
+	for _, name := range refusals(cluster, flags) {
+		if n, ok := c.counters[name]; ok && n.After > n.Before {
+			return confirmed(n, flow.SeenCounted, n.Name, utoa(n.Before), utoa(n.After))
+		}
+	}
+	if flags == "URX" || flags == "RL" { // the filter's own stat_prefix is not in the trace
+		for _, n := range c.counted {
+			if strings.HasSuffix(n.Name, ".rate_limited") && n.After > n.Before {
 				return confirmed(n, flow.SeenCounted, n.Name, utoa(n.Before), utoa(n.After))
 			}
 		}
 	}
 	return c.closedStep()
+}
+
+// refusals are the counters that grow when Envoy refuses with a flag (Envoy docs, "Cluster
+// statistics", "Response flags").
+func refusals(cluster, flags string) []string {
+	prefix := "cluster." + statistic(cluster) + "."
+	switch flags {
+	case "UH":
+		return []string{prefix + "upstream_cx_none_healthy"}
+	case "UO":
+		return []string{prefix + "upstream_cx_overflow", prefix + "upstream_rq_pending_overflow"}
+	}
+	return nil
 }
 
 // closedStep: a close without an answer is what was predicted, but fits other causes too;
@@ -387,7 +458,7 @@ func (c *check) routeStep(l int) Step {
 			return st
 		}
 	}
-	if c.trace.Verdict == flow.Refused || c.trace.Outcome.Cluster == "" {
+	if c.trace.Verdict == flow.Refused || c.trace.Verdict == flow.Delivered && c.trace.Outcome.Cluster == "" {
 		return c.statusStep()
 	}
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
@@ -415,7 +486,7 @@ func (c *check) statusStep() Step {
 	if got, ok := c.logged("response_code"); ok && got != "0" {
 		return statusWord(c.logLine(), got, want)
 	}
-	if c.sent != nil && c.sent.Fields["code"] != "" {
+	if c.sent != nil && c.sent.Fields["code"] != "" && c.sent.Fields["code"] != "0" {
 		return statusWord(c.sent, c.sent.Fields["code"], want)
 	}
 	x := c.legs[0]
