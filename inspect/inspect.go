@@ -94,6 +94,12 @@ type Pod interface {
 	Close() error
 }
 
+// Resolver is a Pod that can look a name up as its own processes would. Not every pod can:
+// a saved snapshot has nobody to ask.
+type Resolver interface {
+	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
+}
+
 var (
 	// ErrReadOnly: the pod cannot be watched, written to, or sent from.
 	ErrReadOnly = errors.New("read only: a saved snapshot has no live side")

@@ -14,10 +14,20 @@ type over struct {
 	files inspect.Files
 }
 
+// resolvingOver is one over a pod that can look names up.
+type resolvingOver struct {
+	over
+	inspect.Resolver
+}
+
 // Over is pod with files before what pod itself gives: for a part that cannot be read
 // live but that somebody has.
 func Over(pod inspect.Pod, files map[string][]byte) inspect.Pod {
-	return &over{Pod: pod, files: files}
+	o := over{Pod: pod, files: files}
+	if r, ok := pod.(inspect.Resolver); ok {
+		return &resolvingOver{o, r}
+	}
+	return &o
 }
 
 // Read reads the pod, and puts the files over it; what the files have is no gap any more.

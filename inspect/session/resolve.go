@@ -11,11 +11,6 @@ import (
 	"github.com/meshtop/meshtop/inspect"
 )
 
-// resolver is a pod that can look a name up as its own processes would.
-type resolver interface {
-	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
-}
-
 // Resolve is the address of a name as the pod's processes see it: localhost, the pod's
 // hosts file where the reading has it, then the pod's own resolver.
 func Resolve(ctx context.Context, pod inspect.Pod, r Reading, name string) (netip.Addr, error) {
@@ -25,7 +20,7 @@ func Resolve(ctx context.Context, pod inspect.Pod, r Reading, name string) (neti
 	if strings.EqualFold(strings.TrimSuffix(name, "."), "localhost") {
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
 	}
-	if p, ok := pod.(resolver); ok {
+	if p, ok := pod.(inspect.Resolver); ok {
 		all, err := p.Resolve(ctx, name)
 		if err != nil {
 			return netip.Addr{}, fmt.Errorf("name %q: %w", name, err)
