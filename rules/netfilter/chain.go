@@ -196,7 +196,15 @@ func (w *walk) hit(c *chain, n int, o outcome) {
 	case vUnknown:
 		s.Verdict = flow.Unknown
 	}
-	s.Evidence = []flow.Evidence{{Source: c.table.part, Ref: s.Subject, Text: r.text}}
+	s.Evidence = []flow.Evidence{{Source: c.table.part, Ref: s.Subject, Text: r.evidence()}}
 	s.Tests = explainTests(r, &w.before)
 	w.add(s)
+}
+
+// evidence is the rule as it stands in its part.
+func (r *rule) evidence() string {
+	if r.raw != "" {
+		return r.raw
+	}
+	return r.text
 }

@@ -77,6 +77,7 @@ func (t *conntrackTest) needsConntrack() bool { return true }
 func (t *connmarkTest) needsConntrack() bool  { return true }
 func (a *setConnmark) needsConntrack() bool   { return true }
 func (a *natAct) needsConntrack() bool        { return true }
+func (t *nftMatch) needsConntrack() bool      { return anyNeeds(t.left...) }
 func (a *setConn) needsConntrack() bool       { return !a.notrack }
 
 func (rs *Ruleset) needsConntrack(v6 bool) flow.Answer {
