@@ -18,6 +18,7 @@ import (
 // where it ended.
 type packet struct {
 	src, dst netip.AddrPort
+	as       netip.AddrPort // its source in the end
 	hits     []string
 	to       netip.AddrPort // as a local socket got it, or as it left; zero: it did neither
 	local    bool
@@ -72,7 +73,7 @@ func (o *observer) observe(ctx context.Context, r flow.Request) (seen, error) {
 	s.packets = append([]packet{p}, slices.Delete(s.packets, max(mine, 0), max(mine, 0)+1)...)
 	s.proxied = p.local && o.ports[p.to.Port()] && r.Proto == flow.TCP && s.answer.TCP != flow.TCPRefused
 	if s.proxied {
-		if err := o.readLog(ctx, &s); err != nil {
+		if err := o.readLog(ctx, &s, p.as.Port()); err != nil {
 			return s, err
 		}
 	}
@@ -81,11 +82,7 @@ func (o *observer) observe(ctx context.Context, r flow.Request) (seen, error) {
 }
 
 // readLog waits for the lines of the request's connection.
-func (o *observer) readLog(ctx context.Context, s *seen) error {
-	port := s.answer.Local.Port()
-	if port == 0 {
-		return fmt.Errorf("Envoy took a connection of a client that never had one")
-	}
+func (o *observer) readLog(ctx context.Context, s *seen, port uint16) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	lines, err := o.l.Wait(ctx, port, complete)
@@ -163,11 +160,17 @@ func packets(events []kernel.Event) []packet {
 	for _, e := range events {
 		if e.Src.IsValid() {
 			i, known := index[e.Src]
-			if !known {
+			switch begins := !e.Own() || e.Chain == "out" || e.Chain == "pre" && e.In != 1; {
+			case !known && !begins && at >= 0 && !out[at].to.IsValid():
+				// The last one has another source now: to the kernel, connections to many
+				// addresses that are all sent to one port may come to be the same.
+				i, index[e.Src] = at, at
+			case !known:
 				i = len(out)
 				index[e.Src] = i
 				out = append(out, packet{src: e.Src, dst: e.Dst})
 			}
+			out[i].as = e.Src
 			if at = i; e.Own() && (e.Chain == "out" || e.Chain == "pre" && e.In != 1) {
 				began[e.Src]++
 			}
