@@ -139,7 +139,7 @@ func (s *stream) clientAddress() {
 // configuration does not tell.
 func (s *stream) appendXFF(peer netip.Addr) {
 	switch {
-	case s.m.skipXFF:
+	case s.m.skipXFF || !peer.IsValid():
 	case isLoopback(peer):
 		s.h.setUnsure("x-forwarded-for")
 	default:

@@ -108,10 +108,30 @@ func (s *stream) hints(a tree.Node) lbHints {
 // unreached answers for a cluster that does not exist or has no host.
 func (s *stream) unreached(f fate, a tree.Node) {
 	c := flow.Symptom{Code: f.code, Flags: s.flags(f.flags), Details: f.details}
+	if f.flags == "NC" && s.onDemandClusters() {
+		return
+	}
 	if f.flags == "NC" {
 		c.Code, c.Details = notFoundCode(a.Field("cluster_not_found_response_code").Enum()), "cluster_not_found"
 	}
 	s.answer(flow.Step{Stage: flow.HTTPFilter, Subject: s.last.name, Reason: flow.Because(flow.WhyRouterNoCluster, s.action.cluster, strconv.Itoa(c.Code), f.flags)}, flow.Refused, c)
+}
+
+// onDemandClusters ends the pass where a cluster that is not there would be fetched (ODCDS).
+func (s *stream) onDemandClusters() bool {
+	levels := s.levels()
+	for i := range s.m.filters {
+		f := &s.m.filters[i]
+		if f.kind != "on_demand" {
+			continue
+		}
+		rc := perRoute(levels, f.name)
+		if off, _ := f.off(rc); !off && (f.config.Field("odcds").Exists() || rc.config.Field("odcds").Exists()) {
+			s.p.stop(flow.HTTPFilter, f.name, flow.Because(flow.WhyFilterOpaque, f.kind, "fetches cluster "+s.action.cluster), f.node)
+			return true
+		}
+	}
+	return false
 }
 
 func notFoundCode(enum string) int {

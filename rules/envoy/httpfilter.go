@@ -12,6 +12,48 @@ type httpFilter struct {
 	extension
 	node     tree.Node
 	disabled bool
+	odd      []string // members of its configuration that are not modelled
+}
+
+// filterFields are the members of the configurations of modelled filters, and of those of
+// routes for them, that are modelled or do not matter for where a request goes; nil for a
+// filter that is not modelled.
+func filterFields(kind string) []string {
+	switch kind {
+	case "rbac":
+		return []string{"rules", "rules_stat_prefix", "matcher", "shadow_rules", "shadow_matcher", "shadow_rules_stat_prefix", "track_per_rule_stats", "rbac"}
+	case "local_ratelimit":
+		return []string{"stat_prefix", "status", "token_bucket", "filter_enabled", "filter_enforced", "request_headers_to_add_when_not_enforced",
+			"response_headers_to_add", "descriptors", "stage", "local_rate_limit_per_downstream_connection", "local_cluster_rate_limit",
+			"enable_x_ratelimit_headers", "vh_rate_limits", "always_consume_default_token_bucket", "rate_limited_as_resource_exhausted", "rate_limits",
+			"max_dynamic_descriptors"}
+	case "fault":
+		return []string{"delay", "abort", "upstream_cluster", "headers", "downstream_nodes", "max_active_faults", "response_rate_limit", "delay_percent_runtime",
+			"abort_percent_runtime", "delay_duration_runtime", "abort_http_status_runtime", "max_active_faults_runtime",
+			"response_rate_limit_percent_runtime", "abort_grpc_status_runtime", "disable_downstream_cluster_stats", "filter_metadata"}
+	case "cors":
+		return []string{"allow_origin_string_match", "allow_origin", "allow_methods", "allow_headers", "expose_headers", "max_age", "allow_credentials",
+			"filter_enabled", "shadow_enabled", "allow_private_network_access", "forward_not_matching_preflights"}
+	case "csrf":
+		return []string{"filter_enabled", "shadow_enabled", "additional_origins"}
+	case "health_check":
+		return []string{"pass_through_mode", "cache_time", "cluster_min_healthy_percentages", "headers"}
+	case "header_mutation":
+		return []string{"mutations", "most_specific_header_mutations_wins"}
+	case "buffer":
+		return []string{"max_request_bytes", "disabled", "buffer"}
+	case "basic_auth":
+		return []string{"users", "forward_username_header", "authentication_header"}
+	}
+	return nil
+}
+
+// notModelled are the members of a modelled filter's configuration that are not.
+func notModelled(kind string, config tree.Node) []string {
+	if known := filterFields(kind); known != nil {
+		return config.Unknown(known...)
+	}
+	return nil
 }
 
 // readFilters compiles a list of http_filters.
@@ -23,6 +65,7 @@ func (c *Config) readFilters(list tree.Node) []httpFilter {
 		if f.name == "" {
 			f.name = f.kind
 		}
+		f.odd = notModelled(f.kind, f.config)
 		out = append(out, f)
 	}
 	return out
@@ -108,7 +151,12 @@ func (s *stream) runFilters() bool {
 			s.step(f, flow.Because(flow.WhyHTTPFilterOff, by))
 			continue
 		}
-		if !s.filter(f, rc) {
+		goes := s.filter(f, rc)
+		for _, name := range append(f.odd[:len(f.odd):len(f.odd)], notModelled(f.kind, rc.config)...) {
+			st := s.p.last()
+			st.Assumed = append(st.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyNotModelled, name)})
+		}
+		if !goes {
 			return false
 		}
 	}
@@ -221,6 +269,8 @@ func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
 		return s.buffer(f, rc)
 	case "jwt_authn":
 		return s.jwt(f, rc)
+	case "basic_auth":
+		return s.basicAuth(f)
 	case "ext_authz", "ext_proc", "ratelimit":
 		return s.service(f, rc)
 	case "original_src":
@@ -235,16 +285,27 @@ func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
 		if istioWasm(f) {
 			break
 		}
-		return s.opaque(f, f.kind, "")
+		return s.opaque(f, f.kind, f.config.Path("config", "name").Str())
 	case "kill_request":
 		return s.kill(f)
 	default:
 		if !passes(f.kind) {
 			return s.opaque(f, f.kind, "")
 		}
+		s.marked = s.marked || marks(f.kind)
 	}
 	s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
 	return true
+}
+
+// marks says that a filter of this kind sets dynamic metadata of the request.
+func marks(kind string) bool {
+	switch kind {
+	case "header_to_metadata", "set_metadata", "json_to_metadata", "thrift_to_metadata", "sse_to_metadata", "ip_tagging", "grpc_field_extraction",
+		"proto_message_extraction", "istio.authentication.v1alpha1.FilterConfig", "istio_authn":
+		return true
+	}
+	return false
 }
 
 // passes says that a filter of this kind neither answers a well-formed request nor sends it
@@ -284,10 +345,16 @@ func (s *stream) delegate(f *httpFilter, rc routeConfig) bool {
 	if s.p.over {
 		return false
 	}
-	typ, _ := action.Field("typed_config").Any()
-	if ok && strings.HasSuffix(typ, ".SkipFilter") {
-		s.step(f, flow.Because(flow.WhyHTTPFilterOff, "match_delegate"))
+	typ, config := action.Field("typed_config").Any()
+	switch {
+	case ok && strings.HasSuffix(typ, ".SkipFilter"), !ok && inner.kind == "composite":
+		s.step(f, flow.Because(flow.WhyHTTPFilterOff, "matcher"))
 		return true
+	case inner.kind == "composite" && strings.HasSuffix(typ, ".ExecuteFilterAction"):
+		inner.extension = s.p.extension(config.Field("typed_config"))
+		inner.name = f.name
+	case inner.kind == "composite":
+		return s.opaque(f, f.kind, "")
 	}
 	return s.filter(&inner, routeConfig{})
 }

@@ -113,19 +113,23 @@ func (s *stream) faultDelay(f *httpFilter, config, d tree.Node) {
 	s.step(f, flow.Because(flow.WhyFaultDelays, orDefault(d.Field("fixed_delay").Str(), "by header"), share.String()))
 }
 
-// flags are the response flags with the delay's in front.
+// flags are the response flags with the delay's among them, in the order in which Envoy
+// prints them (stream_info.h: CoreResponseFlag).
 func (s *stream) flags(own string) string {
-	switch {
-	case !s.delayed:
+	if !s.delayed {
 		return own
-	case own == "":
+	}
+	switch own {
+	case "":
 		return "DI"
+	case "LH", "UH", "UF", "UO", "NR":
+		return own + ",DI"
 	}
 	return "DI," + own
 }
 
 // cors is envoy.filters.http.cors: it answers a preflight from an allowed origin, and only
-// where route or virtual host have a policy.
+// where a route that forwards, or its virtual host, has a policy.
 func (s *stream) cors(f *httpFilter, rc routeConfig) bool {
 	policy := rc.config
 	if policy.Kind() == tree.Missing && s.route != nil { // the deprecated place
@@ -134,35 +138,38 @@ func (s *stream) cors(f *httpFilter, rc routeConfig) bool {
 		}
 	}
 	origin := s.h.value("origin")
-	why := ""
-	switch {
-	case policy.Kind() == tree.Missing:
-		why = "no policy"
-	case s.action.kind != actionCluster:
-		why = "the route does not forward"
-	case origin == "":
-		why = "no origin"
-	case s.h.value(":method") != "OPTIONS" || s.h.value("access-control-request-method") == "":
-		why = "no preflight"
-	}
-	if why == "" {
-		switch a := s.originAllowed(policy, origin); {
-		case a == flow.No:
-			why = "origin not allowed"
-		case a == flow.Maybe && s.p.ch.Answer(s.p.ref("cors origin"), flow.Unmodelled) == flow.No:
-			why = "origin not known to be allowed"
-		}
-	}
-	if e := policy.Field("filter_enabled"); why == "" && e.Exists() && !s.chance(f.name+" enabled", s.p.cfg.readFraction(e, "default_value")) {
-		why = "not enabled"
-	}
-	if why != "" {
+	if why := s.noPreflight(f, policy, origin); why != "" {
 		s.step(f, flow.Because(flow.WhyNoPreflight, why))
 		return true
 	}
 	s.answer(flow.Step{Stage: flow.HTTPFilter, Subject: f.name, Reason: flow.Because(flow.WhyPreflight, origin), Evidence: evidence(f.node)}, flow.Delivered,
-		flow.Symptom{Code: 200, Details: "cors_response"})
+		flow.Symptom{Code: 200, Flags: s.flags(""), Details: "cors_response"})
 	return false
+}
+
+// noPreflight says why the cors filter lets a request pass; empty: it answers.
+func (s *stream) noPreflight(f *httpFilter, policy tree.Node, origin string) string {
+	switch {
+	case policy.Kind() == tree.Missing:
+		return "no policy"
+	case s.action.kind != actionCluster:
+		return "the route does not forward"
+	case origin == "":
+		return "no origin"
+	case s.h.value(":method") != "OPTIONS" || s.h.value("access-control-request-method") == "":
+		return "no preflight"
+	}
+	if e := policy.Field("filter_enabled"); e.Exists() && !s.chance(f.name+" enabled", s.p.cfg.readFraction(e, "default_value")) {
+		return "not enabled"
+	}
+	allowed := s.originAllowed(policy, origin)
+	if allowed == flow.Maybe {
+		allowed = s.p.ch.Answer(s.p.ref("cors origin"), flow.Unmodelled)
+	}
+	if allowed == flow.No && policy.Field("forward_not_matching_preflights").Bool(true) {
+		return "origin not allowed"
+	}
+	return "" // also a foreign origin, when its preflights are not forwarded: without CORS headers
 }
 
 func (s *stream) originAllowed(policy tree.Node, origin string) flow.Answer {
@@ -253,6 +260,6 @@ func (s *stream) healthCheck(f *httpFilter) bool {
 		return s.opaque(f, f.kind, "by the health of clusters")
 	}
 	s.answer(flow.Step{Stage: flow.HTTPFilter, Subject: f.name, Reason: flow.Because(flow.WhyHealthCheck, "200"), Evidence: evidence(f.node)}, flow.Delivered,
-		flow.Symptom{Code: 200, Details: "health_check_ok"})
+		flow.Symptom{Code: 200, Flags: s.flags(""), Details: "health_check_ok"})
 	return false
 }

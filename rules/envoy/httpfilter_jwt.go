@@ -20,15 +20,16 @@ func (s *stream) jwt(f *httpFilter, rc routeConfig) bool {
 		return true
 	}
 	req, known := s.requirement(c, rc)
+	for _, p := range c.Field("providers").Members() {
+		s.marked = s.marked || s.hasToken(p) // the payload of a good token becomes metadata
+	}
 	if !known {
-		s.marked = true
 		return s.opaque(f, f.kind, "")
 	}
 	if !req.Exists() {
 		s.step(f, flow.Because(flow.WhyJWTNoRule))
 		return true
 	}
-	s.marked = true
 	switch s.tokenAnswer(c, req, 0) {
 	case flow.Yes:
 		s.step(f, flow.Because(flow.WhyJWTRequires, providers(req)))

@@ -25,7 +25,7 @@ func (s *stream) lua(f *httpFilter, rc routeConfig) bool {
 	}
 	ref := s.p.ref("lua " + f.name)
 	choice := flow.Choice{Ref: ref, Kind: flow.Unmodelled, Options: []flow.Option{{Value: "passes"}, {Value: "answers", Stop: true}}}
-	why := flow.Because(flow.WhyFilterOpaque, "lua", script)
+	why := flow.Because(flow.WhyFilterOpaque, "lua", "")
 	if s.p.ch.Take(choice) == 1 {
 		s.p.stop(flow.HTTPFilter, f.name, why, f.node)
 		s.astray(f)
@@ -121,6 +121,16 @@ func (s *stream) buffer(f *httpFilter, rc routeConfig) bool {
 	return true
 }
 
+// basicAuth is envoy.filters.http.basic_auth: without credentials it refuses; what given
+// ones are worth is a secret that a dump does not show.
+func (s *stream) basicAuth(f *httpFilter) bool {
+	header := lower(orDefault(f.config.Field("authentication_header").Str(), "authorization"))
+	if s.h.has(header) || len(f.odd) > 0 {
+		return s.opaque(f, f.kind, "")
+	}
+	return s.deny(f, flow.Because(flow.WhyNoHeader, header), 401, s.flags(""), "no_credential_for_basic_auth")
+}
+
 // service meets the filters that ask outside: ext_authz, ext_proc, ratelimit.
 func (s *stream) service(f *httpFilter, rc routeConfig) bool {
 	if rc.config.Field("disabled").Bool(false) {
@@ -131,6 +141,11 @@ func (s *stream) service(f *httpFilter, rc routeConfig) bool {
 	case "ext_authz":
 		if e := f.config.Field("filter_enabled"); e.Exists() && s.p.cfg.readFraction(e, "default_value").never() {
 			s.step(f, flow.Because(flow.WhyHTTPFilterOff, "filter_enabled"))
+			return true
+		}
+	case "ext_proc":
+		if m := f.config.Field("processing_mode"); m.Field("request_header_mode").Enum() == "SKIP" && orDefault(m.Field("request_body_mode").Enum(), "NONE") == "NONE" && !rc.config.Exists() {
+			s.step(f, flow.Because(flow.WhyFilterPasses, "ext_proc that sees no request"))
 			return true
 		}
 	case "ratelimit":

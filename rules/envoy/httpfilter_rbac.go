@@ -45,7 +45,7 @@ func (s *stream) rbac(f *httpFilter, rc routeConfig) bool {
 
 func (s *stream) rbacDenies(f *httpFilter, action, policy string) bool {
 	details := "rbac_access_denied_matched_policy[" + orDefault(policy, "none") + "]"
-	return s.deny(f, flow.Because(flow.WhyRBACDenies, action, policy), 403, "", details)
+	return s.deny(f, flow.Because(flow.WhyRBACDenies, action, policy), 403, s.flags(""), details)
 }
 
 // rbacMatcher is the filter with an xds matcher: no match denies.
@@ -133,7 +133,7 @@ func (s *stream) localRateLimit(f *httpFilter, rc routeConfig) bool {
 	if code < 400 {
 		code = 429
 	}
-	return s.deny(f, flow.Because(flow.WhyLimitEmpty, strconv.Itoa(code), perFill, interval), code, "RL", "local_rate_limited")
+	return s.deny(f, flow.Because(flow.WhyLimitEmpty, strconv.Itoa(code), perFill, interval), code, s.flags("RL"), "local_rate_limited")
 }
 
 // assumeChoice notes on the step which way an open choice went.

@@ -223,6 +223,9 @@ func (s *stream) finalize() {
 	for _, n := range levels {
 		s.changeHeaders(n)
 	}
+	if s.vhost.node.Field("include_request_attempt_count").Bool(false) {
+		s.h.set("x-envoy-attempt-count", "1")
+	}
 	s.rewriteHost(a)
 	from := s.h.value(":path")
 	if !s.h.has(":path") {

@@ -252,16 +252,20 @@ func (t *pathTest) match(in *routeInput) flow.Answer {
 	return flow.Maybe
 }
 
-// close says that the path fails by its case or one slash only.
+// close says that the path fails by its case or one slash at its end only.
 func (t *pathTest) close(in *routeInput) bool {
-	if t.kind < pathPrefix || t.kind > pathSeparated || !in.hasPath {
+	p := in.path
+	switch {
+	case !in.hasPath:
 		return false
+	case t.kind == pathExact:
+		return equalFold(strings.TrimSuffix(p, "/"), strings.TrimSuffix(t.text, "/"))
+	case t.kind == pathPrefix:
+		return hasPrefixFold(p, t.text) || strings.HasSuffix(t.text, "/") && equalFold(p, t.text[:len(t.text)-1])
+	case t.kind == pathSeparated:
+		return hasPrefixFold(p, t.text) && (len(p) == len(t.text) || p[len(t.text)] == '/')
 	}
-	p, want := strings.TrimSuffix(in.path, "/"), strings.TrimSuffix(t.text, "/")
-	if t.kind == pathExact {
-		return equalFold(p, want)
-	}
-	return hasPrefixFold(p, want)
+	return false
 }
 
 func (t *pathTest) String() string {

@@ -32,8 +32,17 @@ const routerFilter = `{"name":"router","typed_config":{"@type":"type.googleapis.
 
 // ask sends one request to a httpDump's listener; the first variant.
 func ask(c *Config, h flow.HTTP) Result {
-	conn := Conn{Accept: netip.MustParseAddrPort("127.0.0.1:80"), Src: netip.MustParseAddrPort("127.0.0.1:40000"), Proto: flow.TCP}
-	return c.Accept(conn, &flow.Request{Src: conn.Src, Dst: conn.Accept, Proto: flow.TCP, HTTP: &h}, new(flow.Choices))
+	req := plainRequest(h)
+	return c.Accept(plainConn(), &req, new(flow.Choices))
+}
+
+func plainConn() Conn {
+	return Conn{Accept: netip.MustParseAddrPort("127.0.0.1:80"), Src: netip.MustParseAddrPort("127.0.0.1:40000"), Proto: flow.TCP}
+}
+
+func plainRequest(h flow.HTTP) flow.Request {
+	conn := plainConn()
+	return flow.Request{Src: conn.Src, Dst: conn.Accept, Proto: flow.TCP, HTTP: &h}
 }
 
 func manyRoutes(n int) string {

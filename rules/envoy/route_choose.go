@@ -109,6 +109,9 @@ func (s *stream) chooseHost() bool {
 	}
 	s.vhost = s.p.cfg.vhost(s.table, i)
 	s.p.res.Outcome.VirtualHost = s.vhost.name
+	for _, name := range s.vhost.unknown {
+		step.Assumed = append(step.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyNotModelled, name)})
+	}
 	step.Subject, step.Origin, step.Evidence = s.vhost.name, s.vhost.origin, s.vhost.where
 	switch kind {
 	case domainExact:
@@ -340,18 +343,19 @@ func (s *stream) chooseByTree(n tree.Node) bool {
 		return true
 	}
 	typ, config := action.Field("typed_config").Any()
-	var routes []route
-	switch typ {
-	case "envoy.config.route.v3.Route":
-		routes = []route{s.p.cfg.readRoute(config)}
-	case "envoy.config.route.v3.RouteList":
-		for _, r := range config.Field("routes").All() {
-			routes = append(routes, s.p.cfg.readRoute(r))
-		}
-	default:
+	if typ != "envoy.config.route.v3.Route" && typ != "envoy.config.route.v3.RouteList" {
 		s.p.stop(flow.Route, typ, flow.Because(flow.WhyNotModelled, "matcher action "+typ), action)
 		return false
 	}
+	routes := memo(s.p.cfg, config, func() (out []route) {
+		if typ == "envoy.config.route.v3.Route" {
+			return []route{s.p.cfg.readRoute(config)}
+		}
+		for _, r := range config.Field("routes").All() {
+			out = append(out, s.p.cfg.readRoute(r))
+		}
+		return out
+	})
 	i := s.pick(routes, s.vhost.name)
 	if s.p.over {
 		return false

@@ -22,6 +22,7 @@ type httpTable struct {
 	// internalOnly are headers that only an internal request may bring.
 	internalOnly []string
 	where        []flow.Evidence
+	unknown      []string // members that are not modelled
 }
 
 // vhost is one virtual host with its routes compiled.
@@ -33,12 +34,26 @@ type vhost struct {
 	origin string
 	// routesRef is the reference of the list of routes; empty where it is no list.
 	routesRef string
+	unknown   []string // members that are not modelled
 }
+
+// vhostFields are the members of VirtualHost that are modelled, or do not matter for where
+// a request goes.
+var vhostFields = []string{"name", "domains", "routes", "matcher", "require_tls", "virtual_clusters", "rate_limits", "request_headers_to_add",
+	"request_headers_to_remove", "response_headers_to_add", "response_headers_to_remove", "cors", "per_filter_config", "typed_per_filter_config",
+	"include_request_attempt_count", "include_attempt_count_in_response", "retry_policy", "retry_policy_typed_config", "hedge_policy",
+	"include_is_timeout_retry_header", "per_request_buffer_limit_bytes", "request_body_buffer_limit", "request_mirror_policies", "metadata"}
+
+// tableFields are those of RouteConfiguration.
+var tableFields = []string{"name", "virtual_hosts", "vhds", "internal_only_headers", "response_headers_to_add", "response_headers_to_remove",
+	"request_headers_to_add", "request_headers_to_remove", "most_specific_header_mutations_wins", "validate_clusters",
+	"max_direct_response_body_size_bytes", "cluster_specifier_plugins", "request_mirror_policies", "ignore_port_in_host_matching",
+	"ignore_path_parameters_in_path_matching", "per_filter_config", "typed_per_filter_config", "metadata", "vhost_header"}
 
 func (c *Config) httpTable(t *table) *httpTable {
 	return memoTable(c, t, func() *httpTable {
 		h := t.head
-		x := &httpTable{where: where(h), table: t, name: h.Field("name").Str(), index: newVhostIndex(t.hosts),
+		x := &httpTable{where: where(h), unknown: h.Unknown(tableFields...), table: t, name: h.Field("name").Str(), index: newVhostIndex(t.hosts),
 			ignorePort: h.Field("ignore_port_in_host_matching").Bool(false), ignoreParam: h.Field("ignore_path_parameters_in_path_matching").Bool(false),
 			vhostHeader: lower(h.Field("vhost_header").Str()), vhds: h.Field("vhds").Exists(),
 			specificWin: h.Field("most_specific_header_mutations_wins").Bool(false)}
@@ -64,7 +79,7 @@ func memoTable(c *Config, t *table, build func() *httpTable) *httpTable {
 func (c *Config) vhost(t *httpTable, i int32) *vhost {
 	n := t.host(int(i))
 	return memo(c, n, func() *vhost {
-		v := &vhost{node: n, name: n.Field("name").Str(), where: where(n), origin: origin(n)}
+		v := &vhost{node: n, name: n.Field("name").Str(), where: where(n), origin: origin(n), unknown: n.Unknown(vhostFields...)}
 		list := n.Field("routes")
 		routes := list.List()
 		if list.Kind() == tree.List {
@@ -103,7 +118,11 @@ func (s *stream) tableStep(why flow.ReasonKind) {
 func (s *stream) addTable(why flow.Reason) {
 	t := s.table
 	s.p.res.Outcome.RouteConfig = t.name
-	s.p.add(flow.Step{Stage: flow.RouteConfig, Subject: t.name, Verdict: flow.Continue, Reason: why, Evidence: t.where})
+	step := flow.Step{Stage: flow.RouteConfig, Subject: t.name, Verdict: flow.Continue, Reason: why, Evidence: t.where}
+	for _, name := range t.unknown {
+		step.Assumed = append(step.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyNotModelled, name)})
+	}
+	s.p.add(step)
 }
 
 // where is evidence of an object too large to quote: its place only.
