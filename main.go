@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -19,7 +18,7 @@ func main() {
 	app := plain.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr),
-		Version: version(), Getenv: os.Getenv, Screens: tui.Run,
+		Version: plain.BuildVersion(), Getenv: os.Getenv, Screens: tui.Run,
 		Netns: func(_ context.Context, name string) (inspect.Pod, error) { return local.Named(name, local.Options{}) },
 		PID:   func(_ context.Context, pid int) (inspect.Pod, error) { return local.OfPid(pid, local.Options{}) },
 	}
@@ -33,13 +32,4 @@ func terminal(f *os.File) bool {
 	st, err := f.Stat()
 	term := os.Getenv("TERM")
 	return err == nil && st.Mode()&os.ModeCharDevice != 0 && term != "" && term != "dumb"
-}
-
-// version is the module's version, or the commit that it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(unknown)"
-	}
-	return info.Main.Version + " " + info.GoVersion
 }

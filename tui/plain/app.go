@@ -113,7 +113,8 @@ func newRoot(app *App) *cobra.Command {
 		Args: cobra.ArbitraryArgs, DisableAutoGenTag: true, SuggestionsMinimumDistance: 2,
 	}
 	attach := newAttach(app, root)
-	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newVersion(app))
+	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newVersion(app), newCompletion(app, root))
+	root.CompletionOptions.DisableDefaultCmd = true // ours says what is wrong with a shell's name
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(&cobra.Command{Use: "help [VERB]", Hidden: true, Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {
 		return help(app, root, args)

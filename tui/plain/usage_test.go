@@ -17,7 +17,7 @@ func verbs(app *App) []*cobra.Command {
 	root := newRoot(app)
 	out := []*cobra.Command{root}
 	for _, c := range root.Commands() {
-		if !c.Hidden && c.Name() != "completion" {
+		if !c.Hidden {
 			out = append(out, c)
 		}
 	}
