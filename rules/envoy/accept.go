@@ -42,7 +42,7 @@ func (p *pass) accepting() *listener {
 	l := c.listeners.bound(p.conn.Accept, p.conn.Proto)
 	if l == nil {
 		if c.isAdmin(p.conn.Accept) {
-			p.add(flow.Step{Stage: flow.Listener, Subject: "admin", Verdict: flow.Delivered, Reason: flow.Because(flow.WhyAdmin, p.conn.Accept.String()), Evidence: evidence(c.boot().Path("admin", "address"))})
+			p.add(flow.Step{Stage: flow.Listener, Subject: "admin", Verdict: flow.Delivered, Reason: flow.Because(flow.WhyAdmin, p.conn.Accept.String()), Evidence: p.evidence(c.boot().Path("admin", "address"))})
 			p.end(flow.Delivered, p.wellAnswered())
 			return nil
 		}
@@ -97,7 +97,7 @@ func (p *pass) liveName(addr netip.AddrPort) string {
 // accepted adds the listener's step, and closes the connection if its limit is 0.
 func (p *pass) accepted(l *listener, why flow.Reason) {
 	n := l.node()
-	p.add(flow.Step{Stage: flow.Listener, Subject: l.name, Verdict: flow.Continue, Reason: why, Evidence: evidence(n), Origin: origin(n), Decision: true})
+	p.add(flow.Step{Stage: flow.Listener, Subject: l.name, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(n), Origin: origin(n), Decision: true})
 }
 
 // limited says whether the accepting listener's connection limit (runtime) refuses everything.
@@ -177,7 +177,7 @@ func (p *pass) handoff(l *listener, handed bool) *listener {
 		why = flow.Because(flow.WhyHandoffWildcard, wild.String(), p.local.String())
 	}
 	n := to.node()
-	p.add(flow.Step{Stage: flow.Handoff, Subject: to.name, Verdict: flow.Continue, Reason: why, Evidence: evidence(n), Origin: origin(n), Decision: true})
+	p.add(flow.Step{Stage: flow.Handoff, Subject: to.name, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(n), Origin: origin(n), Decision: true})
 	return to
 }
 

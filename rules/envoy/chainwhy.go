@@ -35,7 +35,7 @@ func (p *pass) pickChain() bool {
 func (p *pass) took(t *chains, i int, why flow.Reason, w *chainWhy) bool {
 	p.chain = t.nodes[i]
 	p.res.Outcome.FilterChain = t.names[i]
-	s := flow.Step{Stage: flow.FilterChain, Subject: t.names[i], Verdict: flow.Continue, Reason: why, Evidence: evidence(p.chain), Origin: origin(p.chain), Decision: len(t.nodes) > 1}
+	s := flow.Step{Stage: flow.FilterChain, Subject: t.names[i], Verdict: flow.Continue, Reason: why, Evidence: p.evidence(p.chain), Origin: origin(p.chain), Decision: len(t.nodes) > 1}
 	w.losers(&s, i)
 	p.add(s)
 	return true
@@ -47,7 +47,7 @@ func (p *pass) noChain(why flow.Reason, w *chainWhy) bool {
 		p.stop(flow.FilterChain, p.listenerName, flow.Because(flow.WhyNotModelled, "fcds_config"), f)
 		return false
 	}
-	s := flow.Step{Stage: flow.FilterChain, Subject: p.listenerName, Reason: why, Evidence: evidence(p.listener), Decision: true}
+	s := flow.Step{Stage: flow.FilterChain, Subject: p.listenerName, Reason: why, Evidence: p.evidence(p.listener), Decision: true}
 	w.losers(&s, -1)
 	p.refuse(s, "NR", "filter_chain_not_found")
 	return false

@@ -129,7 +129,7 @@ func (p *pass) toCluster(name string, h lbHints) fate {
 		return p.noCluster(name)
 	}
 	p.res.Outcome.Cluster = name
-	s := flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyCluster, c.kind), Evidence: evidence(c.node), Origin: origin(c.node)}
+	s := flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyCluster, c.kind), Evidence: p.evidence(c.node), Origin: origin(c.node)}
 	if over, f := p.overflow(c, h, &s); over {
 		p.add(s)
 		return f
@@ -158,7 +158,7 @@ func (p *pass) toCluster(name string, h lbHints) fate {
 // noCluster is a name that no active cluster has.
 func (p *pass) noCluster(name string) fate {
 	if w := p.cfg.warming[name]; w != nil {
-		p.add(flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Refused, Reason: flow.Because(flow.WhyClusterWarming), Evidence: evidence(w.node())})
+		p.add(flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Refused, Reason: flow.Because(flow.WhyClusterWarming), Evidence: p.evidence(w.node())})
 		return fate{flags: "NC"}
 	}
 	if p.cfg.has(name, staticClusters, dynamicActiveClusters) == unread {
@@ -251,7 +251,7 @@ func (p *pass) dropped(c *cluster, what string, num, den uint64, why flow.Reason
 			return false
 		}
 	}
-	p.add(flow.Step{Stage: flow.Cluster, Subject: c.name, Verdict: flow.Refused, Reason: why, Evidence: evidence(c.node)})
+	p.add(flow.Step{Stage: flow.Cluster, Subject: c.name, Verdict: flow.Refused, Reason: why, Evidence: p.evidence(c.node)})
 	return true
 }
 

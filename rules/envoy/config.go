@@ -33,7 +33,8 @@ type Config struct {
 	liveRead bool
 	hosts    map[string]*entry // /clusters by cluster name
 
-	memo sync.Map
+	memo  sync.Map
+	shown shown
 }
 
 // Version is Envoy's, as /server_info gives it; zero: not known.

@@ -67,7 +67,7 @@ func (p *pass) listenerFilter(f tree.Node) filterFate {
 		return filterEnds
 	}
 	if e.missing {
-		p.refuse(flow.Step{Stage: flow.ListenerFilter, Subject: name, Reason: flow.Because(flow.WhyFilterConfigMissing), Evidence: evidence(f)}, "", "")
+		p.refuse(flow.Step{Stage: flow.ListenerFilter, Subject: name, Reason: flow.Because(flow.WhyFilterConfigMissing), Evidence: p.evidence(f)}, "", "")
 		return filterEnds
 	}
 	switch e.kind {
@@ -91,7 +91,7 @@ func (p *pass) listenerFilter(f tree.Node) filterFate {
 }
 
 func (p *pass) listenerStep(subject string, n tree.Node, why flow.Reason) {
-	p.add(flow.Step{Stage: flow.ListenerFilter, Subject: subject, Verdict: flow.Continue, Reason: why, Evidence: evidence(n)})
+	p.add(flow.Step{Stage: flow.ListenerFilter, Subject: subject, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(n)})
 }
 
 // timeout is a filter that waits for bytes which do not come; true: the listener goes on
@@ -101,7 +101,7 @@ func (p *pass) timeout(f tree.Node) bool {
 	if !ok {
 		d = 15 * time.Second
 	}
-	s := flow.Step{Stage: flow.ListenerFilter, Subject: f.Field("name").Str(), Verdict: flow.Continue, Evidence: evidence(f)}
+	s := flow.Step{Stage: flow.ListenerFilter, Subject: f.Field("name").Str(), Verdict: flow.Continue, Evidence: p.evidence(f)}
 	switch {
 	case d <= 0:
 		s.Verdict, s.Reason = flow.Dropped, flow.Because(flow.WhyWaitsForEver)
@@ -326,7 +326,7 @@ func (p *pass) proxyProtocol(name string, config tree.Node) filterFate {
 			p.listenerStep(name, f, flow.Because(flow.WhyNoProxyHeader))
 			return filterGoes
 		}
-		p.refuse(flow.Step{Stage: flow.ListenerFilter, Subject: name, Reason: flow.Because(flow.WhyNoProxyHeader), Evidence: evidence(f)}, "", "")
+		p.refuse(flow.Step{Stage: flow.ListenerFilter, Subject: name, Reason: flow.Because(flow.WhyNoProxyHeader), Evidence: p.evidence(f)}, "", "")
 		return filterEnds
 	}
 	h := p.req.Proxy
@@ -346,7 +346,7 @@ func (p *pass) bucket(stage flow.Stage, subject string, f, config tree.Node, fla
 	size, fill := b.Field("max_tokens").Str(), b.Field("fill_interval").Str()
 	why := flow.Because(flow.WhyBucket, size, orDefault(b.Field("tokens_per_fill").Str(), "1"), fill)
 	ref := p.ref("bucket " + subject)
-	s := flow.Step{Stage: stage, Subject: subject, Verdict: flow.Continue, Reason: why, Evidence: evidence(f)}
+	s := flow.Step{Stage: stage, Subject: subject, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(f)}
 	choice := flow.Choice{Ref: ref, Kind: flow.Condition, Options: []flow.Option{{Value: "tokens"}, {Value: "empty", When: "bucket empty"}}}
 	if p.ch.Take(choice) == 1 {
 		s.Reason = flow.Because(flow.WhyBucketEmpty, size, orDefault(b.Field("tokens_per_fill").Str(), "1"), fill)

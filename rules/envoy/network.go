@@ -25,7 +25,7 @@ func (p *pass) serve() {
 	n := &network{pass: p}
 	filters := p.chain.Field("filters").List()
 	if len(filters) == 0 {
-		p.refuse(flow.Step{Stage: flow.NetworkFilter, Subject: p.res.Outcome.FilterChain, Reason: flow.Because(flow.WhyNoFilters), Evidence: evidence(p.chain)}, "", "")
+		p.refuse(flow.Step{Stage: flow.NetworkFilter, Subject: p.res.Outcome.FilterChain, Reason: flow.Because(flow.WhyNoFilters), Evidence: n.evidence(p.chain)}, "", "")
 		return
 	}
 	for _, f := range filters {
@@ -54,7 +54,7 @@ func (n *network) data() bool {
 }
 
 func (n *network) step(e extension, f tree.Node, why flow.Reason) {
-	n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Continue, Reason: why, Evidence: evidence(f)})
+	n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Continue, Reason: why, Evidence: n.evidence(f)})
 }
 
 // filter meets one network filter.
@@ -65,7 +65,7 @@ func (n *network) filter(f tree.Node) {
 		return
 	}
 	if e.missing {
-		n.refuse(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyFilterConfigMissing), Evidence: evidence(f)}, "", "")
+		n.refuse(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyFilterConfigMissing), Evidence: n.evidence(f)}, "", "")
 		return
 	}
 	if n.terminal(e, f) || n.limits(e, f) {
@@ -106,7 +106,7 @@ func (n *network) limits(e extension, f tree.Node) bool {
 		n.bucket(flow.NetworkFilter, e.name, f, e.config, "URX", "")
 	case "connection_limit":
 		limit := e.config.Field("max_connections").Str()
-		n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyConnectionLimit, limit), Evidence: evidence(f),
+		n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyConnectionLimit, limit), Evidence: n.evidence(f),
 			Assumed: []flow.Assumption{{Reason: flow.Because(flow.WhyBelowLimit, "max_connections", limit)}}})
 	default:
 		return false
@@ -124,11 +124,11 @@ func (n *network) terminal(e extension, f tree.Node) bool {
 			n.hcm(e, f)
 		}
 	case "direct_response":
-		n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Delivered, Reason: flow.Because(flow.WhyDirectBytes), Evidence: evidence(f)})
+		n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Delivered, Reason: flow.Because(flow.WhyDirectBytes), Evidence: n.evidence(f)})
 		n.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK, Details: "direct_response"})
 	case "echo":
 		if n.data() {
-			n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Delivered, Reason: flow.Because(flow.WhyEcho), Evidence: evidence(f)})
+			n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Delivered, Reason: flow.Because(flow.WhyEcho), Evidence: n.evidence(f)})
 			n.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
 		}
 	case "redis_proxy", "thrift_proxy", "dubbo_proxy", "generic_proxy", "sip_proxy", "rocketmq_proxy", "reverse_tunnel":
@@ -144,7 +144,7 @@ func (n *network) terminal(e extension, f tree.Node) bool {
 // hcm hands over to the HTTP connection manager. TLS that nobody terminated is no HTTP.
 func (n *network) hcm(e extension, f tree.Node) {
 	if n.downTLS == nil && n.hello() != nil {
-		s := flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyTLSToPlainHTTP), Evidence: evidence(f)}
+		s := flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyTLSToPlainHTTP), Evidence: n.evidence(f)}
 		if e.config.Field("codec_type").Enum() == "HTTP2" {
 			n.refuse(s, "DPE", "")
 			return

@@ -2,6 +2,8 @@ package envoy
 
 import (
 	"net/netip"
+	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -97,7 +99,7 @@ func (p *pass) opaque(stage flow.Stage, subject string, why flow.Reason, n tree.
 		p.stop(stage, subject, why, n)
 		return false
 	}
-	p.add(flow.Step{Stage: stage, Subject: subject, Verdict: flow.Continue, Reason: why, Evidence: evidence(n),
+	p.add(flow.Step{Stage: stage, Subject: subject, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(n),
 		Assumed: []flow.Assumption{{Reason: flow.Because(flow.WhyAssumedPass, subject), Flag: "--pick " + ref + "=pass"}}})
 	return true
 }
@@ -120,13 +122,40 @@ func evidence(nodes ...tree.Node) []flow.Evidence {
 	return out
 }
 
-// shorten is raw text as far as a step shows it.
+// shorten is raw text as far as a step shows it, cut between characters.
 func shorten(raw []byte) string {
 	if len(raw) <= evidenceBytes {
 		return string(raw)
 	}
+	n := evidenceBytes
+	for n > evidenceBytes-utf8.UTFMax && raw[n]&0xc0 == 0x80 {
+		n--
+	}
 	var room [evidenceBytes + 3]byte
-	return string(append(append(room[:0], raw[:evidenceBytes]...), "…"...))
+	return string(append(append(room[:0], raw[:n]...), "…"...))
+}
+
+// shown keeps the evidence of values that many traces meet, such as the listener that
+// captures everything; of a fixed size, the last one in a slot stays.
+type shown [2048]atomic.Pointer[shownSlot]
+
+type shownSlot struct {
+	node     tree.Node
+	evidence []flow.Evidence
+}
+
+// evidence is evidence, remembered.
+func (p *pass) evidence(n tree.Node) []flow.Evidence {
+	if n.Kind() == tree.Missing {
+		return nil
+	}
+	slot := &p.cfg.shown[uint64(n.Offset())*0x9e3779b97f4a7c15>>53]
+	if s := slot.Load(); s != nil && s.node == n {
+		return s.evidence
+	}
+	s := &shownSlot{n, evidence(n)}
+	slot.Store(s)
+	return s.evidence
 }
 
 // dumpPart is the part whose pointers need no prefix.

@@ -193,7 +193,7 @@ func (n *network) rbac(e extension, f tree.Node) bool {
 
 func (n *network) rbacDenies(e extension, f tree.Node, policy string) {
 	details := "rbac_access_denied_matched_policy[" + orDefault(policy, "none") + "]"
-	n.refuse(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyNetRBACDenies, policy), Evidence: evidence(f)}, "", details)
+	n.refuse(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyNetRBACDenies, policy), Evidence: n.evidence(f)}, "", details)
 }
 
 // rbacMatcher is the filter with an xds matcher in place of rules: no match denies.

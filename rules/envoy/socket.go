@@ -41,7 +41,7 @@ func (p *pass) downstreamSocket() bool {
 		kind, config = "tls", old
 	}
 	hello := p.hello()
-	s := flow.Step{Stage: flow.TransportSocket, Subject: "downstream", Verdict: flow.Continue, Evidence: evidence(ts)}
+	s := flow.Step{Stage: flow.TransportSocket, Subject: "downstream", Verdict: flow.Continue, Evidence: p.evidence(ts)}
 	switch {
 	case kind == "" && hello == nil:
 		s.Reason = flow.Because(flow.WhyPlainSocket)
@@ -101,11 +101,11 @@ func negotiate(server tree.Node, client []string) string {
 func (p *pass) presents(s *flow.Step, config tree.Node) {
 	common := config.Field("common_tls_context")
 	for _, c := range common.Field("tls_certificates").All() {
-		s.Evidence = append(s.Evidence, evidence(c.Field("certificate_chain"))...)
+		s.Evidence = append(s.Evidence, p.evidence(c.Field("certificate_chain"))...)
 	}
 	for _, c := range common.Field("tls_certificate_sds_secret_configs").All() {
 		if e := p.cfg.secrets[c.Field("name").Str()]; e != nil {
-			s.Evidence = append(s.Evidence, evidence(e.node().Path("tls_certificate", "certificate_chain"))...)
+			s.Evidence = append(s.Evidence, p.evidence(e.node().Path("tls_certificate", "certificate_chain"))...)
 		}
 	}
 }
@@ -170,7 +170,7 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 		p.stop(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport socket "+ts.kind), ts.node)
 		return false
 	}
-	s := flow.Step{Stage: flow.TransportSocket, Subject: "upstream", Verdict: flow.Continue, Reason: why, Evidence: evidence(ts.node)}
+	s := flow.Step{Stage: flow.TransportSocket, Subject: "upstream", Verdict: flow.Continue, Reason: why, Evidence: p.evidence(ts.node)}
 	if ts.kind == "tls" {
 		t := ts.tls
 		if t.SNI == "" {

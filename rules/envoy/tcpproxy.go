@@ -90,7 +90,7 @@ func (n *network) weighted(e extension, f tree.Node, list []tree.Node) (string, 
 		i = n.ch.Take(choice)
 	}
 	name := list[i].Field("name").Str()
-	s := flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyWeighted, name, list[i].Field("weight").Str()), Evidence: evidence(f), Decision: true}
+	s := flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyWeighted, name, list[i].Field("weight").Str()), Evidence: n.evidence(f), Decision: true}
 	if len(list) > 1 {
 		s.Assumed = []flow.Assumption{{Reason: flow.Because(flow.WhyDrawn, name), Flag: "--pick " + quoteRef(choice.Ref) + "=" + name}}
 	}
