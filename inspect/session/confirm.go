@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -71,7 +72,7 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	}
 	// The traffic is over, so a context that ended must not keep the counters away.
 	after, err := counters(context.WithoutCancel(ctx), pod)
-	if err == nil {
+	if err == nil && !maps.Equal(before, after) { // a saved pod counts nothing
 		seen = append(seen, confirm.Deltas(before, after)...)
 	}
 	if sent != nil {

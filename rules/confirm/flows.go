@@ -177,7 +177,7 @@ func (c *check) upstream(i int) *conn {
 	}
 	var pooled *conn
 	for _, x := range c.conns {
-		if x == down || !x.reaches(leg) || c.taken(x) {
+		if x == down || !x.reaches(leg) || c.taken(x) || x.track != nil && !same(x.track.Reply.Src, leg.To.Dst) {
 			continue
 		}
 		if uid, ok := x.uid(); ok && c.known.HasProxy && uid != c.known.ProxyUID {
