@@ -169,6 +169,7 @@ func (b *nftBuilder) verdict(k string, m map[string]any) bool {
 	case "reject":
 		a, _ := m["reject"].(map[string]any)
 		with, _ := a["type"].(string)
+		b.rejects(with)
 		if e, ok := a["expr"].(string); ok {
 			with += " " + e
 		}
@@ -179,6 +180,19 @@ func (b *nftBuilder) verdict(k string, m map[string]any) bool {
 		return false
 	}
 	return true
+}
+
+// rejects adds the test that nft puts before an answer of one protocol, and leaves out of
+// the listing (nft's src/evaluate.c, stmt_evaluate_reject).
+func (b *nftBuilder) rejects(with string) {
+	switch with {
+	case "tcp reset":
+		b.test(&protoTest{number: protoTCP})
+	case "icmp":
+		b.test(&nftMatch{left: []expr{b.expr(map[string]any{"meta": map[string]any{"key": "nfproto"}})}, op: "==", span: span{num{0, 2}, num{0, 2}}})
+	case "icmpv6":
+		b.test(&nftMatch{left: []expr{b.expr(map[string]any{"meta": map[string]any{"key": "nfproto"}})}, op: "==", span: span{num{0, 10}, num{0, 10}}})
+	}
 }
 
 // condition reads what can break a rule off.

@@ -15,7 +15,7 @@ type Socket struct {
 	Dual        bool           // an IPv6 wildcard socket that takes IPv4 too
 	State       string         // LISTEN, ESTAB, UNCONN ...
 	Device      string         // bound to this device (SO_BINDTODEVICE); empty: any
-	UID, GID    uint32         // GID is 0: ss does not show it
+	UID, GID    uint32         // GID is 0 where gid:N was not written beside: ss does not show it
 	Owned       bool           // UID was shown (ss -e); without, it is 0
 	Process     string         // empty: not shown
 	PID         int
@@ -141,6 +141,10 @@ func (s *Socket) more(l string) {
 		if v, ok := strings.CutPrefix(w, "uid:"); ok {
 			n, _ := strconv.ParseUint(v, 10, 32)
 			s.UID = uint32(n)
+		}
+		if v, ok := strings.CutPrefix(w, "gid:"); ok {
+			n, _ := strconv.ParseUint(v, 10, 32)
+			s.GID = uint32(n)
 		}
 		s.Owned = s.Owned || strings.HasPrefix(w, "ino:")
 	}
