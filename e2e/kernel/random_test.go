@@ -24,7 +24,7 @@ var (
 )
 
 // judged are the forms that netfilter.Walk answers for.
-var judged = []Form{V4NFT, V4Legacy, V6NFT, V6Legacy}
+var judged = Forms()
 
 // gateShare is the time that each form gets when no number of packets is asked for.
 const gateShare = 20 * time.Second / time.Duration(len(formNames))
