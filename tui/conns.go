@@ -48,10 +48,10 @@ func connections(s *rules.Snapshot, own []netip.Addr) []conn {
 func rank(c conn) int {
 	n := 0
 	if c.state != "ESTABLISHED" && c.state != "ESTAB" && c.state != "" {
-		n += 2
+		n++
 	}
 	if c.src.Addr().IsLoopback() && c.dst.Addr().IsLoopback() {
-		n++
+		n += 2
 	}
 	return n
 }

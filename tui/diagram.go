@@ -31,6 +31,9 @@ func trackOf(l lane) track {
 	if l.req.Dir == flow.Inbound {
 		hook = "PREROUTING"
 	}
+	if l.req.Dst.Addr().Is6() {
+		hook = "v6 " + hook
+	}
 	t.rule = hook + " (no rule)"
 	for _, st := range first.Steps {
 		t.step(first, st)
@@ -81,7 +84,7 @@ func (t *track) ruleStep(leg flow.Leg, st flow.Step) {
 	if num == "policy" || !strings.Contains(name, "nat") && render.Mark(st) == "ok" {
 		return
 	}
-	t.rule = strings.TrimPrefix(name, "nat ") + " " + num
+	t.rule = strings.Replace(name, "nat ", "", 1) + " " + num
 	t.turn = what
 }
 

@@ -37,6 +37,8 @@ type docRow struct {
 	depth int
 	dash  int  // dashes before it
 	close bool // the closing bracket of n, in JSON
+	// block is the number of a line of a string of several, from 1; 0: no such line.
+	block int
 }
 
 // newDoc makes a document of a part's bytes or of those of one object in it. Secrets are
@@ -101,6 +103,9 @@ func (d *doc) layYAML(n, outer *node, depth, dash int) {
 	}
 	if !n.open || !n.container(d.data) {
 		d.rows = append(d.rows, docRow{n: n, outer: outer, depth: depth, dash: dash})
+		for i := range d.blockLines(n) {
+			d.rows = append(d.rows, docRow{n: n, outer: n, depth: depth + dash + 1, block: i + 1})
+		}
 		return
 	}
 	element := n.parent != nil && n.parent.list(d.data)
@@ -122,6 +127,20 @@ func (d *doc) layYAML(n, outer *node, depth, dash int) {
 		}
 		d.layYAML(k, nil, depth+dash, b2i(list))
 	}
+}
+
+// blockLines are the lines of a string that has several, such as a script; YAML writes
+// it as a block.
+func (d *doc) blockLines(n *node) []string {
+	raw := d.data[n.from:n.to]
+	if raw[0] != '"' || !bytes.Contains(raw, []byte(`\n`)) {
+		return nil
+	}
+	var s string
+	if json.Unmarshal(raw, &s) != nil || !strings.Contains(strings.TrimRight(s, "\n"), "\n") {
+		return nil
+	}
+	return strings.Split(strings.TrimRight(s, "\n"), "\n")
 }
 
 func (d *doc) layJSON(n *node, depth int) {
@@ -162,7 +181,7 @@ func (d *doc) margin(i int) string {
 func (d *doc) lead(r docRow) line {
 	g := " "
 	switch {
-	case r.close:
+	case r.close, r.block > 0:
 	case r.n.container(d.data) && r.n.open && r.n.parent != nil:
 		g = style.Unfolded
 	case r.n.container(d.data) && !r.n.open:
@@ -172,12 +191,18 @@ func (d *doc) lead(r docRow) line {
 }
 
 func (d *doc) yamlRow(l line, r docRow) line {
+	if r.block > 0 {
+		return l.with(style.Plain, render.Clean(strings.ReplaceAll(d.blockLines(r.n)[r.block-1], "\t", "    ")))
+	}
 	if r.n.key != "" || r.n.parent != nil && !r.n.parent.list(d.data) {
 		l = l.with(style.Goes, render.Clean(r.n.key)).with(style.Plain, ":")
 		if r.n.open && r.n.container(d.data) {
 			return l
 		}
 		l = l.with(style.Plain, " ")
+	}
+	if d.blockLines(r.n) != nil {
+		return l.with(style.Plain, "|")
 	}
 	return l.with(d.ink(r.n), d.value(r.n))
 }
@@ -276,7 +301,7 @@ func yamlWord(s string) string {
 
 // note ties a row to a step of the trace.
 func (d *doc) note(r docRow) string {
-	if r.close {
+	if r.close || r.block > 0 {
 		return ""
 	}
 	for n := r.n; n != nil; n = n.parent {
@@ -305,7 +330,7 @@ func (d *doc) lineText(i int) string {
 // rowOf is the row in which a node stands.
 func (d *doc) rowOf(n *node) int {
 	for i, r := range d.rows {
-		for k := r.n; k != nil && !r.close; k = k.parent {
+		for k := r.n; k != nil && !r.close && r.block == 0; k = k.parent {
 			if k == n {
 				return i
 			}

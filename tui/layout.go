@@ -7,6 +7,7 @@ import "github.com/meshtop/meshtop/tui/style"
 const (
 	minWidth, minHeight = 60, 16 // under this the verdict alone is shown
 	wideFrom            = 100    // columns from which panes stand side by side
+	tallFrom            = 22     // rows from which the verdict may take more than one
 	railWidth           = 44     // of the trace's rail, side by side
 	podWidth            = 52     // of the overview's pod pane, side by side
 )

@@ -309,6 +309,8 @@ func (m *model) perform(e effect) tea.Cmd {
 		m.leave(actBack)
 	case effSay:
 		m.s.say, m.s.alarm = e.text, e.n != 0
+	case effPlace:
+		return m.openPlace(e.place, false, false)
 	case effConfig:
 		return m.openConfig(e)
 	case effCopy:
@@ -339,7 +341,7 @@ func (m *model) choose(n int) {
 	case configID:
 		m.config.sel = n
 	case overviewID:
-		m.over.sel = n
+		m.over.choose(n, &m.s)
 	default:
 		m.trace.evidence = false
 		m.trace.pick(n, len(m.s.steps()))

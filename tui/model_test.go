@@ -153,7 +153,7 @@ func TestGoingOnWithAPartialReading(t *testing.T) {
 // the pane below it.
 func TestMouse(t *testing.T) {
 	d := drive(t, meshOptions(), 80, 24)
-	d.send(tea.MouseClickMsg{X: 45, Y: 4, Button: tea.MouseLeft})
+	d.send(tea.MouseClickMsg{X: 45, Y: 5, Button: tea.MouseLeft})
 	if d.m.trace.sel != 8 {
 		t.Errorf("step %d is selected", d.m.trace.sel)
 	}

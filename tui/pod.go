@@ -77,7 +77,7 @@ func configWords(s *state) string {
 	}
 	m := s.reading.Snapshot.Envoy.Summary()
 	return s.reading.proxy() + " · config " + bytesWord(m.Bytes) + ", " + itoa(m.Listeners) + plural(m.Listeners, " listener") + ", " +
-		itoa(m.Clusters) + plural(m.Clusters, " cluster") + ", " + itoa(m.Routes) + " route tables"
+		itoa(m.Clusters) + plural(m.Clusters, " cluster") + ", " + itoa(m.Routes) + plural(m.Routes, " route table")
 }
 
 // gapWords name what could not be looked at.

@@ -127,7 +127,7 @@ func TestProgram(t *testing.T) {
 	if got, want := trim(tm.em.String()), trim(d.frame()); got != want {
 		t.Errorf("the terminal differs from the frame\n--- terminal\n%s\n--- frame\n%s", got, want)
 	}
-	tm.keys("\x1b[<0;10;4M\x1b[<0;10;4m") // a click on the first step
+	tm.keys("\x1b[<0;10;5M\x1b[<0;10;5m") // a click on the first step
 	tm.wait("evidence · step 1 ")
 	tm.keys("e")
 	tm.wait("▸ Request")

@@ -92,11 +92,27 @@ func (t *overviewScreen) typing(k tea.KeyPressMsg) effect {
 	return effect{}
 }
 
+// choose selects a connection or, by the number of its click, a row of the diagram.
+func (t *overviewScreen) choose(n int, s *state) {
+	if t.lanes = n >= laneBase; !t.lanes {
+		t.sel = n
+		return
+	}
+	for i, r := range t.rows(s) {
+		if r.click.n == n {
+			t.lane = i
+		}
+	}
+}
+
 // openLane traces the packet that the selected row of the diagram stands for.
 func (t *overviewScreen) openLane(s *state) effect {
 	rows := t.rows(s)
 	if t.lane >= len(rows) {
 		return effect{}
+	}
+	if n := rows[t.lane].click.n - findingBase; n >= 0 && n < len(s.survey.findings) {
+		return effect{kind: effDialog, dialog: &findingDialog{s.survey.findings[n]}}
 	}
 	n := rows[t.lane].click.n - laneBase
 	if n < 0 || n >= len(s.survey.lanes) {
@@ -112,7 +128,7 @@ func (t *overviewScreen) rows(s *state) []line {
 	for _, l := range s.survey.lanes {
 		tracks = append(tracks, trackOf(l))
 	}
-	return diagram(tracks)
+	return append(diagram(tracks), findingLines(s.survey.findings)...)
 }
 
 // shown are the connections that the filter lets through.
@@ -172,7 +188,11 @@ func (t *overviewScreen) draw(c *canvas, s *state) {
 
 func (t *overviewScreen) drawLanes(c *canvas, r rect, s *state) {
 	rows := t.rows(s)
-	c.pane(r, t.lanes, "interception", "", "tab, enter traces a row")
+	hint := "tab, enter traces a row"
+	if n := len(s.survey.findings); n > 0 {
+		hint = itoa(n) + plural(n, " finding") + "  " + hint
+	}
+	c.pane(r, t.lanes, "interception", "", hint)
 	_, in := r.top(1)
 	if !s.survey.done {
 		c.put(in.x+1, in.y, in.w-2, style.Faint, waiting(s))
@@ -181,6 +201,9 @@ func (t *overviewScreen) drawLanes(c *canvas, r rect, s *state) {
 	first := scroll(0, b2i(t.lanes)*t.lane, len(rows), in.h)
 	for i := 0; i < in.h && first+i < len(rows); i++ {
 		c.draw(in.x+1, in.y+i, in.w-2, rows[first+i])
+		if i == in.h-1 && first+i < len(rows)-1 {
+			c.put(in.x+in.w-3, in.y+i, 2, style.Faint, " "+style.Ellipsis)
+		}
 		if t.lanes && first+i == t.lane {
 			c.wash(rect{in.x, in.y + i, in.w, 1}, style.Selected)
 			c.cursor.x, c.cursor.y, c.cursor.on = in.x, in.y+i, true

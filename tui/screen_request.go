@@ -206,7 +206,7 @@ func (t *requestScreen) movePreset(by int) {
 
 // areas divides the frame into form and presets.
 func (t *requestScreen) areas(w, h int) (left, rightSide rect) {
-	n := 39
+	n := 42
 	if w >= wideFrom {
 		n = 58
 	}
@@ -306,18 +306,16 @@ func (t *requestScreen) drawRow(c *canvas, r rect, row formRow, sel bool, n int)
 func (t *requestScreen) drawChoice(c *canvas, r rect, id fieldID, ink style.Ink) {
 	x, names := r.x, choicesOf(id)
 	for i, name := range names {
-		on := i == t.form.choice[id]
-		switch {
+		switch on := i == t.form.choice[id]; {
 		case len(names) > 2 && on: // five fit a narrow pane by name alone
 			name = "[" + name + "]"
 		case len(names) > 2:
-			name = " " + name + " "
 		case on:
-			name = "(" + style.Radio + ") " + name + " "
+			name = "(" + style.Radio + ") " + name
 		default:
-			name = "( ) " + name + " "
+			name = "( ) " + name
 		}
-		x = c.put(x, r.y, r.w-(x-r.x), ink, name)
+		x = c.put(x, r.y, r.w-(x-r.x), ink, name) + 1
 	}
 }
 

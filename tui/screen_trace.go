@@ -204,7 +204,7 @@ type traceAreas struct {
 func (t *traceScreen) areas(w, h int, s *state) traceAreas {
 	var a traceAreas
 	rest := body(w, h)
-	a.verdict, rest = rest.top(1)
+	a.verdict, rest = rest.top(len(verdictLines(s, w-2, 1+2*b2i(h >= tallFrom))))
 	switch {
 	case t.zoom:
 		a.evidence = rest
@@ -250,7 +250,7 @@ func (t *traceScreen) settle(s *state) {
 // draw draws the screen.
 func (t *traceScreen) draw(c *canvas, s *state) {
 	a := t.areas(c.w, c.h, s)
-	c.draw(1, a.verdict.y, c.w-2, verdictLine(s, c.w-2))
+	c.page(a.verdict.inset(), 0, verdictLines(s, c.w-2, 1+2*b2i(c.h >= tallFrom)))
 	if !t.zoom {
 		t.drawRail(c, a, s)
 	}

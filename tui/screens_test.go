@@ -22,3 +22,20 @@ func TestScreensAreExact(t *testing.T) {
 		}
 	}
 }
+
+// Frames of the built-in recordings, looked at by a person when they were written.
+func TestSceneFrames(t *testing.T) {
+	for _, c := range []struct{ name, scene, keys string }{
+		{"overview-both", "both", "1"}, {"overview-inbound", "inbound", "1"}, {"trace-mesh-output", "mesh", "s"}, {"trace-block-all", "block-all", "G"},
+		{"trace-route", "header-match", "s"}, {"trace-weights", "weights", ""}, {"trace-ratelimit", "http-ratelimit", "s s s s"}, {"trace-auth", "auth", "s s s"},
+		{"request-form", "header-match", "2"}, {"config-listener", "mesh", "s s s s enter"}, {"config-json", "mesh", "s s s s enter J"}, {"config-rules", "mesh", "s enter"},
+		{"help-trace", "mesh", "?"}, {"palette", "mesh", ": c l u s"}, {"variants", "weights", "v"}, {"copy-as", "mesh", "C"}, {"find-step", "mesh", "/ r o u t"},
+		{"what-if", "mesh", "s i"},
+	} {
+		for _, sz := range [][2]int{{80, 24}, {140, 40}} {
+			d := drive(t, sceneOptions(t, c.scene), sz[0], sz[1])
+			d.keys(strings.Fields(c.keys)...)
+			d.golden(fmt.Sprintf("%s-%dx%d", c.name, sz[0], sz[1]))
+		}
+	}
+}

@@ -101,6 +101,7 @@ const (
 	effStep                // the trace, at step effect.n
 	effGo                  // to effect.screen
 	effConfig              // the raw config at effect.text (an Evidence.Ref)
+	effPlace               // the raw viewer at effect.place
 	effCopy                // effect.text to the clipboard; effect.note says what it is
 	effSay                 // effect.text in the footer
 	effDialog              // open effect.dialog
@@ -121,6 +122,7 @@ type effect struct {
 	text   string
 	note   string
 	dialog dialog
+	place  place
 }
 
 func say(text string) effect { return effect{kind: effSay, text: text} }

@@ -7,6 +7,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/meshtop/meshtop/rules"
+	"github.com/meshtop/meshtop/rules/doctor"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/netfilter"
 )
@@ -23,6 +24,8 @@ type survey struct {
 	conns []conn
 	// routes are requests that the routes would match.
 	routes []preset
+	// findings are the doctor's, the worst first.
+	findings []doctor.Finding
 }
 
 // lane is a typical packet with its trace.
@@ -80,6 +83,7 @@ func makeSurvey(s *rules.Snapshot, wanted []flow.Request) survey {
 	}
 	v.makeRoutes(s, base)
 	v.direct()
+	v.findings = doctor.Examine(s)
 	const most = 60
 	for i := range v.conns {
 		if i == most {
@@ -232,7 +236,19 @@ func (v *survey) outbound(s *rules.Snapshot, wanted []flow.Request) {
 		add("envoy", "else", flow.TCP, elsewhere(false, 80), u, g)
 	}
 	add("udp", "UDP", flow.UDP, elsewhere(false, 53), uid, gid)
-	add("six", "IPv6", flow.TCP, elsewhere(true, 80), uid, gid)
+	if v.sixth() {
+		add("six", "IPv6", flow.TCP, elsewhere(true, 80), uid, gid)
+	}
+}
+
+// sixth says whether the pod can speak IPv6 at all; where addresses were not read, it may.
+func (v *survey) sixth() bool {
+	for _, a := range v.own {
+		if a.Is6() {
+			return true
+		}
+	}
+	return len(v.own) == 0
 }
 
 // user is as whom a typical application of the pod runs.

@@ -36,11 +36,12 @@ func verdictWords(s *state) (v flow.Verdict, word, rest string) {
 	return v, sentence[:i], sentence[i:]
 }
 
-// verdictLine is the request and its verdict in one row; where room is short the request
-// gives way, never the verdict's word.
-func verdictLine(s *state, width int) line {
+// verdictLines are the request and its verdict, in one row where both fit, else in as many
+// as rows allows. Where room is short still, the request gives
+// way, never the verdict's word.
+func verdictLines(s *state, width, rows int) []line {
 	if !s.traced {
-		return text(style.Faint, "no request traced yet: e makes one")
+		return []line{text(style.Faint, waitingTrace(s))}
 	}
 	v, word, rest := verdictWords(s)
 	g, ink := verdictMark(v)
@@ -48,13 +49,25 @@ func verdictLine(s *state, width int) line {
 		rest += " (way " + itoa(s.way+1) + " of " + itoa(len(s.trace.Variants)) + ")"
 	}
 	if sees := render.Symptom(s.trace.Caller); sees != "" && v == flow.Refused && s.way < 0 {
-		rest += " · caller sees " + sees
+		rest += " · the caller sees " + sees
 	}
 	req := render.RequestLine(s.trace.Request)
 	room := width - textWidth(word) - 5
+	if textWidth(req)+textWidth(rest) > room && rows > 1 {
+		told := para(text(ink, g+" "+word), restInk(v), rest, width)
+		return append([]line{text(style.Plain, cut(req, width))}, told[:min(len(told), rows-1)]...)
+	}
 	// The request keeps five eighths of the line, or what the verdict leaves.
 	keep := max(room-textWidth(rest), room*5/8)
-	return text(style.Plain, cut(req, keep)+"  ").with(ink, g+" "+word).with(restInk(v), rest)
+	return []line{text(style.Plain, cut(req, keep)+"  ").with(ink, g+" "+word).with(restInk(v), rest)}
+}
+
+// waitingTrace says why there is no verdict.
+func waitingTrace(s *state) string {
+	if s.busy != nil {
+		return "tracing" + style.Ellipsis
+	}
+	return "no request traced yet: e makes one"
 }
 
 // restInk is the ink of what follows the word: a refusal is told in its own.

@@ -76,6 +76,10 @@ func StepBrief(l flow.Leg, st flow.Step) string {
 		return strings.TrimSuffix(Clean(st.Subject), ":0")
 	case flow.RouteLookup:
 		return strings.TrimPrefix(Clean(st.Subject), "route ")
+	case flow.Handoff:
+		if st.Reason.Kind == flow.WhyNoHandoff {
+			return "no listener fits"
+		}
 	case flow.FilterChain:
 		return or(Clean(st.Subject), "unnamed")
 	case flow.Route:
