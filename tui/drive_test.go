@@ -129,11 +129,7 @@ func (d *driver) golden(name string) {
 		b.WriteString(strings.TrimRight(l, " ") + "\n")
 	}
 	got := b.String()
-	if *shots != "" {
-		if err := os.WriteFile(filepath.Join(*shots, name+".ansi"), []byte(d.m.View().Content+"\n"), 0o644); err != nil {
-			d.t.Fatal(err)
-		}
-	}
+	d.shot(name)
 	file := filepath.Join("testdata", "frames", name+".txt")
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -147,6 +143,17 @@ func (d *driver) golden(name string) {
 	}
 	if got != string(want) {
 		d.t.Errorf("%s differs (-update writes it; look at it then)\n--- got\n%s--- want\n%s", name, got, want)
+	}
+}
+
+// shot writes the frame with its colours, to be looked at.
+func (d *driver) shot(name string) {
+	d.t.Helper()
+	if *shots == "" {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(*shots, name+".ansi"), []byte(d.m.View().Content+"\n"), 0o644); err != nil {
+		d.t.Fatal(err)
 	}
 }
 
