@@ -187,6 +187,7 @@ func (c *curl) draft() (Draft, error) {
 	if err != nil {
 		return Draft{}, err
 	}
+	c.user = orElse(c.user, t.User)
 	r := flow.Request{Proto: flow.TCP, Dst: netip.AddrPortFrom(t.Addr, t.Port)}
 	r.HTTP = &flow.HTTP{Method: c.verb(), Authority: t.Authority, Path: c.path(t.Path), Version: c.version}
 	r.HTTP.Headers = c.allHeaders(r.HTTP)

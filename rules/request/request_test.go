@@ -45,7 +45,7 @@ func TestParseTarget(t *testing.T) {
 		"fd00::5":                   {Addr: a("fd00::5"), Port: 80, Authority: "[fd00::5]"},
 		"svc":                       {Host: "svc", Port: 80, Authority: "svc"},
 		"http://svc.ns:8080/a?b#c":  {Host: "svc.ns", Port: 8080, Scheme: "http", Path: "/a?b", Authority: "svc.ns:8080"},
-		"https://u:p@svc":           {Host: "svc", Port: 443, Scheme: "https", Authority: "svc"},
+		"https://u:p%40@svc":        {User: "u:p@", Host: "svc", Port: 443, Scheme: "https", Authority: "svc"},
 		"HTTPS://svc:443?x":         {Host: "svc", Port: 443, Scheme: "https", Path: "/?x", Authority: "svc"},
 		"http://[2001:db8::1]:81/x": {Addr: a("2001:db8::1"), Port: 81, Scheme: "http", Path: "/x", Authority: "[2001:db8::1]:81"},
 	} {
@@ -68,7 +68,7 @@ func TestCurl(t *testing.T) {
 		`curl -XPUT -H 'Host: a.b' -H Accept: -H 'X;' 10.0.0.1 --path-as-is`: {Method: "PUT", Authority: "a.b", Path: "/", Headers: [][2]string{{"User-Agent", CurlAgent}, {"X", ""}}},
 		`curl -d a=1 -d b=2 http://10.0.0.1/x`: {Method: "POST", Authority: "10.0.0.1", Path: "/x", Headers: [][2]string{{"User-Agent", CurlAgent}, {"Accept", "*/*"},
 			{"Content-Length", "7"}, {"Content-Type", "application/x-www-form-urlencoded"}}},
-		`curl -G -d a=1 'http://10.0.0.1/x?y' -u me:x --http1.0`: {Method: "GET", Authority: "10.0.0.1", Path: "/x?y&a=1", Version: "1.0",
+		`curl -G -d a=1 'http://me:x@10.0.0.1/x?y' --http1.0`: {Method: "GET", Authority: "10.0.0.1", Path: "/x?y&a=1", Version: "1.0",
 			Headers: [][2]string{{"Authorization", "Basic bWU6eA=="}, {"User-Agent", CurlAgent}, {"Accept", "*/*"}}},
 		`curl --http2-prior-knowledge --json '{}' -H 'User-Agent: z' 10.0.0.1`: {Method: "POST", Authority: "10.0.0.1", Path: "/", Version: "2", Headers: [][2]string{
 			{"Accept", "application/json"}, {"Content-Length", "2"}, {"Content-Type", "application/json"}, {"User-Agent", "z"}}},

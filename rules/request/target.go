@@ -28,6 +28,7 @@ type Target struct {
 	Port   uint16
 	Scheme string // http or https where a URL was written; else empty
 	Path   string // with query; empty where none was written
+	User   string // user information of a URL without its escapes, such as me:secret
 	// Authority is what a client puts into Host or :authority: without the port where it
 	// is the scheme's own (RFC 9110, 7.2).
 	Authority string
@@ -52,13 +53,15 @@ func ParseTarget(s string) (Target, error) {
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
 		host, path = rest[:i], rest[i:]
 	}
+	user := ""
 	if i := strings.LastIndexByte(host, '@'); i >= 0 {
-		host = host[i+1:]
+		user, host = unescape(host[:i]), host[i+1:]
 	}
 	t, err := hostPort(s, host, scheme, port)
 	if err != nil {
 		return t, err
 	}
+	t.User = user
 	t.Path, _, _ = strings.Cut(path, "#")
 	if strings.HasPrefix(t.Path, "?") {
 		t.Path = "/" + t.Path
