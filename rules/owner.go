@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/netfilter"
 )
 
 // proxyOwner is the uid and gid that the proxy's own connections have, with what is
@@ -20,8 +21,8 @@ type proxyOwner struct {
 
 // findOwner tells the proxy's uid: from the socket that listens on its capture port,
 // else from what the recording says, else from the pod's security context, else from the
-// rule that exempts it. Its gid: from the recording or the security context, else from a
-// gid rule, else the same number as the uid. (Istio writes each owner rule once for the
+// rule that exempts it. Its gid: from the socket's process, else from the recording or the
+// security context, else from a gid rule, else the same number as the uid. (Istio writes each owner rule once for the
 // uid and once for the gid; under TPROXY Envoy runs as uid 0 with gid 1337, so that only
 // the gid rules hit.)
 func findOwner(s *Snapshot) proxyOwner {
@@ -31,7 +32,7 @@ func findOwner(s *Snapshot) proxyOwner {
 	socket, listens := socketOwner(s)
 	switch {
 	case listens:
-		o.uid = socket
+		o.uid = socket.UID
 	case s.Meta.EnvoyUID != nil:
 		o.uid = *s.Meta.EnvoyUID
 	case inPod && pod.RunAsUser != nil:
@@ -45,6 +46,8 @@ func findOwner(s *Snapshot) proxyOwner {
 	}
 	o.gid = o.uid
 	switch {
+	case listens && socket.Grouped:
+		o.gid = socket.GID
 	case s.Meta.EnvoyGID != nil:
 		o.gid = *s.Meta.EnvoyGID
 	case inPod && pod.RunAsGroup != nil:
@@ -61,20 +64,20 @@ func (o *proxyOwner) assume(r ownerRule) {
 	o.assumed = append(o.assumed, flow.Assumption{Reason: flow.Because(flow.WhyProxyUIDRules, utoa(r.id), r.where)})
 }
 
-// socketOwner is the uid of the socket on which a capturing listener of Envoy listens.
-func socketOwner(s *Snapshot) (uint32, bool) {
+// socketOwner is the socket on which a capturing listener of Envoy listens.
+func socketOwner(s *Snapshot) (netfilter.Socket, bool) {
 	if s.Host == nil {
-		return 0, false
+		return netfilter.Socket{}, false
 	}
 	for _, k := range s.Host.Sockets {
 		if !k.Owned || !strings.HasPrefix(strings.ToUpper(k.State), "LISTEN") {
 			continue
 		}
 		if k.Process == "envoy" || (s.Envoy != nil && k.Process == "" && s.Envoy.Takes(k.Local, flow.TCP) == flow.Yes) {
-			return k.UID, true
+			return k, true
 		}
 	}
-	return 0, false
+	return netfilter.Socket{}, false
 }
 
 type ownerRule struct {

@@ -40,7 +40,7 @@ func TestLive(t *testing.T) {
 			t.Run(name+"/"+string(b), func(t *testing.T) { sent += live(t, name, b) })
 		}
 	}
-	t.Logf("%d requests sent", sent)
+	t.Logf("%d requests sent, seed %d", sent, *seed)
 	if sent < 60 {
 		t.Errorf("%d requests, want 60 or more", sent)
 	}

@@ -15,9 +15,10 @@ type Socket struct {
 	Dual        bool           // an IPv6 wildcard socket that takes IPv4 too
 	State       string         // LISTEN, ESTAB, UNCONN ...
 	Device      string         // bound to this device (SO_BINDTODEVICE); empty: any
-	UID, GID    uint32         // GID is 0 where gid:N was not written beside: ss does not show it
-	Owned       bool           // UID was shown (ss -e); without, it is 0
-	Process     string         // empty: not shown
+	UID, GID    uint32
+	Owned       bool   // UID was shown (ss -e); without, it is 0
+	Grouped     bool   // GID was shown, the process's: meshtop's own reader adds it
+	Process     string // empty: not shown
 	PID         int
 	Transparent flow.Answer // IP_TRANSPARENT (ip(7)); Maybe: not shown (ss --inet-sockopt)
 }
@@ -103,7 +104,7 @@ func socketAddr(s string) (a netip.AddrPort, device string, dual, ok bool) {
 		port = uint16(n)
 	}
 	if j := strings.IndexByte(host, '%'); j >= 0 {
-		host, device = host[:j]+suffixBracket(host), strings.TrimSuffix(host[j+1:], "]")
+		host, device = host[:j], strings.TrimSuffix(host[j+1:], "]") // [fe80::1]%eth0, or [fe80::1%eth0]
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	if host == "*" {
@@ -111,13 +112,6 @@ func socketAddr(s string) (a netip.AddrPort, device string, dual, ok bool) {
 	}
 	addr, err := netip.ParseAddr(host)
 	return netip.AddrPortFrom(addr.Unmap(), port), device, false, err == nil
-}
-
-func suffixBracket(s string) string {
-	if strings.HasPrefix(s, "[") {
-		return "]"
-	}
-	return ""
 }
 
 // more reads what follows the addresses: users:(("envoy",pid=7,fd=18)) uid:1337 ino:5
@@ -143,8 +137,8 @@ func (s *Socket) more(l string) {
 			s.UID = uint32(n)
 		}
 		if v, ok := strings.CutPrefix(w, "gid:"); ok {
-			n, _ := strconv.ParseUint(v, 10, 32)
-			s.GID = uint32(n)
+			n, err := strconv.ParseUint(v, 10, 32)
+			s.GID, s.Grouped = uint32(n), err == nil
 		}
 		s.Owned = s.Owned || strings.HasPrefix(w, "ino:")
 	}
