@@ -167,17 +167,22 @@ func (p *pass) handoff(l *listener, handed bool) *listener {
 	if !exact && p.unreadListener(p.local) {
 		return nil
 	}
-	wild := netip.AddrPortFrom(wildcard(p.local.Addr()), p.local.Port())
-	if to == nil {
-		p.add(flow.Step{Stage: flow.Handoff, Subject: l.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyNoHandoff, p.local.String(), wild.String()), Decision: true})
-		return nil
-	}
-	why := flow.Because(flow.WhyHandoffExact, p.local.String())
+	s := flow.Step{Stage: flow.Handoff, Subject: l.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyHandoffExact, p.local.String()), Decision: true}
 	if !exact {
-		why = flow.Because(flow.WhyHandoffWildcard, wild.String(), p.local.String())
+		wild := netip.AddrPortFrom(wildcard(p.local.Addr()), p.local.Port())
+		s.Reason = flow.Because(flow.WhyHandoffWildcard, wild.String(), p.local.String())
+		if to == nil {
+			s.Reason = flow.Because(flow.WhyNoHandoff, p.local.String(), wild.String())
+		}
+		if s.Passed, s.PassedTotal = p.cfg.listeners.near(p.local, to); s.PassedTotal > 0 {
+			s.Explain = &listenerWhy{p.cfg.listeners, p.local}
+		}
 	}
-	n := to.node()
-	p.add(flow.Step{Stage: flow.Handoff, Subject: to.name, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(n), Origin: origin(n), Decision: true})
+	if to != nil {
+		n := to.node()
+		s.Subject, s.Evidence, s.Origin = to.name, p.evidence(n), origin(n)
+	}
+	p.add(s)
 	return to
 }
 

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"net/netip"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,7 @@ type cluster struct {
 	// blocked are the circuit breakers of 0: by priority (0 default, 1 high), then by who
 	// asks (0 tcp_proxy, 1 the router); the field's name, or empty.
 	blocked     [2][2]string
+	limits      [2]limits
 	maintenance string         // value of runtime upstream.maintenance_mode
 	bind        [2]netip.Addr  // source address for IPv4 and IPv6 hosts
 	socket      upstreamSocket // without a match
@@ -138,6 +140,9 @@ func (p *pass) toCluster(name string, h lbHints) fate {
 	if f, ok := p.drops(c, h); !ok {
 		return f
 	}
+	if f, full := p.full(c, h); full {
+		return f
+	}
 	var f fate
 	switch c.kind {
 	case "ORIGINAL_DST":
@@ -165,8 +170,60 @@ func (p *pass) noCluster(name string) fate {
 		p.need(flow.Cluster, partCluster, name)
 		return fate{unknown: true}
 	}
-	p.add(flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Refused, Reason: flow.Because(flow.WhyNoCluster)})
-	return fate{flags: "NC", details: ""}
+	s := flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Refused, Reason: flow.Because(flow.WhyNoCluster)}
+	w := &clusterWhy{c: p.cfg, names: p.cfg.alike(name)}
+	for i := range w.names {
+		s.Passed = append(s.Passed, flow.Miss{Index: int32(i), Near: true})
+	}
+	if s.PassedTotal = len(s.Passed); s.PassedTotal > 0 {
+		s.Explain = w
+	}
+	p.add(s)
+	return fate{flags: "NC"}
+}
+
+// clusterWhy words the clusters whose name is nearly the one that does not exist.
+type clusterWhy struct {
+	c     *Config
+	names []string
+}
+
+// Explain words one of them.
+func (w *clusterWhy) Explain(m flow.Miss) flow.Explained {
+	if m.Index < 0 || int(m.Index) >= len(w.names) {
+		return flow.Explained{}
+	}
+	name := w.names[m.Index]
+	return flow.Explained{Ref: w.c.clusters[name].reference(), Text: name, Reason: flow.Because(flow.WhyClusterAlike, name)}
+}
+
+// alike are the clusters whose names differ from this one in case, or in exactly one of the
+// parts between | (Istio's direction|port|subset|host); sorted, at most 16.
+func (c *Config) alike(name string) []string {
+	parts := strings.Split(name, "|")
+	var out []string
+	for other := range c.clusters {
+		if strings.EqualFold(other, name) || len(parts) > 1 && oneDiffers(parts, other) {
+			out = append(out, other)
+		}
+	}
+	sort.Strings(out)
+	return out[:min(len(out), 16)]
+}
+
+func oneDiffers(parts []string, other string) bool {
+	if strings.Count(other, "|") != len(parts)-1 {
+		return false
+	}
+	n := 0
+	for _, p := range parts {
+		got, rest, _ := strings.Cut(other, "|")
+		if got != p {
+			n++
+		}
+		other = rest
+	}
+	return n == 1
 }
 
 // breakers finds the thresholds that let nothing through (7.7).
@@ -179,24 +236,61 @@ func (c *cluster) breakers(cfg *Config) {
 				break
 			}
 		}
-		zero := func(field string) bool {
-			limit := t.Field(field).Uint(1024)
+		limit := func(field string) uint64 {
+			n := t.Field(field).Uint(1024)
 			if v, ok := cfg.value("circuit_breakers." + c.name + "." + priority + "." + field); ok {
-				if n, err := strconv.ParseUint(v, 10, 64); err == nil {
-					limit = n
+				if r, err := strconv.ParseUint(v, 10, 64); err == nil {
+					n = r
 				}
 			}
-			return limit == 0
+			return n
 		}
-		if zero("max_connections") {
+		c.limits[i] = limits{limit("max_connections"), limit("max_pending_requests"), limit("max_requests")}
+		if c.limits[i].connections == 0 {
 			c.blocked[i][0] = "max_connections"
 		}
-		for _, field := range []string{"max_requests", "max_pending_requests"} {
-			if zero(field) {
-				c.blocked[i][1] = field
-			}
+		if c.limits[i].requests == 0 {
+			c.blocked[i][1] = "max_requests"
+		}
+		if c.limits[i].pending == 0 {
+			c.blocked[i][1] = "max_pending_requests"
 		}
 	}
+}
+
+// limits are circuit breaker thresholds, or what counts against them.
+type limits struct{ connections, pending, requests uint64 }
+
+// full asks whether a circuit breaker that was full in the snapshot still is.
+func (p *pass) full(c *cluster, h lbHints) (fate, bool) {
+	i := 0
+	if h.high {
+		i = 1
+	}
+	now, max := p.cfg.hostsOf(c).live, c.limits[i]
+	field, limit, open := "", uint64(0), uint64(0)
+	switch {
+	case !h.http && now.connections >= max.connections:
+		field, limit, open = "max_connections", max.connections, now.connections
+	case h.http && now.requests >= max.requests:
+		field, limit, open = "max_requests", max.requests, now.requests
+	case h.http && now.pending >= max.pending:
+		field, limit, open = "max_pending_requests", max.pending, now.pending
+	default:
+		return fate{}, false
+	}
+	args := [3]string{field, strconv.FormatUint(limit, 10), strconv.FormatUint(open, 10)}
+	choice := flow.Choice{Ref: p.ref("breaker " + c.name), Kind: flow.Condition, Options: []flow.Option{{Value: "full", When: "circuit breaker full"}, {Value: "free", When: "circuit breaker has room"}}}
+	if p.ch.Take(choice) == 1 {
+		p.last().Assumed = append(p.last().Assumed, flow.Assumption{Reason: flow.Because(flow.WhyBreakerFree, args[:]...), Flag: "--pick " + quoteRef(choice.Ref) + "=free"})
+		return fate{}, false
+	}
+	p.add(flow.Step{Stage: flow.Cluster, Subject: c.name, Verdict: flow.Refused, Reason: flow.Because(flow.WhyBreakerFull, args[:]...), Evidence: p.evidence(c.node)})
+	f := fate{flags: "UO"}
+	if h.http {
+		f.code, f.details = 503, "upstream_reset_before_response_started{overflow}"
+	}
+	return f, true
 }
 
 // overflow says whether a circuit breaker of the cluster lets nothing through.

@@ -16,8 +16,13 @@ import (
 const manyHosts = 16
 
 // noHost is the end of a search: no healthy upstream.
-func (p *pass) noHost(c *cluster, h lbHints, why flow.Reason, ev []flow.Evidence) fate {
-	p.add(flow.Step{Stage: flow.Endpoint, Subject: c.name, Verdict: flow.Refused, Reason: why, Evidence: ev})
+func (p *pass) noHost(c *cluster, h lbHints, why flow.Reason, ev []flow.Evidence, w *hostWhy) fate {
+	s := flow.Step{Stage: flow.Endpoint, Subject: c.name, Verdict: flow.Refused, Reason: why, Evidence: ev}
+	if w != nil {
+		s.Passed, s.PassedTotal = w.all()
+		s.Explain = w
+	}
+	p.add(s)
 	f := fate{flags: "UH"}
 	if h.http {
 		f.code, f.details = 503, "no_healthy_upstream"
@@ -42,15 +47,16 @@ func (p *pass) toHost(c *cluster, h lbHints) fate {
 		}
 	}
 	if len(s.hosts) == 0 {
-		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), s.all())
+		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), s.all(), nil)
 	}
 	if c.subsets == nil {
 		d := memo(p.cfg, c.node, func() *draws { return p.cfg.draws(c, s, nil) })
 		return p.draw(c, s, d, h, "")
 	}
-	pick := c.subsets.pick(s, criteria(h.match))
+	want := criteria(h.match)
+	pick := c.subsets.pick(s, want)
 	if pick.none {
-		return p.noHost(c, h, flow.Because(flow.WhyNoSubset, keysOf(h.match)), evidence(c.subsets.node))
+		return p.noHost(c, h, flow.Because(flow.WhyNoSubset, keysOf(h.match)), evidence(c.subsets.node), &hostWhy{s: s, want: want})
 	}
 	if pick.only == nil && !c.subsets.localities {
 		pick.only = func(*host) bool { return true }
@@ -123,7 +129,7 @@ func keysOf(match []tree.Node) string {
 // draw takes one of the hosts, or none where part of the traffic finds none.
 func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string) fate {
 	if len(d.list) == 0 {
-		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.all())
+		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.all(), &hostWhy{s: s})
 	}
 	choice := flow.Choice{Ref: p.ref("endpoint"), Kind: flow.Chance, Options: d.options}
 	_, pinned := p.ch.Pick[choice.Ref]
@@ -136,7 +142,7 @@ func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string) 
 		i = p.ch.Take(choice)
 	}
 	if choice.Options[i].Value == "none" {
-		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.all())
+		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.all(), &hostWhy{s: s})
 	}
 	got := &s.hosts[d.list[i].host]
 	step := flow.Step{Reason: flow.Because(flow.WhyEndpoint, c.policyWords(h), strconv.Itoa(len(d.list)), subset), Decision: len(s.hosts) > 1, Evidence: s.evidence(got)}
@@ -184,7 +190,31 @@ func (c *cluster) policyWords(h lbHints) string {
 }
 
 // hostWhy words the hosts that could not be chosen.
-type hostWhy struct{ s *hostSet }
+type hostWhy struct {
+	s    *hostSet
+	want map[string]tree.Node // subset criteria that no host fits; nil: health or priority decides
+}
+
+// all are the hosts of a set none of which can be chosen: the first of them, and how many.
+func (w *hostWhy) all() ([]flow.Miss, int) {
+	n := len(w.s.hosts)
+	out := make([]flow.Miss, 0, min(n, 50))
+	for i := range min(n, 50) {
+		out = append(out, flow.Miss{Index: int32(i), Near: w.want == nil || w.differs(&w.s.hosts[i]) == 1})
+	}
+	return out, n
+}
+
+// differs is how many of the wanted keys the host has with another value, or not at all.
+func (w *hostWhy) differs(h *host) int {
+	n := 0
+	for k, v := range w.want {
+		if !tree.Equal(lbMetadata(h.meta).Key(k), v) {
+			n++
+		}
+	}
+	return n
+}
 
 // Explain words one host that lost.
 func (w *hostWhy) Explain(m flow.Miss) flow.Explained {
@@ -193,7 +223,10 @@ func (w *hostWhy) Explain(m flow.Miss) flow.Explained {
 	}
 	h := &w.s.hosts[m.Index]
 	e := flow.Explained{Ref: w.s.reference(h), Text: h.text, Reason: flow.Because(flow.WhyHostLoses, strconv.Itoa(int(h.priority)))}
-	if h.health != healthy {
+	switch {
+	case w.want != nil:
+		e.Reason = flow.Because(flow.WhyHostSubset, orDefault(string(lbMetadata(h.meta).Raw()), "{}"))
+	case h.health != healthy:
 		e.Reason = flow.Because(flow.WhyHostUnhealthy, h.why)
 	}
 	return e
@@ -211,7 +244,7 @@ func (p *pass) toOriginal(c *cluster, h lbHints) fate {
 	}
 	dst, why := p.originalTarget(o, h)
 	if !dst.IsValid() {
-		return p.noHost(c, h, flow.Because(flow.WhyNoOriginal), evidence(c.node))
+		return p.noHost(c, h, flow.Because(flow.WhyNoOriginal), evidence(c.node), nil)
 	}
 	if port := o.Field("upstream_port_override"); port.Exists() {
 		dst = netip.AddrPortFrom(dst.Addr(), uint16(port.Uint(0)))
@@ -335,7 +368,7 @@ func (p *pass) aggregated(c *cluster, h lbHints, parts []aggregatePart) fate {
 		}
 	}
 	if len(open) == 0 {
-		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), evidence(c.node))
+		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), evidence(c.node), nil)
 	}
 	i := 0
 	if len(open) > 1 {

@@ -65,6 +65,8 @@ type hostSet struct {
 	weighted bool // weighted_priority_health
 	drops    []dropOverload
 
+	live limits // what counts against circuit breakers, by /clusters
+
 	of     *cluster
 	entry  *entry // that holds the hosts; nil: source does
 	source tree.Node
@@ -88,6 +90,7 @@ func (c *Config) gather(cl *cluster) *hostSet {
 	live := tree.Node{}
 	if e := c.hosts[cl.name]; e != nil {
 		live = e.decode()
+		s.count(live)
 	}
 	assigned := cl.node.Field("load_assignment")
 	old := cl.node.Field("hosts", "hidden_envoy_deprecated_hosts")
@@ -102,7 +105,7 @@ func (c *Config) gather(cl *cluster) *hostSet {
 		s.oldHosts(old)
 	case live.Exists():
 		s.entry = c.hosts[cl.name]
-		s.live(live)
+		s.listed(live)
 		return s
 	case cl.kind == "STRICT_DNS" || cl.kind == "LOGICAL_DNS":
 		s.source = assigned

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"net/netip"
+	"strconv"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -69,12 +70,15 @@ type listeners struct {
 	all    []*listener
 	byName map[string]*listener
 	byAddr map[addrKey]*listener // every address, of listeners that bind and that do not
+	// For near misses: numbers in all.
+	byPort map[uint16][]int32
+	byIP   map[netip.Addr][]int32
 }
 
 // newListeners makes the address table. A later entry replaces an earlier one of the same address;
 // only active versions count, and draining ones where there is no active one.
 func newListeners(heads []*listenerHead) *listeners {
-	t := &listeners{byName: map[string]*listener{}, byAddr: map[addrKey]*listener{}}
+	t := &listeners{byName: map[string]*listener{}, byAddr: map[addrKey]*listener{}, byPort: map[uint16][]int32{}, byIP: map[netip.Addr][]int32{}}
 	for _, h := range heads {
 		if h.entry.state != active {
 			continue
@@ -85,9 +89,11 @@ func newListeners(heads []*listenerHead) *listeners {
 			t.byName[l.name] = l
 		}
 	}
-	for _, l := range t.all {
+	for i, l := range t.all {
 		for _, a := range l.addrs {
 			t.byAddr[a.key()] = l
+			t.byPort[a.Port()] = append(t.byPort[a.Port()], int32(i))
+			t.byIP[a.Addr()] = append(t.byIP[a.Addr()], int32(i))
 		}
 	}
 	// [::]:p with ipv4_compat owns 0.0.0.0:p too, unless another listener does (2.2).
@@ -173,4 +179,47 @@ func wildcard(a netip.Addr) netip.Addr {
 		return netip.IPv4Unspecified()
 	}
 	return netip.IPv6Unspecified()
+}
+
+// nearListeners bounds the near misses of a hand-off.
+const nearListeners = 16
+
+// near are listeners that own the destination's address at another port, or its port at
+// another address; total counts all of them.
+func (t *listeners) near(dst netip.AddrPort, not *listener) (out []flow.Miss, total int) {
+	for failed, list := range [][]int32{t.byIP[dst.Addr()], t.byPort[dst.Port()]} {
+		for _, i := range list {
+			if t.all[i] == not {
+				continue
+			}
+			if total++; len(out) < nearListeners {
+				out = append(out, flow.Miss{Index: i, Failed: flow.Criterion(failed), Near: true})
+			}
+		}
+	}
+	return out, total
+}
+
+// listenerWhy words the listeners that a hand-off just missed.
+type listenerWhy struct {
+	t   *listeners
+	dst netip.AddrPort
+}
+
+// Explain words one listener: failed 0 is the port, 1 the address.
+func (w *listenerWhy) Explain(m flow.Miss) flow.Explained {
+	if m.Index < 0 || int(m.Index) >= len(w.t.all) {
+		return flow.Explained{}
+	}
+	l := w.t.all[m.Index]
+	e := flow.Explained{Ref: l.reference(), Text: l.name}
+	for _, a := range l.addrs {
+		if m.Failed == 0 && a.Addr() == w.dst.Addr() {
+			e.Reason = flow.Because(flow.WhyListenerPort, a.String(), strconv.Itoa(int(w.dst.Port())))
+		}
+		if m.Failed == 1 && a.Port() == w.dst.Port() {
+			e.Reason = flow.Because(flow.WhyListenerAddress, a.String(), w.dst.Addr().String())
+		}
+	}
+	return e
 }

@@ -53,8 +53,24 @@ func (c *Config) readClusters(name string, raw []byte) error {
 	return nil
 }
 
-// live reads the hosts as /clusters lists them, where nothing else does.
-func (s *hostSet) live(n tree.Node) {
+// count sums up what the hosts of a cluster have open.
+func (s *hostSet) count(n tree.Node) {
+	for _, e := range n.Field("host_statuses").All() {
+		for _, st := range e.Field("stats").All() {
+			switch v := st.Field("value").Uint(0); st.Field("name").Str() {
+			case "cx_active":
+				s.live.connections += v
+			case "rq_active":
+				s.live.requests += v
+			case "rq_pending_active":
+				s.live.pending += v
+			}
+		}
+	}
+}
+
+// listed reads the hosts as /clusters lists them, where nothing else does.
+func (s *hostSet) listed(n tree.Node) {
 	l := localities{}
 	s.fields[0] = n.FieldName("host_statuses")
 	for i, e := range n.Field("host_statuses").All() {

@@ -94,6 +94,12 @@ const (
 	WhyOriginalHeader      // a request header says. Args: header, address
 	WhyOriginalState       // filter state says. Args: address
 	WhyForward             // the request's authority. Args: authority
+	WhyListenerPort        // owns the address at another port. Args: its address, port asked for
+	WhyListenerAddress     // owns the port at another address. Args: its address, address asked for
+	WhyHostSubset          // its metadata is not that of the subset. Args: metadata
+	WhyBreakerFull         // as many as a circuit breaker allows. Args: threshold, limit, now
+	WhyBreakerFree         // a circuit breaker was full in the snapshot, and has room. Args: as WhyBreakerFull
+	WhyClusterAlike        // a cluster of a similar name. Args: name
 	envoyL4End
 )
 

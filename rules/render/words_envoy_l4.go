@@ -4,10 +4,29 @@ import "github.com/meshtop/meshtop/rules/flow"
 
 // envoyL4Words words the reasons of flow/reason_envoy_l4.go; empty for a kind that is not its own.
 func envoyL4Words(k flow.ReasonKind, a [3]string) string {
-	for _, words := range []func(flow.ReasonKind, [3]string) string{listenerWords, filterWords, chainWords, clusterWords} {
+	for _, words := range []func(flow.ReasonKind, [3]string) string{listenerWords, filterWords, chainWords, clusterWords, alikeWords} {
 		if s := words(k, a); s != "" {
 			return s
 		}
+	}
+	return ""
+}
+
+// alikeWords words what was nearly chosen, and what live counters say.
+func alikeWords(k flow.ReasonKind, a [3]string) string {
+	switch k {
+	case flow.WhyListenerPort:
+		return "listens at " + a[0] + ": the destination's port is " + a[1]
+	case flow.WhyListenerAddress:
+		return "listens at " + a[0] + ": the destination's address is " + a[1]
+	case flow.WhyHostSubset:
+		return "not in the subset: its metadata is " + a[0]
+	case flow.WhyBreakerFull:
+		return "circuit breaker: " + a[0] + " is " + a[1] + ", and " + a[2] + " were open in the snapshot"
+	case flow.WhyBreakerFree:
+		return "circuit breaker: " + a[0] + " is " + a[1] + "; " + a[2] + " were open in the snapshot, one has ended since"
+	case flow.WhyClusterAlike:
+		return "there is a cluster " + a[0]
 	}
 	return ""
 }
