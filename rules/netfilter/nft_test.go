@@ -1,0 +1,5 @@
+package netfilter
+
+var nftRules = []struct{ rule string }{}
+
+func nftDoc(rule string) string { return rule }
