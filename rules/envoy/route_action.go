@@ -268,7 +268,7 @@ type cut struct {
 type drawn struct{ mod, from, to uint64 }
 
 // maxResidues bounds the exact treatment of two draws from one value.
-const maxResidues = 200_000
+const maxResidues = 20_000
 
 // draw asks for one interval of value % mod, where value is the stream's one random number
 // (C26: the stream id): a second draw depends on the first one.

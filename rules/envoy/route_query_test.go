@@ -54,6 +54,21 @@ func TestCookieVectors(t *testing.T) {
 	}
 }
 
+// Spaces before a name are skipped, and nothing else (C4).
+func TestCookieSpaces(t *testing.T) {
+	for line, want := range map[string]string{"s =v": "none", " s=v": "v", "s= v": " v", "a;  s=v ; b": "v ", `s="v"`: "v", `s="v`: `"v`, "s": "none", "s=": ""} {
+		var h headers
+		h.decode("cookie", line)
+		got, ok, _ := cookieValue(&h, "s")
+		if !ok {
+			got = "none"
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
+
 func TestTemplates(t *testing.T) {
 	for _, c := range []struct {
 		template, path string

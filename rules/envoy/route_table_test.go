@@ -110,9 +110,9 @@ func TestLocalReplyConfig(t *testing.T) {
 	filter := func(op string, v int) string {
 		return `"filter":{"status_code_filter":{"comparison":{"op":"` + op + `","value":{"default_value":` + string(rune('0'+v/100)) + `00,"runtime_key":"k"}}}}`
 	}
-	cfg := httpDump(t, oneHost(answering("r", `"path":"/r"`), `{"name":"up","match":{"path":"/up"},"route":{"cluster":"c"}}`)+`,"local_reply_config":{"mappers":[{`+filter("LE", 200)+`},{`+filter("GE", 300)+`,"status_code":299}]}`)
+	cfg := httpDump(t, oneHost(answering("r", `"path":"/r"`), `{"name":"edge","match":{"path":"/400"},"direct_response":{"status":400}}`, `{"name":"up","match":{"path":"/up"},"route":{"cluster":"c"}}`)+`,"local_reply_config":{"mappers":[{`+filter("LE", 200)+`},{`+filter("GE", 400)+`,"status_code":299}]}`)
 	for _, c := range []struct{ path, headers, want string }{
-		{"/r", "", okRoute}, {"/x", "", "299 route_not_found NR"}, {"/#", "", "299 path_normalization_failed"}, {"/up", "", "200 via_upstream up c"}, {"/x", "content-type=application/grpc", "200 route_not_found NR"},
+		{"/r", "", okRoute}, {"/400", "", "299 direct_response edge"}, {"/x", "", "299 route_not_found NR"}, {"/#", "", "299 path_normalization_failed"}, {"/up", "", "200 via_upstream up c"}, {"/x", "content-type=application/grpc", "200 route_not_found NR"},
 	} {
 		if got := ended(ask(cfg, sent("GET", c.path, "a", fields(c.headers)...))); got != c.want {
 			t.Errorf("%s: %s, want %s", c.path, got, c.want)
