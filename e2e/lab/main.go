@@ -27,8 +27,7 @@ const usage = `usage: go run ./e2e/lab up [-backend nft|legacy] [-name mt-NAME] 
 It needs root.
 
   go run ./e2e/lab up mesh
-  go run ./e2e/lab down
-`
+  go run ./e2e/lab down`
 
 func main() {
 	if err := run(os.Args[1:], os.Stdout); err != nil {
@@ -39,7 +38,7 @@ func main() {
 
 func run(args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		return fmt.Errorf("no verb given\n%s", usage)
 	}
 	switch args[0] {
 	case "up", "hold":
@@ -56,7 +55,7 @@ func run(args []string, out io.Writer) error {
 	case "list":
 		return list(out)
 	}
-	return fmt.Errorf("%q: %s", args[0], usage)
+	return fmt.Errorf("no verb %q\n%s", args[0], usage)
 }
 
 func options(args []string) (lab.Options, error) {

@@ -194,7 +194,9 @@ func TestBadAnswers(t *testing.T) {
 			w.(http.Flusher).Flush()
 			hang(w, r)
 		}, "no answer: after 200ms it had sent 100 bytes and went on"},
-		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/", 302) }, "status 302 Found"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound)
+		}, "status 302 Found"},
 		"control characters": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(500)
 			io.WriteString(w, "a\x1b]52;c;x\a\nb")

@@ -1,0 +1,131 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/meshtop/meshtop/e2e/lab/lab"
+	"github.com/meshtop/meshtop/e2e/power"
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// As a user without power: the own namespace gives what needs none, and each gap names the
+// power that is missing.
+func TestWithoutPower(t *testing.T) {
+	power.Root(t)
+	power.Tools(t, "setpriv", "ip")
+	out := asNobody(t, "own")
+	var s struct {
+		Parts []string
+		Gaps  []flow.Gap
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, part := range []string{"addr.json", "route.json", "sockets", "sysctl"} {
+		if !slices.Contains(s.Parts, part) {
+			t.Errorf("no %s without power", part)
+		}
+	}
+	for _, part := range []string{"iptables-save", "ip6tables-legacy-save", "nft.json", "conntrack"} {
+		i := slices.IndexFunc(s.Gaps, func(g flow.Gap) bool { return g.Part == part })
+		if i < 0 || !strings.Contains(s.Gaps[i].Reason, "root (CAP_NET_ADMIN)") || !strings.Contains(s.Gaps[i].Reason, "65534") {
+			t.Errorf("%s: gaps %v", part, s.Gaps)
+		}
+	}
+}
+
+// As a user without power: another namespace cannot be opened, and the one sentence says
+// which power is missing and what works without.
+func TestOpenWithoutPower(t *testing.T) {
+	power.Root(t)
+	power.Tools(t, "setpriv")
+	l := lab.New(t, lab.Options{Scene: "mesh"})
+	out := asNobody(t, "open", "LAB="+l.Pod(), fmt.Sprintf("PID=%d", l.EnvoyPID()))
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("got %q", out)
+	}
+	for i, needs := range []string{"root (CAP_SYS_ADMIN)", "root or CAP_SYS_PTRACE"} {
+		if !strings.HasPrefix(lines[i], "true ") || !strings.Contains(lines[i], needs) || !strings.Contains(lines[i], "uid 65534") || !strings.Contains(lines[i], "--iptables") {
+			t.Errorf("%q does not name %s", lines[i], needs)
+		}
+	}
+}
+
+// TestMain is also what asNobody runs: then it does one thing as another user, and prints
+// what came of it.
+func TestMain(m *testing.M) {
+	switch os.Getenv("MESHTOP_AS_NOBODY") {
+	case "own":
+		os.Exit(readOwn())
+	case "open":
+		for _, open := range []func() (*Pod, error){
+			func() (*Pod, error) { return Named(os.Getenv("LAB"), Options{}) },
+			func() (*Pod, error) {
+				pid, _ := strconv.Atoi(os.Getenv("PID"))
+				return OfPid(pid, Options{})
+			},
+		} {
+			_, err := open()
+			fmt.Println(errors.Is(err, inspect.ErrNoPower), err)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func readOwn() int {
+	p, err := Own(Options{})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer p.Close()
+	s, err := p.Read(context.Background(), inspect.Want{})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	json.NewEncoder(os.Stdout).Encode(map[string]any{"Parts": names(s), "Gaps": s.Gaps})
+	return 0
+}
+
+// asNobody runs this binary as uid 65534, and gives what it printed. The binary
+// is copied to where that user may read it.
+func asNobody(t *testing.T, what string, env ...string) string {
+	t.Helper()
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "meshtop-nobody-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bin := dir + "/test"
+	if err := os.WriteFile(bin, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", bin)
+	cmd.Dir = "/"
+	cmd.Env = append(append(os.Environ(), "MESHTOP_AS_NOBODY="+what), env...)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}
