@@ -81,15 +81,6 @@ func (s *state) steps() []flow.Step {
 	return out
 }
 
-// ended is verdict, outcome and symptom of what is shown: the trace, or one variant.
-func (s *state) ended() (flow.Verdict, flow.Outcome, flow.Symptom) {
-	if s.way >= 0 && s.way < len(s.trace.Variants) {
-		v := s.trace.Variants[s.way]
-		return v.Verdict, v.Outcome, v.Caller
-	}
-	return s.trace.Verdict, s.trace.Outcome, s.trace.Caller
-}
-
 // effectKind is what a screen asks the root to do.
 type effectKind uint8
 

@@ -33,13 +33,6 @@ func raw(v any) json.RawMessage {
 	return b
 }
 
-// clone is a deep copy.
-func clone(m M) M {
-	var out M
-	json.Unmarshal(raw(m), &out)
-	return out
-}
-
 func socket(addr string, port int) M {
 	return M{"socket_address": M{"address": addr, "port_value": port}}
 }

@@ -16,8 +16,8 @@ type spot struct {
 
 // declared are the table's sets and maps by what they hold, and the chains to jump to.
 type declared struct {
-	addrs, ports, pairs, verdicts, marks, targets []string
-	decls                                         []string
+	addrs, ports, pairs, marks, targets []string
+	decls                               []string
 }
 
 // baseKinds are chain types with their hooks (nft(8), "Chain types").
@@ -247,7 +247,7 @@ func (g gen) nativeSet(at spot) string {
 	}
 	w := at.w
 	can = append(can, fmt.Sprintf("%s daddr . tcp dport { %s . 80, %s . 8080 }", w.family, w.service, w.pod),
-		fmt.Sprintf("meta l4proto . th dport { tcp . 80, udp . 53, tcp . 8080 }"),
+		"meta l4proto . th dport { tcp . 80, udp . 53, tcp . 8080 }",
 		fmt.Sprintf("%s saddr . %s daddr != { %s . %s }", w.family, w.family, w.pod, w.service),
 		"numgen random mod 2 0")
 	if g.p(0.1) {

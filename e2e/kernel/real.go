@@ -107,7 +107,7 @@ func (r Real) Packet(g gen, sport uint16) netfilter.Packet {
 	if ips := ipWord.FindAllString(text, -1); len(ips) > 0 && p.Dst.Addr().Is4() && p.Dir == flow.Outbound && g.p(0.4) {
 		if a, err := netip.ParseAddr(g.pick(ips...)); err == nil && !a.IsUnspecified() && !a.IsMulticast() && a.As4()[0] != 255 {
 			p.Dst = netip.AddrPortFrom(a, p.Dst.Port())
-			if a.IsLoopback() == false && p.Src.Addr().IsLoopback() {
+			if !a.IsLoopback() && p.Src.Addr().IsLoopback() {
 				p.Src = netip.AddrPortFrom(netip.IPv4Unspecified(), sport)
 			}
 		}

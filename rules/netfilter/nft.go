@@ -17,7 +17,6 @@ type nftReader struct {
 	objects map[string]bool    // limits and quotas by "family table name": true: over
 	held    map[*table]bool    // tables whose rules iptables-save printed
 	xt      map[*table]bool    // tables with rules that only iptables-save can print
-	items   map[*chain]int
 }
 
 // nftItem is one object of the list.

@@ -13,9 +13,6 @@ type routing struct {
 	read   bool // false: what stands here was made from the addresses alone
 	tables map[string][]route
 	rules  []routeRule
-	// rulesGuess: these are the rules of the other family that name no address, since
-	// the own ones were not read.
-	rulesGuess bool
 }
 
 // route is one route (ip-route(8)).

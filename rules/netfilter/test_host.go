@@ -145,7 +145,7 @@ func (p *packet) receiver() (Socket, flow.Answer) {
 
 // physdevTest is -m physdev: where nothing is bridged, only negated conditions hold
 // (xt_physdev.c, physdev_mt).
-type physdevTest struct{ positive, negated bool }
+type physdevTest struct{ positive bool }
 
 func (t *physdevTest) ask(p *packet) flow.Answer {
 	if p.host.bridged() != flow.No {
