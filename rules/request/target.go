@@ -3,6 +3,7 @@ package request
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -129,4 +130,12 @@ func hostName(whole, s string) error {
 		return fmt.Errorf("address %q: not an IP address (four numbers from 0 to 255)", whole)
 	}
 	return nil
+}
+
+// unescape is the user part of a URL without its percent escapes, as curl sends it.
+func unescape(s string) string {
+	if u, err := url.PathUnescape(s); err == nil {
+		return u
+	}
+	return s
 }
