@@ -55,11 +55,14 @@ func readStringMatcher(n tree.Node, v Version) stringTest {
 }
 
 // readRegex compiles a RegexMatcher.
-func readRegex(n tree.Node, v Version) stringTest {
+func readRegex(n tree.Node, v Version) stringTest { return regexTest(regexText(n), v) }
+
+// regexText is the pattern of a RegexMatcher.
+func regexText(n tree.Node) string {
 	if n.Kind() == tree.String {
-		return regexTest(n.Str(), v)
+		return n.Str()
 	}
-	return regexTest(n.Field("regex").Str(), v)
+	return n.Field("regex").Str()
 }
 
 // regexTest is RE2 full match. A pattern that Go's regexp does not take (RE2 takes little

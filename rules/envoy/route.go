@@ -1,9 +1,9 @@
 package envoy
 
 import (
-	"regexp/syntax"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -54,8 +54,9 @@ type pathTest struct {
 	extra *pathExtra
 }
 
-// pathExtra is what some kinds need.
+// pathExtra is what some kinds need. A regex is compiled when a request first comes as far.
 type pathExtra struct {
+	once     sync.Once
 	regex    stringTest
 	template *uriTemplate
 }
@@ -109,9 +110,9 @@ func (c *Config) readPath(m tree.Node) pathTest {
 	}
 	switch {
 	case m.Field("safe_regex").Exists():
-		t.regex(readRegex(m.Field("safe_regex"), c.version))
+		t.kind, t.text, t.extra = pathRegex, regexText(m.Field("safe_regex")), new(pathExtra)
 	case m.Field("regex", "hidden_envoy_deprecated_regex").Exists():
-		t.regex(regexTest(m.Field("regex", "hidden_envoy_deprecated_regex").Str(), c.version))
+		t.kind, t.text, t.extra = pathRegex, m.Field("regex", "hidden_envoy_deprecated_regex").Str(), new(pathExtra)
 	case m.Field("connect_matcher").Exists():
 		t.kind = pathConnect
 	case m.Field("path_match_policy").Exists():
@@ -130,8 +131,10 @@ func (c *Config) readPath(m tree.Node) pathTest {
 	return t
 }
 
-func (t *pathTest) regex(s stringTest) {
-	t.kind, t.text, t.extra = pathRegex, s.text, &pathExtra{regex: s}
+// regex is the compiled safe_regex.
+func (t *pathTest) regex(v Version) *stringTest {
+	t.extra.once.Do(func() { t.extra.regex = regexTest(t.text, v) })
+	return &t.extra.regex
 }
 
 // template is the compiled uri_template; nil for other kinds.
@@ -157,18 +160,27 @@ func (t *pathTest) beginning() string {
 	return ""
 }
 
-// literalPrefix is text that every match of a pattern begins with.
+// literalPrefix is text that every match of a pattern begins with: as much of it as a look
+// at the pattern tells, without parsing it.
 func literalPrefix(pattern string) string {
-	re, err := syntax.Parse(pattern, syntax.Perl)
-	if err != nil || !ascii(pattern) {
+	if strings.Contains(pattern, "|") {
 		return ""
 	}
-	prog, err := syntax.Compile(re.Simplify())
-	if err != nil {
-		return ""
+	var b []byte
+	for i := len(pattern) - len(strings.TrimPrefix(pattern, "^")); i < len(pattern); i++ {
+		c := pattern[i]
+		switch {
+		case c == '*' || c == '?' || c == '{':
+			return string(b[:max(len(b)-1, 0)]) // what stands before may be missing
+		case c == '\\' && i+1 < len(pattern) && strings.IndexByte(`./-_+*?()[]{}^$`, pattern[i+1]) >= 0:
+			i++
+			c = pattern[i]
+		case c >= 0x80 || strings.IndexByte(`\.+()[]^$`, c) >= 0:
+			return string(b)
+		}
+		b = append(b, c)
 	}
-	prefix, _ := prog.Prefix()
-	return prefix
+	return string(b)
 }
 
 // readConditions compiles what a RouteMatch asks for beside the path; nil: nothing.
@@ -245,7 +257,7 @@ func (t *pathTest) match(in *routeInput) flow.Answer {
 		}
 		return flow.Is(strings.HasPrefix(p, t.text))
 	case pathRegex:
-		return t.extra.regex.match(p)
+		return t.regex(in.version).match(p)
 	case pathTemplate:
 		return flow.Is(t.extra.template.match(p))
 	}

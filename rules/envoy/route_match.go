@@ -13,6 +13,7 @@ type routeInput struct {
 	path    string // without query and, where configured so, without path parameters
 	full    string // :path
 	head    uint64 // of path, see pathHead
+	version Version
 	hasPath bool
 	connect bool // CONNECT, or extended CONNECT of UDP
 	grpc    bool

@@ -204,3 +204,25 @@ func TestWeightedClusters(t *testing.T) {
 		}
 	}
 }
+
+// The literal beginning of a pattern is never more than what its matches have.
+func TestLiteralPrefix(t *testing.T) {
+	for pattern, want := range map[string]string{"/user/[0-9]+": "/user/", "^/api/v1$": "/api/v1", "/a*": "/", "/ab?": "/a", "/a{2}": "/", "/a+": "/a", `/a\.b`: "/a.b", `/\d`: "/", "/a|/b": "", "(?i)/a": "", ".*": "", "": "", "*": "", `/a\`: "/a", "/é": "/"} {
+		if got := literalPrefix(pattern); got != want {
+			t.Errorf("%q: %q, want %q", pattern, got, want)
+		}
+	}
+}
+
+// What the beginning of a pattern passes over, the pattern itself does not match.
+func FuzzLiteralPrefix(f *testing.F) {
+	for _, s := range [][2]string{{"/a*b", "/b"}, {"/a{0,1}", "/"}, {`/\.x`, "/.x"}, {"^/a$", "/a"}, {"/a?/b", "//b"}, {"(/a)?", ""}, {"[/]a", "/a"}} {
+		f.Add(s[0], s[1])
+	}
+	f.Fuzz(func(t *testing.T, pattern, s string) {
+		m := regexTest(pattern, Version{})
+		if m.kind == stringRegex && m.match(s) == flow.Yes && !strings.HasPrefix(s, literalPrefix(pattern)) {
+			t.Fatalf("%q matches %q, whose beginning is not %q", pattern, s, literalPrefix(pattern))
+		}
+	})
+}
