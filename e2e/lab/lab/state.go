@@ -122,7 +122,9 @@ func remove(name string) error {
 				syscall.Kill(pid, syscall.SIGKILL)
 			}
 		}
-		if out, err := exec.Command("ip", "netns", "del", ns).CombinedOutput(); err != nil {
+		out, err := exec.Command("ip", "netns", "del", ns).CombinedOutput()
+		if _, gone := os.Lstat("/run/netns/" + ns); err != nil && !errors.Is(gone, fs.ErrNotExist) {
+			// Another process that sweeps at the same time may have been quicker: that is no error.
 			errs = append(errs, fmt.Errorf("ip netns del %s: %w: %s", ns, err, strings.TrimSpace(string(out))))
 		}
 	}
