@@ -54,7 +54,7 @@ func (c *canvas) put(x, y, width int, ink style.Ink, text string) int {
 		return x
 	}
 	end, row := x+width, y*c.w
-	fits := textWidth(text) <= width
+	fits := fitsIn(text, width)
 	for len(text) > 0 {
 		g, n, w := next(text)
 		if !fits && x+w > end-1 {
@@ -200,9 +200,22 @@ func textWidth(s string) int {
 	return w
 }
 
+// fitsIn says whether s takes at most width columns. It looks at no more than it must: a
+// value may have megabytes.
+func fitsIn(s string, width int) bool {
+	if len(s) <= width {
+		return true // no character is wider than it has bytes, but for escapes of one byte
+	}
+	for len(s) > 0 && width >= 0 {
+		_, n, cw := next(s)
+		width, s = width-cw, s[n:]
+	}
+	return width >= 0
+}
+
 // cut is s in at most width columns, with an ellipsis where it was longer.
 func cut(s string, width int) string {
-	if textWidth(s) <= width {
+	if fitsIn(s, width) {
 		return s
 	}
 	if width <= 0 {
@@ -229,9 +242,15 @@ func pad(s string, width int) string {
 }
 
 // wrap breaks s at blanks into lines of at most width columns; a longer word is cut.
+// What is longer than anybody reads ends in an ellipsis.
 func wrap(s string, width int) []string {
+	const longest = 16 << 10
 	if width < 1 {
 		width = 1
+	}
+	if len(s) > longest {
+		s, _ = split(s, longest)
+		s += style.Ellipsis
 	}
 	var out []string
 	line, at := "", 0
@@ -247,7 +266,7 @@ func wrap(s string, width int) []string {
 		for w > width {
 			head, rest := split(word, width)
 			out = append(out, head)
-			word, w = rest, textWidth(rest)
+			word, w = rest, w-textWidth(head)
 		}
 		line, at = word, w
 	}

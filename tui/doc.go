@@ -133,7 +133,7 @@ func (d *doc) layYAML(n, outer *node, depth, dash int) {
 // it as a block.
 func (d *doc) blockLines(n *node) []string {
 	raw := d.data[n.from:n.to]
-	if raw[0] != '"' || !bytes.Contains(raw, []byte(`\n`)) {
+	if raw[0] != '"' || len(raw) > longBlock || !bytes.Contains(raw, []byte(`\n`)) {
 		return nil
 	}
 	var s string
@@ -228,7 +228,7 @@ func (d *doc) jsonRow(l line, r docRow) line {
 	if r.n.container(d.data) {
 		return l.with(style.Faint, d.value(r.n)+comma)
 	}
-	return l.with(style.Plain, render.Clean(string(d.data[r.n.from:r.n.to]))+comma)
+	return l.with(style.Plain, render.Clean(string(d.data[r.n.from:min(r.n.to, r.n.from+longValue)]))+comma)
 }
 
 func (d *doc) ink(n *node) style.Ink {
@@ -238,12 +238,19 @@ func (d *doc) ink(n *node) style.Ink {
 	return style.Plain
 }
 
+const (
+	longValue = 4 << 10  // bytes of a value that a row shows at most
+	longBlock = 64 << 10 // of a string that is shown in lines
+)
+
 // value is a scalar as YAML writes it, or what is in a closed container.
 func (d *doc) value(n *node) string {
 	raw := d.data[n.from:n.to]
 	switch {
 	case n.container(d.data):
 		return d.summary(n)
+	case len(raw) > longValue:
+		return render.Clean(string(raw[:longValue])) + style.Ellipsis + " " + bytesWord(int64(len(raw)))
 	case raw[0] == '"':
 		var s string
 		if json.Unmarshal(raw, &s) != nil {
@@ -316,7 +323,8 @@ func (d *doc) note(r docRow) string {
 }
 
 func (d *doc) textRow(i int) line {
-	return text(style.Plain, "  "+render.Clean(strings.ReplaceAll(d.lineText(i), "\t", "    ")))
+	s := d.lineText(i)
+	return text(style.Plain, "  "+render.Clean(strings.ReplaceAll(s[:min(len(s), longValue)], "\t", "    ")))
 }
 
 func (d *doc) lineText(i int) string {

@@ -234,7 +234,7 @@ func dedent(lines []string) []string {
 // hard cuts a line of raw text into pieces of at most width columns.
 func hard(s string, width int) []string {
 	var out []string
-	for textWidth(s) > width && len(out) < 20 {
+	for len(out) < 20 && !fitsIn(s, width) {
 		head, tail := split(s, width)
 		out, s = append(out, head), tail
 	}

@@ -61,7 +61,7 @@ func (c *canvas) draw(x, y, w int, l line) {
 			return
 		}
 		last := i == len(l.spans)-1
-		if !last && textWidth(s.text) >= room && rest(l.spans[i+1:]) {
+		if !last && !fitsIn(s.text, room-1) && rest(l.spans[i+1:]) {
 			s.text = cut(s.text+" "+style.Ellipsis, room)
 		}
 		x = c.put(x, y, room, s.ink, s.text)

@@ -73,10 +73,10 @@ func unquote(name []byte) string {
 
 // at finds the node that a pointer names below n, and opens what leads there.
 func (n *node) at(data []byte, pointer string) (*node, bool) {
+	if pointer == "" {
+		return n, true
+	}
 	for _, tok := range strings.Split(strings.TrimPrefix(pointer, "/"), "/") {
-		if tok == "" {
-			continue
-		}
 		tok = strings.ReplaceAll(strings.ReplaceAll(tok, "~1", "/"), "~0", "~")
 		var next *node
 		for _, k := range n.look(data) {

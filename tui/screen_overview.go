@@ -234,7 +234,7 @@ func (t *overviewScreen) drawConns(c *canvas, r rect, s *state) {
 		c.draw(in.x+1, in.y, in.w-2, connHead(in.w-2))
 	}
 	if s.survey.done && len(s.survey.conns) == 0 {
-		c.put(in.x+1, in.y+1, in.w-2, style.Faint, "none: the snapshot shows no connection")
+		c.put(in.x+1, in.y+1, in.w-2, style.Faint, "none is open: e makes a request, tab and enter trace a way of the traffic")
 	}
 	for i := 0; i < in.h-1 && t.top+i < len(list); i++ {
 		y := in.y + 1 + i

@@ -251,6 +251,10 @@ func (t *traceScreen) settle(s *state) {
 func (t *traceScreen) draw(c *canvas, s *state) {
 	a := t.areas(c.w, c.h, s)
 	c.page(a.verdict.inset(), 0, verdictLines(s, c.w-2, 1+2*b2i(c.h >= tallFrom)))
+	if !s.traced && s.busy == nil {
+		t.drawEmpty(c, body(c.w, c.h))
+		return
+	}
 	if !t.zoom {
 		t.drawRail(c, a, s)
 	}
@@ -267,6 +271,17 @@ func (t *traceScreen) draw(c *canvas, s *state) {
 	c.page(in, t.top, t.lines)
 	if !a.folded && !t.zoom {
 		c.upright(a.evidence.x-1, a.evidence)
+	}
+}
+
+// drawEmpty says how to come to a trace.
+func (t *traceScreen) drawEmpty(c *canvas, r rect) {
+	for i, l := range []line{
+		text(style.Key, "e").with(style.Plain, "  make a request, or paste a curl command anywhere"),
+		text(style.Key, "1").with(style.Plain, "  the overview: enter on a connection or on a way of the traffic traces it"),
+		text(style.Key, ":").with(style.Plain, "  look at what was read, by name"),
+	} {
+		c.draw(r.x+3, r.y+2+i, r.w-4, l)
 	}
 }
 

@@ -54,7 +54,11 @@ func verdictLines(s *state, width, rows int) []line {
 	req := render.RequestLine(s.trace.Request)
 	room := width - textWidth(word) - 5
 	if textWidth(req)+textWidth(rest) > room && rows > 1 {
-		told := para(text(ink, g+" "+word), restInk(v), rest, width)
+		lead := text(ink, g+" "+word)
+		if strings.HasPrefix(rest, " ") {
+			lead = lead.with(style.Plain, " ")
+		}
+		told := para(lead, restInk(v), strings.TrimSpace(rest), width)
 		return append([]line{text(style.Plain, cut(req, width))}, told[:min(len(told), rows-1)]...)
 	}
 	// The request keeps five eighths of the line, or what the verdict leaves.
@@ -67,7 +71,7 @@ func waitingTrace(s *state) string {
 	if s.busy != nil {
 		return "tracing" + style.Ellipsis
 	}
-	return "no request traced yet: e makes one"
+	return "no request is traced yet"
 }
 
 // restInk is the ink of what follows the word: a refusal is told in its own.

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -110,13 +111,18 @@ func Curl(r flow.Request) string {
 	for _, kv := range h.Headers {
 		cmd = append(cmd, "-H "+shellWord(kv[0]+": "+kv[1]))
 	}
-	if name, _, _ := strings.Cut(host, ":"); name != r.Dst.Addr().String() && r.Dst.Addr().Is4() {
-		if r.Dst.Port() != port && !strings.Contains(host, ":") {
-			host += ":" + strconv.Itoa(int(r.Dst.Port()))
-		}
-		cmd = append(cmd, "--resolve "+shellWord(name+":"+strconv.Itoa(int(r.Dst.Port()))+":"+r.Dst.Addr().String()))
+	if to := r.Dst.String(); host != to && (host != bracketed(r.Dst) || r.Dst.Port() != port) {
+		cmd = append(cmd, "--connect-to "+shellWord("::"+bracketed(r.Dst)+":"+strconv.Itoa(int(r.Dst.Port()))))
 	}
 	return strings.Join(cleanAll(append(cmd, shellWord(scheme+"://"+host+or(h.Path, "/")))), " ")
+}
+
+// bracketed is the address as an authority has it (RFC 3986, 3.2.2).
+func bracketed(a netip.AddrPort) string {
+	if a.Addr().Is6() {
+		return "[" + a.Addr().String() + "]"
+	}
+	return a.Addr().String()
 }
 
 func cleanAll(words []string) []string {
