@@ -58,7 +58,7 @@ func (cfg *Config) newCluster(name string, n tree.Node) *cluster {
 	c.maintenance, _ = cfg.value("upstream.maintenance_mode." + name)
 	c.breakers(cfg)
 	c.binds(cfg)
-	c.sockets()
+	c.sockets(cfg)
 	return c
 }
 

@@ -33,6 +33,8 @@ type Config struct {
 	liveRead bool
 	hosts    map[string]*entry // /clusters by cluster name
 
+	certs map[string]string // /certs by path
+
 	memo  sync.Map
 	shown shown
 }

@@ -41,6 +41,8 @@ func Load(files map[string][]byte) (*Config, []flow.Gap, error) {
 			err = c.readClusters(name, raw)
 		case name == "listeners.json":
 			err = c.readListeners(name, raw)
+		case name == "certs.json":
+			err = c.readCerts(name, raw)
 		case name == "runtime.json":
 			err = c.readRuntime(name, raw)
 		case name == "server_info.json":

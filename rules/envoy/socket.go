@@ -77,8 +77,7 @@ func (p *pass) downstreamSocket() bool {
 				p.downTLS.SANs = hello.SANs
 			}
 		}
-		s.Reason = flow.Because(flow.WhyTLSTerminated, hello.SNI, alpn)
-		p.presents(&s, config)
+		s.Reason = flow.Because(flow.WhyTLSTerminated, hello.SNI, alpn, p.cfg.certificates(config.Field("common_tls_context")))
 	}
 	p.add(s)
 	return true
@@ -97,19 +96,6 @@ func negotiate(server tree.Node, client []string) string {
 	return ""
 }
 
-// presents adds the server's certificates to the step as evidence.
-func (p *pass) presents(s *flow.Step, config tree.Node) {
-	common := config.Field("common_tls_context")
-	for _, c := range common.Field("tls_certificates").All() {
-		s.Evidence = append(s.Evidence, p.evidence(c.Field("certificate_chain"))...)
-	}
-	for _, c := range common.Field("tls_certificate_sds_secret_configs").All() {
-		if e := p.cfg.secrets[c.Field("name").Str()]; e != nil {
-			s.Evidence = append(s.Evidence, p.evidence(e.node().Path("tls_certificate", "certificate_chain"))...)
-		}
-	}
-}
-
 // upstreamSocket is a transport socket of a cluster, compiled.
 type upstreamSocket struct {
 	node  tree.Node
@@ -118,14 +104,17 @@ type upstreamSocket struct {
 	kind  string    // "" plain text, "tls", or what is not modelled
 	tls   flow.TLS
 	sans  string // names that the peer's certificate must hold
-	auto  bool   // auto_host_sni
+	cert  string // what Envoy presents itself
+	tests []flow.Test
+	auto  bool // auto_host_sni
 }
 
-func newUpstreamSocket(ts tree.Node) upstreamSocket {
+func (c *Config) newUpstreamSocket(ts tree.Node) upstreamSocket {
 	s := upstreamSocket{node: ts}
 	var config tree.Node
 	if s.kind, config = unwrapSocket(ts); s.kind == "tls" {
 		s.readTLS(config)
+		s.cert = c.certificates(config.Field("common_tls_context"))
 	}
 	return s
 }
@@ -142,14 +131,15 @@ func (s *upstreamSocket) readTLS(config tree.Node) {
 }
 
 // sockets compiles the cluster's transport sockets.
-func (c *cluster) sockets() {
+func (c *cluster) sockets(cfg *Config) {
 	for _, m := range c.node.Field("transport_socket_matches").All() {
-		s := newUpstreamSocket(m.Field("transport_socket"))
+		s := cfg.newUpstreamSocket(m.Field("transport_socket"))
 		s.name, s.match = m.Field("name").Str(), m.Field("match")
+		s.tests = []flow.Test{{Text: s.name + " " + shorten(s.match.Raw()), Answer: flow.Yes, Reason: flow.Because(flow.WhySocketMatch, s.name)}}
 		c.matches = append(c.matches, s)
 	}
 	ts := c.node.Field("transport_socket")
-	c.socket = newUpstreamSocket(ts)
+	c.socket = cfg.newUpstreamSocket(ts)
 	if old := c.node.Field("tls_context", "hidden_envoy_deprecated_tls_context"); old.Exists() && !ts.Exists() {
 		c.socket.readTLS(old)
 	}
@@ -171,6 +161,9 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 		return false
 	}
 	s := flow.Step{Stage: flow.TransportSocket, Subject: "upstream", Verdict: flow.Continue, Reason: why, Evidence: p.evidence(ts.node)}
+	if ts.name != "" {
+		s.Tests = ts.tests
+	}
 	if ts.kind == "tls" {
 		t := ts.tls
 		if t.SNI == "" {
@@ -180,7 +173,7 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 			t.SNI = h.name
 		}
 		p.res.Upstream.TLS = &t
-		s.Reason = flow.Because(flow.WhyTLSUpstream, t.SNI, ts.sans, ts.name)
+		s.Reason = flow.Because(flow.WhyTLSUpstream, t.SNI, ts.sans, ts.cert)
 	}
 	p.add(s)
 	return true

@@ -52,14 +52,14 @@ const (
 	WhyConnectionHas       // what the connection shows. Args: value
 	WhyPlainSocket         // plain text
 	WhyTLSPassed           // TLS is passed through
-	WhyTLSTerminated       // TLS is terminated. Args: SNI, negotiated ALPN
+	WhyTLSTerminated       // TLS is terminated. Args: SNI, negotiated ALPN, certificates presented
 	WhyTLSExpected         // the client speaks plain text to a TLS chain
 	WhyHandshakeWaits      // both sides wait
 	WhyClientCertMissing   // the client has no certificate
 	WhyTLSToPlainHTTP      // the client speaks TLS to a plain HTTP chain
 	WhyNoSocket            // no transport socket: plain text
 	WhySocketMatch         // transport_socket_matches chose it. Args: name
-	WhyTLSUpstream         // TLS to the endpoint. Args: SNI, expected names, match
+	WhyTLSUpstream         // TLS to the endpoint. Args: SNI, names expected of its certificate, certificate presented
 	WhyNoFilters           // the chain has no filters
 	WhyNoTerminal          // no terminal filter
 	WhySNICluster          // cluster by SNI. Args: SNI

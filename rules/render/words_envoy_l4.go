@@ -164,7 +164,7 @@ func chainWords(k flow.ReasonKind, a [3]string) string {
 	case flow.WhyTLSPassed:
 		return "plain socket: the client's TLS is passed through"
 	case flow.WhyTLSTerminated:
-		return "terminates TLS" + named(", server name ", a[0]) + named(", ALPN ", a[1])
+		return "terminates TLS" + named(", server name ", a[0]) + named(", ALPN ", a[1]) + named(", presents ", a[2])
 	case flow.WhyTLSExpected:
 		return "expects TLS, the client speaks plain text: the handshake fails"
 	case flow.WhyHandshakeWaits:
@@ -178,7 +178,7 @@ func chainWords(k flow.ReasonKind, a [3]string) string {
 	case flow.WhySocketMatch:
 		return "transport socket match " + a[0]
 	case flow.WhyTLSUpstream:
-		return "TLS to the endpoint" + named(", server name ", a[0]) + named(", expects a certificate for ", a[1]) + named(", by match ", a[2])
+		return "TLS to the endpoint" + named(", server name ", a[0]) + named(", expects a certificate for ", a[1]) + named(", presents ", a[2])
 	case flow.WhyNoFilters:
 		return "the filter chain has no filters: the connection is closed"
 	case flow.WhyNoTerminal:
