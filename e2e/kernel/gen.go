@@ -29,6 +29,9 @@ func (g gen) not(share float64) string {
 // Set draws a rule set of a form.
 func (g gen) Set(f Form) Set {
 	s := Set{Forward: g.p(0.35), LocalNet: g.p(0.2), LegacyFirst: g.p(0.5)}
+	if g.p(0.3) {
+		s.RPFilter = 1 + g.IntN(2)
+	}
 	switch f {
 	case Native:
 		for i := range 1 + g.IntN(3) {

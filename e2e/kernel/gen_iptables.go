@@ -144,7 +144,7 @@ func (g gen) matches(at place) Rule {
 	for _, c := range []struct {
 		share float64
 		draw  func(place) string
-	}{{0.3, g.owner}, {0.12, g.addrtype}, {0.14, g.mark}, {0.08, g.connmark}, {0.12, g.conntrack}, {0.03, g.ipset}, {0.03, g.iprange}, {0.05, g.comment}, {0.02, g.socket}, {0.01, g.chance}} {
+	}{{0.3, g.owner}, {0.12, g.addrtype}, {0.18, g.mark}, {0.12, g.connmark}, {0.12, g.conntrack}, {0.03, g.ipset}, {0.03, g.iprange}, {0.05, g.comment}, {0.02, g.socket}, {0.01, g.chance}} {
 		if g.p(c.share) {
 			m = append(m, c.draw(at))
 		}
@@ -300,10 +300,10 @@ func (g gen) nat(at place) (target, proto string) {
 	switch {
 	case at.only("OUTPUT", "PREROUTING"):
 		return g.pick("-j REDIRECT --to-ports 15001", "-j REDIRECT --to-ports 15001", "-j REDIRECT --to-ports 15006", "-j REDIRECT",
-			"-j REDIRECT --to-ports 15001-15010", "-j DNAT --to-destination "+with(w.pod, "8080"), "-j DNAT --to-destination "+with(w.service, "81"),
+			"-j REDIRECT --to-ports 15001-15010", "-j REDIRECT --to-ports 15001-15004 --random", "-j NETMAP --to "+w.podNet, "-j DNAT --to-destination "+with(w.pod, "8080-8090"), "-j DNAT --to-destination "+with(w.pod, "8080"), "-j DNAT --to-destination "+with(w.service, "81"),
 			"-j DNAT --to-destination "+with(w.loop, "53"), "-j DNAT --to-destination "+w.service, "-j DNAT --to-destination "+with(w.beyond, "80")), g.pick("tcp", "tcp", "udp")
 	case at.only("POSTROUTING"):
-		return g.pick("-j SNAT --to-source "+w.pod, "-j MASQUERADE", "-j MASQUERADE", "-j SNAT --to-source "+w.pod2), ""
+		return g.pick("-j SNAT --to-source "+w.pod, "-j MASQUERADE", "-j MASQUERADE", "-j SNAT --to-source "+w.pod2, "-j MASQUERADE --random-fully", "-j NETMAP --to "+w.podNet), ""
 	case at.only("INPUT"):
 		return g.pick("-j SNAT --to-source "+w.pod, "-j SNAT --to-source "+w.peer), ""
 	}

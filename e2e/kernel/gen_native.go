@@ -38,7 +38,7 @@ func (g gen) nativeTable(n int) Table {
 	if t.Family == "ip6" {
 		at.w = v6
 	}
-	for i := range 2 + g.IntN(5) {
+	for i := range 3 + g.IntN(5) {
 		k := baseKinds[g.IntN(len(baseKinds))]
 		if g.p(0.4) {
 			k = baseKinds[1]
@@ -125,7 +125,7 @@ func (g gen) declare(d *declared, family string) {
 
 func (g gen) nativeRules(at spot, below []string) []Rule {
 	var out []Rule
-	for range g.IntN(6) {
+	for range 1 + g.IntN(6) {
 		out = append(out, g.nativeRule(at, below))
 	}
 	return out
@@ -140,7 +140,7 @@ func (g gen) nativeRule(at spot, below []string) Rule {
 	}
 	end := g.nativeEnd(at, below)
 	var m Rule
-	for range g.IntN(4) {
+	for range []int{0, 1, 1, 1, 2, 3}[g.IntN(6)] {
 		m = append(m, g.nativeMatch(at))
 	}
 	not := g.pick("udp ", "udp ", "tcp ") // one rule cannot look at the ports of two protocols
@@ -169,7 +169,9 @@ func (g gen) is(share float64) string {
 
 // nativeMatch draws one match.
 func (g gen) nativeMatch(at spot) string {
-	switch g.IntN(12) {
+	switch g.IntN(13) {
+	case 12:
+		return g.nativeOdd(at)
 	case 0, 1:
 		return g.nativeAddr(at)
 	case 2, 3:
@@ -192,6 +194,23 @@ func (g gen) nativeMatch(at spot) string {
 	default:
 		return g.nativeSet(at)
 	}
+}
+
+// nativeOdd draws a match that is written seldom.
+func (g gen) nativeOdd(at spot) string {
+	w := at.w
+	can := []string{"@th,16,16 80", "@th,16,16 != 8080", "ct original proto-dst 80", "ct original protocol tcp", "ct original " + w.family + " daddr " + w.service, "ct reply " + w.family + " saddr " + w.pod,
+		"icmp type echo-request", "icmpv6 type echo-request", "ct zone 0", "ct zone 1", "meta pkttype host", "tcp dport . tcp sport { 80 . 20000-40000 }", "meta l4proto . meta mark { tcp . 0x0, udp . 0x539 }",
+		"meta mark and 0xff != 0x39", "ct mark and 0x1 == 0x0", "tcp flags & (fin | syn | rst | ack) != syn", "tcp flags { syn, ack }", "meta skuid . meta skgid { 1337 . 1337 }", "oifname . iifname { eth0 . lo }"}
+	if w.family == "ip" {
+		can = append(can, "ip protocol tcp", "ip protocol != udp", "ip protocol { tcp, udp }", "ip daddr & 255.255.0.0 == 10.244.0.0", "ip saddr & 0.0.0.255 != 0.0.0.7", "ip version 4")
+	} else {
+		can = append(can, "ip6 nexthdr tcp", "ip6 nexthdr != udp", "ip6 daddr & ffff:ffff:: == fd00:1::")
+	}
+	if at.hook == "prerouting" || at.hook == "input" {
+		can = append(can, "socket transparent 1", "socket transparent 0", "socket wildcard 1", "fib daddr . iif type local", "fib saddr . iif oif exists", "fib saddr . iif oif missing", "fib daddr oifname eth0")
+	}
+	return g.pick(can...)
 }
 
 func (g gen) nativeAddr(at spot) string {
@@ -288,7 +307,7 @@ func (g gen) nativeEnd(at spot, below []string) Rule {
 		return append(proto, "tproxy "+to, g.pick("meta mark set 0x539", ""), g.pick("accept", ""))
 	}
 	if at.kind == "filter" && g.p(0.05) && at.hook != "prerouting" && at.hook != "postrouting" {
-		return Rule{g.pick("reject", "reject", "meta l4proto tcp reject with tcp reset")}
+		return Rule{g.pick("reject", "reject", "reject with "+g.pick("icmp", "icmpv6", "icmpx")+" type admin-prohibited", "meta l4proto tcp reject with tcp reset")}
 	}
 	if at.kind != "nat" && g.p(0.04) {
 		return Rule{"drop"}

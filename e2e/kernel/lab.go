@@ -31,7 +31,8 @@ const (
 type Lab struct {
 	pod, peer, clock *space
 	tracer           *tracer
-	listeners        []int
+	listeners        []int // TCP
+	receivers        []int // UDP
 	fence            fence
 	cpu              int
 	host             map[string][]byte // what the host's parts say; nil: read again
@@ -66,7 +67,8 @@ func Open() (*Lab, error) {
 // Close takes the lab down; it may be called twice.
 func (l *Lab) Close() {
 	closeAll(l.listeners)
-	l.listeners = nil
+	closeAll(l.receivers)
+	l.listeners, l.receivers = nil, nil
 	l.tracer.close()
 	l.fence.close()
 	for _, s := range []*space{l.pod, l.peer, l.clock} {

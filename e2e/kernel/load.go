@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -15,6 +16,7 @@ type Text struct {
 	Legacy, Legacy6    string // iptables-legacy-restore, ip6tables-legacy-restore
 	IPSet              string // ipset restore
 	Forward, LocalNet  bool   // sysctls ip_forward (both families), route_localnet
+	RPFilter           int    // sysctl rp_filter
 	LegacyBeforeNFTSet bool   // which back end is registered first
 }
 
@@ -133,7 +135,7 @@ COMMIT
 // settle writes the sysctls that the set asks for; only a change costs anything.
 func (l *Lab) settle(t Text) error {
 	bit := map[bool]string{true: "1", false: "0"}
-	set := map[string]string{"net.ipv4.ip_forward": bit[t.Forward], "net.ipv6.conf.all.forwarding": bit[t.Forward]}
+	set := map[string]string{"net.ipv4.ip_forward": bit[t.Forward], "net.ipv6.conf.all.forwarding": bit[t.Forward], "net.ipv4.conf.all.rp_filter": strconv.Itoa(t.RPFilter)}
 	for _, d := range []string{"all", "eth0", "eth1"} {
 		set["net.ipv4.conf."+d+".route_localnet"] = bit[t.LocalNet]
 	}

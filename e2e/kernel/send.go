@@ -23,20 +23,27 @@ func (l *Lab) listen() error {
 	return l.pod.do(func() error {
 		for _, any := range []string{"0.0.0.0", "::"} {
 			for _, port := range []uint16{PlainPort, TransparentPort} {
-				fd, err := listener(netip.AddrPortFrom(netip.MustParseAddr(any), port), port == TransparentPort)
-				if err != nil {
-					return fmt.Errorf("listen at %s:%d: %w", any, port, err)
+				at := netip.AddrPortFrom(netip.MustParseAddr(any), port)
+				for _, kind := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM} {
+					fd, err := listener(at, kind, port == TransparentPort)
+					if err != nil {
+						return fmt.Errorf("listen at %s: %w", at, err)
+					}
+					if kind == unix.SOCK_STREAM {
+						l.listeners = append(l.listeners, fd)
+					} else {
+						l.receivers = append(l.receivers, fd)
+					}
 				}
-				l.listeners = append(l.listeners, fd)
 			}
 		}
 		return nil
 	})
 }
 
-func listener(at netip.AddrPort, transparent bool) (int, error) {
+func listener(at netip.AddrPort, kind int, transparent bool) (int, error) {
 	fam, sa := sockaddr(at)
-	fd, err := unix.Socket(fam, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(fam, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
@@ -53,7 +60,7 @@ func listener(at netip.AddrPort, transparent bool) (int, error) {
 	if err == nil {
 		err = unix.Bind(fd, sa)
 	}
-	if err == nil {
+	if err == nil && kind == unix.SOCK_STREAM {
 		err = unix.Listen(fd, 64)
 	}
 	if err != nil {
@@ -213,6 +220,14 @@ func (l *Lab) accept() (orig netip.AddrPort, ok bool) {
 			orig, ok = originalDst(fd), true
 			unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 			unix.Close(fd)
+		}
+	}
+	for _, at := range l.receivers {
+		var b [16]byte
+		for {
+			if _, _, err := unix.Recvfrom(at, b[:], unix.MSG_DONTWAIT); err != nil {
+				break
+			}
 		}
 	}
 	return orig, ok

@@ -34,6 +34,7 @@ type Set struct {
 	IPSet             []string // lines of ipset restore
 	Forward, LocalNet bool
 	LegacyFirst       bool
+	RPFilter          int
 }
 
 // Table is one table of iptables or nftables.
@@ -57,7 +58,7 @@ type Rule []string
 
 // Text is the set as the tools take it.
 func (s Set) Text() Text {
-	t := Text{Forward: s.Forward, LocalNet: s.LocalNet, LegacyBeforeNFTSet: s.LegacyFirst}
+	t := Text{Forward: s.Forward, LocalNet: s.LocalNet, LegacyBeforeNFTSet: s.LegacyFirst, RPFilter: s.RPFilter}
 	for _, l := range s.IPSet {
 		t.IPSet += l + "\n"
 	}

@@ -103,6 +103,9 @@ func (k *shrinker) switches() (any bool) {
 	if k.set.LocalNet {
 		any = k.try(func(s *Set) { s.LocalNet = false }) || any
 	}
+	if k.set.RPFilter != 0 {
+		any = k.try(func(s *Set) { s.RPFilter = 0 }) || any
+	}
 	if k.set.IPSet != nil {
 		any = k.try(func(s *Set) { s.IPSet = nil }) || any
 	}

@@ -147,7 +147,10 @@ func (t *portTest) ask(p *packet) flow.Answer {
 		return flow.Is(!t.neg)
 	}
 	// An ephemeral source port is not known before the kernel draws it.
-	if t.which != dstPorts && p.sport == 0 && !t.full() {
+	if t.which != dstPorts && p.sport == 0 {
+		if t.full() {
+			return flow.Is(!t.neg)
+		}
 		return flow.Maybe
 	}
 	return flow.Is(t.neg)
