@@ -12,7 +12,7 @@ import (
 type probe struct {
 	known    bool           // every way that chance leaves open ends alike
 	captured bool           // it ends at another local address than it was sent to
-	to       netip.AddrPort // where it ends; valid iff captured
+	to       netip.AddrPort // where the proxy accepts it; valid iff captured
 	why      string         // what is not known; valid iff !known
 	evidence []flow.Evidence
 }
@@ -64,8 +64,24 @@ func judge(p netfilter.Packet, r netfilter.Result) probe {
 	}
 	if r.Fate == netfilter.FateLocal && (r.Transparent || r.To.Dst != p.Dst) {
 		out.captured, out.to = true, r.To.Dst
+		if r.Transparent {
+			out.to = listenerOf(r.Steps)
+		}
 	}
 	return out
+}
+
+// listenerOf is where the listener is that TPROXY found: the packet's own address stays.
+func listenerOf(steps []flow.Step) netip.AddrPort {
+	var at netip.AddrPort
+	for _, s := range steps {
+		if s.Reason.Kind == flow.WhyTProxy {
+			if a, err := netip.ParseAddrPort(s.Reason.Args[0]); err == nil {
+				at = a
+			}
+		}
+	}
+	return at
 }
 
 func isPolicy(subject string) bool {

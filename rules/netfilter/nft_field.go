@@ -361,13 +361,14 @@ func typeIndex(bit uint16) uint64 {
 }
 
 // device is the device that a route to the address leaves by; none is an empty name. At
-// PREROUTING of lo it is lo (nft_fib_is_loopback).
+// PREROUTING and INPUT of lo it is lo, unless TPROXY gave the packet a socket
+// (include/net/netfilter/nft_fib.h, nft_fib_can_skip).
 func (q fibQuery) device(p *packet) (num, got) {
 	a, dev, known := q.addr(p)
 	if !known || p.host.unread(a, p.v6) == flow.Maybe {
 		return unknown()
 	}
-	if p.hook == prerouting && p.in == loopback {
+	if (p.hook == prerouting || p.hook == input) && p.in == loopback && !p.assigned.IsValid() {
 		return deviceNum(loopback), gotValue
 	}
 	find := query{dst: a, src: p.dst}
