@@ -113,13 +113,13 @@ func (r *run) socketStep(c flow.Conn, owner flow.Owner) flow.Step {
 // local decides who takes a connection that the kernel delivers inside the pod: Envoy, a
 // process of the pod, or nobody.
 func (r *run) local(k netfilter.Result, owner flow.Owner, tls *flow.TLS, http *flow.HTTP) {
-	at := k.To.Dst
+	at, orig := accepted(k)
 	if r.takenByProxy(k) {
 		if r.s.Envoy == nil {
 			r.stop(flow.Step{Stage: flow.Listener, Subject: at.String(), Verdict: flow.Unknown, Reason: flow.Because(flow.WhyNoProxyConfig, at.String())})
 			return
 		}
-		r.proxy(envoy.Conn{Accept: at, Orig: k.OrigDst, Transparent: k.Transparent, Src: k.To.Src, Proto: k.To.Proto}, tls, http, owner == flow.OwnerProxy)
+		r.proxy(envoy.Conn{Accept: at, Orig: orig, Transparent: k.Transparent, Src: k.To.Src, Proto: k.To.Proto}, tls, http, owner == flow.OwnerProxy)
 		return
 	}
 	sock, open := r.s.Host.Listening(k.To.Proto, at)
@@ -136,18 +136,31 @@ func (r *run) local(k netfilter.Result, owner flow.Owner, tls *flow.TLS, http *f
 	r.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
 }
 
+// accepted is the address of the socket that takes the connection, and where it was going.
+// With TPROXY the packet's address stays, and is what the socket calls its own.
+func accepted(k netfilter.Result) (at, orig netip.AddrPort) {
+	if !k.Transparent {
+		return k.To.Dst, k.OrigDst
+	}
+	if orig = k.OrigDst; !orig.IsValid() {
+		orig = k.To.Dst
+	}
+	return k.Listener, orig
+}
+
 // takenByProxy says whether Envoy owns the socket that the kernel delivers to. Without a
 // configuration, a redirection that something local listens for is the proxy's.
 func (r *run) takenByProxy(k netfilter.Result) bool {
+	at, _ := accepted(k)
 	if r.s.Envoy != nil {
-		switch r.s.Envoy.Takes(k.To.Dst, k.To.Proto) {
+		switch r.s.Envoy.Takes(at, k.To.Proto) {
 		case flow.Yes:
 			return true
 		case flow.No:
 			return false
 		}
 	}
-	if sock, open := r.s.Host.Listening(k.To.Proto, k.To.Dst); open == flow.Yes && sock.Process != "" {
+	if sock, open := r.s.Host.Listening(k.To.Proto, at); open == flow.Yes && sock.Process != "" {
 		return sock.Process == "envoy"
 	}
 	return k.Transparent || k.To.Dst != k.From.Dst

@@ -112,6 +112,9 @@ func TestExamine(t *testing.T) {
 			[]string{"note udp-bypass", "note unreachable-chain ip nat OLD"}},
 		{"the proxy is not there", map[string]string{"iptables-save": nat(inRule, exempt, outRule), "addr.json": only4, "sockets": strings.ReplaceAll(listening("0", "8080"), "envoy", "app")},
 			[]string{"problem nothing-listens 127.0.0.1:15001 | outbound", "problem nothing-listens 10.244.1.7:15006 | inbound", "note udp-bypass"}},
+		{"inbound by TPROXY", map[string]string{"iptables-save": "*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j TPROXY --on-port 15006 --on-ip 0.0.0.0 --tproxy-mark 0x539/0xffffffff\nCOMMIT\n", "addr.json": only4,
+			"rule.json": `[{"priority":0,"src":"all","table":"local"},{"priority":32765,"src":"all","fwmark":"0x539","table":"133"},{"priority":32766,"src":"all","table":"main"}]`},
+			[]string{"warning only-inbound 15006"}},
 		{"a match that nobody models", map[string]string{"iptables-save": nat(inRule, exempt, "OUTPUT -p tcp -m bpf --bytecode 1,6 -j RETURN", outRule), "addr.json": only4},
 			[]string{"unknown cannot-tell outbound TCP over IPv4 | ip nat OUTPUT 2"}},
 	} {

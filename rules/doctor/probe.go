@@ -65,23 +65,10 @@ func judge(p netfilter.Packet, r netfilter.Result) probe {
 	if r.Fate == netfilter.FateLocal && (r.Transparent || r.To.Dst != p.Dst) {
 		out.captured, out.to = true, r.To.Dst
 		if r.Transparent {
-			out.to = listenerOf(r.Steps)
+			out.to = r.Listener
 		}
 	}
 	return out
-}
-
-// listenerOf is where the listener is that TPROXY found: the packet's own address stays.
-func listenerOf(steps []flow.Step) netip.AddrPort {
-	var at netip.AddrPort
-	for _, s := range steps {
-		if s.Reason.Kind == flow.WhyTProxy {
-			if a, err := netip.ParseAddrPort(s.Reason.Args[0]); err == nil {
-				at = a
-			}
-		}
-	}
-	return at
 }
 
 func isPolicy(subject string) bool {

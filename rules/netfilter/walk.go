@@ -263,7 +263,7 @@ func (w *walk) result(from flow.Conn) Result {
 	if w.fate != FateLocal {
 		return r
 	}
-	r.Transparent = w.p.assigned.IsValid()
+	r.Transparent, r.Listener = w.p.assigned.IsValid(), w.p.assigned
 	// SO_ORIGINAL_DST looks the connection up by the reply's direction in the default zone
 	// (nf_conntrack_proto.c, getorigdst), and only for TCP and SCTP.
 	if w.p.ct.state == newConn && w.p.ct.zoneRepl == 0 && (w.p.proto == protoTCP || w.p.proto == protoSCTP) {

@@ -42,6 +42,8 @@ type Result struct {
 	OrigDst netip.AddrPort
 	// Transparent: the socket was found by TPROXY; its local address is the original destination.
 	Transparent bool
+	// Listener is where that socket listens. Valid iff Transparent.
+	Listener netip.AddrPort
 	// Tracked says whether conntrack is on for this packet: Maybe when it cannot be told.
 	Tracked flow.Answer
 }
