@@ -151,8 +151,11 @@ func (s *stream) rivals(step *flow.Step, winner int32, kind domainKind, host str
 	}
 	step.PassedTotal = total
 	near := s.table.index.candidates(host, winner)
-	if kind == domainExact {
+	switch {
+	case kind == domainExact:
 		near = nil
+	case near == nil && (kind == domainAny || kind == domainNone) && !s.table.index.onlyAny():
+		near = typos(s.table.hosts, host, winner)
 	}
 	isNear := func(i int32) bool {
 		for _, n := range near {

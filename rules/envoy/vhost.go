@@ -161,6 +161,52 @@ func (x *vhostIndex) candidates(host string, winner int32) []int32 {
 	return out
 }
 
+// maxTypos bounds the tables in which a slip of the pen is looked for, host by host.
+const maxTypos = 2000
+
+// typos are the hosts whose name differs from host by one letter.
+func typos(hosts []tableHost, host string, winner int32) (out []int32) {
+	if len(hosts) > maxTypos {
+		return nil
+	}
+	name := looseName(host)
+	for i := range hosts {
+		if int32(i) == winner || len(out) == nearPerName {
+			continue
+		}
+		for _, d := range hosts[i].domains {
+			if d != "*" && oneSlip(name, looseName(lower(d))) {
+				out = append(out, int32(i))
+				break
+			}
+		}
+	}
+	return out
+}
+
+// oneSlip says whether two texts differ by one letter that is wrong, missing or too many,
+// or by two neighbours that changed places.
+func oneSlip(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	if len(b)-len(a) > 1 || len(a) < 3 {
+		return false
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	a, b = a[i:], b[i:]
+	if len(a) < len(b) {
+		return a == b[1:]
+	}
+	if a == "" {
+		return false
+	}
+	return a[1:] == b[1:] || len(a) > 1 && a[0] == b[1] && a[1] == b[0] && a[2:] == b[2:]
+}
+
 // withoutPort cuts at the last ':' outside brackets, digits or not.
 // (ignore_port_in_host_matching)
 func withoutPort(host string) string {

@@ -47,6 +47,21 @@ func TestVirtualHostCandidates(t *testing.T) {
 	}
 }
 
+func TestOneSlip(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{{"reviews", "revews", true}, {"reviews", "reveiws", true}, {"reviews", "reviewx", true}, {"reviews", "xreviews", true}, {"reviews", "reviews", false}, {"reviews", "rvws", false}, {"ab", "ac", false}, {"abc", "cba", false}, {"", "", false}, {"abc", "abcde", false}} {
+		if oneSlip(c.a, c.b) != c.want || oneSlip(c.b, c.a) != c.want {
+			t.Errorf("%q %q: want %v", c.a, c.b, c.want)
+		}
+	}
+	hosts := []tableHost{{name: "0", domains: []string{"reviews:80"}}, {name: "1", domains: []string{"*"}}}
+	if got := typos(hosts, "revews", 1); len(got) != 1 || got[0] != 0 {
+		t.Errorf("typos: %v", got)
+	}
+}
+
 func TestPorts(t *testing.T) {
 	for _, c := range []struct{ host, without, name, port string }{
 		{"a:80", "a", "a", "80"}, {"a:", "a", "a:", ""}, {"a:x", "a", "a:x", ""}, {"a:8080.", "a", "a:8080.", ""}, {"a", "a", "a", ""},
