@@ -145,7 +145,14 @@ func masks(l level) bool {
 	if pointer(l.key) || l.key == "key" || l.key == "header" {
 		return false
 	}
-	return l.holder || secret(l.key) || secret(l.subject) && valueOf(l.key)
+	return l.holder || secret(l.key) || secret(l.subject) && valueOf(l.key) && !routes(l)
+}
+
+// routes says whether a matcher looks for a part of a cookie, as a canary's route does: it
+// holds a choice of the operator's, and without it the trace would go elsewhere.
+func routes(l level) bool {
+	k := squash(l.key)
+	return squash(l.subject) == "cookie" && k != "value" && k != "rawvalue"
 }
 
 // valueOf are the fields in which a header or variable, named beside, has its value:

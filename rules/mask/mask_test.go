@@ -30,6 +30,9 @@ func TestPart(t *testing.T) {
 		{"config_dump.json", `[{"header":{"key":"Authorization","value":"abc"}},{"header":{"key":"x-a","value":"v"}}]`, `[{"header":{"key":"Authorization","value":"[masked]"}},{"header":{"key":"x-a","value":"v"}}]`},
 		{"config_dump.json", `{"headers":[{"name":"x-api-key","string_match":{"exact":"k","ignore_case":true}},{"name":"version","string_match":{"exact":"v2"}}]}`,
 			`{"headers":[{"name":"x-api-key","string_match":{"exact":"[masked]","ignore_case":true}},{"name":"version","string_match":{"exact":"v2"}}]}`},
+		// A canary's route looks for a part of a cookie; a cookie that is sent is a secret.
+		{"config_dump.json", `{"headers":[{"name":"cookie","string_match":{"safe_regex":{"regex":"user=beta"}}}],"add":[{"header":{"key":"cookie","value":"s=1"}}]}`,
+			`{"headers":[{"name":"cookie","string_match":{"safe_regex":{"regex":"user=beta"}}}],"add":[{"header":{"key":"cookie","value":"[masked]"}}]}`},
 		// A virtual host that is named like a secret keeps its routes.
 		{"config_dump.json", `{"name":"my-secret","domains":["a"],"routes":[{"name":"get-token","match":{"prefix":"/"}}]}`,
 			`{"name":"my-secret","domains":["a"],"routes":[{"name":"get-token","match":{"prefix":"/"}}]}`},
