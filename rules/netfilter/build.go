@@ -42,7 +42,7 @@ type slabs struct {
 // cut gives one value of a slab.
 func cut[T any](s *[]T) *T {
 	if len(*s) == cap(*s) {
-		*s = make([]T, 0, 128)
+		*s = make([]T, 0, 256)
 	}
 	*s = (*s)[:len(*s)+1]
 	return &(*s)[len(*s)-1]
@@ -91,7 +91,7 @@ func (b *ruleBuilder) keep() []cond {
 		return nil
 	}
 	if cap(b.slab)-len(b.slab) < n {
-		b.slab = make([]cond, 0, max(512, n))
+		b.slab = make([]cond, 0, max(1024, n))
 	}
 	at := len(b.slab)
 	b.slab = append(b.slab, b.conds...)

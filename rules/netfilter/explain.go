@@ -17,7 +17,7 @@ func (l *losers) Explain(m flow.Miss) flow.Explained {
 		return flow.Explained{}
 	}
 	r := &c.rules[n]
-	e := flow.Explained{Ref: c.subject(n), Text: r.text, Tests: explainTests(r, &l.packet)}
+	e := flow.Explained{Ref: c.subject(n), Text: r.words(c.table), Tests: explainTests(r, &l.packet)}
 	if int(m.Failed) < len(e.Tests) {
 		e.Reason = e.Tests[m.Failed].Reason
 	}

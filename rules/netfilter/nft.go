@@ -183,7 +183,7 @@ func (r *nftReader) rule(it *nftItem, raw json.RawMessage) {
 	}
 	b := nftBuilder{r: r, table: t}
 	made := b.rule(it)
-	made.raw = string(raw)
+	made.text = string(raw)
 	c.rules = append(c.rules, made)
 	r.xt[t] = r.xt[t] || b.xt
 }

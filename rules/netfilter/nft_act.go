@@ -43,8 +43,8 @@ type mangleAct struct {
 	dir   string // of a zone
 }
 
-func (a *mangleAct) needsConntrack() bool {
-	return a.what == mangleConnmark || a.what == mangleZone || anyNeeds(a.value)
+func (a *mangleAct) needsConntrack(v6 bool) bool {
+	return a.what == mangleConnmark || a.what == mangleZone || anyNeeds(v6, a.value)
 }
 
 func (a *mangleAct) do(w *walk) outcome {
@@ -102,6 +102,9 @@ type nftNAT struct {
 	addr, port expr
 	netmap     bool
 }
+
+// needsConntrack: dnat ip in a table inet turns conntrack on for IPv4 alone.
+func (a *nftNAT) needsConntrack(v6 bool) bool { return a.family == "" || (a.family == "ip6") == v6 }
 
 func (a *nftNAT) do(w *walk) outcome {
 	p := &w.p

@@ -20,15 +20,15 @@ func (f *field) kind() nftType                       { return f.typ }
 // connField is a field of the packet's connection.
 type connField struct{ field }
 
-func (*connField) needsConntrack() bool { return true }
+func (*connField) needsConntrack(bool) bool { return true }
 
-func (e *bitExpr) needsConntrack() bool { return anyNeeds(e.left, e.right) }
-func (e *mapExpr) needsConntrack() bool { return anyNeeds(e.key...) }
+func (e *bitExpr) needsConntrack(v6 bool) bool { return anyNeeds(v6, e.left, e.right) }
+func (e *mapExpr) needsConntrack(v6 bool) bool { return anyNeeds(v6, e.key...) }
 
 // anyNeeds says whether one of the expressions looks at the connection.
-func anyNeeds(exprs ...expr) bool {
+func anyNeeds(v6 bool, exprs ...expr) bool {
 	for _, e := range exprs {
-		if n, ok := e.(needing); ok && n.needsConntrack() {
+		if n, ok := e.(needing); ok && n.needsConntrack(v6) {
 			return true
 		}
 	}

@@ -251,20 +251,15 @@ func ctValue(key, dir string) (field, bool) {
 	case "l3proto":
 		return field{tNFProto, func(p *packet) (num, got) { return small(pick(p.v6, 10, 2)) }}, true
 	case "protocol":
-		return field{tProto, func(p *packet) (num, got) { return small(uint64(p.proto)) }}, true
+		return field{tProto, func(p *packet) (num, got) { return small(uint64(p.connProto())) }}, true
 	}
 	return ctTupleField(key, dir == "reply")
 }
 
 func ctTupleField(key string, reply bool) (field, bool) {
-	of := func(p *packet) tuple {
-		if reply {
-			return p.reply()
-		}
-		return p.ct.orig
-	}
-	port := func(n uint16) (num, got) {
-		if n == 0 {
+	of := func(p *packet) tuple { return p.direction(reply) }
+	port := func(p *packet, n uint16) (num, got) {
+		if n == 0 && p.ct.state == newConn {
 			return unknown()
 		}
 		return small(uint64(n))
@@ -274,7 +269,7 @@ func ctTupleField(key string, reply bool) (field, bool) {
 			switch {
 			case !both && p.v6 != six:
 				return none()
-			case p.srcUnknown && src != reply:
+			case p.srcUnknown && src != reply && p.ct.state == newConn:
 				return unknown()
 			case src:
 				return of(p).src, gotValue
@@ -284,9 +279,9 @@ func ctTupleField(key string, reply bool) (field, bool) {
 	}
 	switch key {
 	case "proto-src":
-		return field{tPort, func(p *packet) (num, got) { return port(of(p).sport) }}, true
+		return field{tPort, func(p *packet) (num, got) { return port(p, of(p).sport) }}, true
 	case "proto-dst":
-		return field{tPort, func(p *packet) (num, got) { return port(of(p).dport) }}, true
+		return field{tPort, func(p *packet) (num, got) { return port(p, of(p).dport) }}, true
 	case "ip saddr", "ip daddr":
 		return field{tIPv4, addr(key[3] == 's', false, false)}, true
 	case "ip6 saddr", "ip6 daddr":

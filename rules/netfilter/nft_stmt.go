@@ -33,14 +33,14 @@ type seqStep struct {
 	guard int
 }
 
-func (s *sequence) needsConntrack() bool {
+func (s *sequence) needsConntrack(v6 bool) bool {
 	for _, st := range s.steps {
-		if n, ok := st.act.(needing); ok && n.needsConntrack() {
+		if n, ok := st.act.(needing); ok && n.needsConntrack(v6) {
 			return true
 		}
 	}
 	for _, g := range s.guards {
-		if n, ok := g.test.(needing); ok && n.needsConntrack() {
+		if n, ok := g.test.(needing); ok && n.needsConntrack(v6) {
 			return true
 		}
 	}
@@ -84,20 +84,23 @@ func (w *walk) guard(c *cond, o *outcome) bool {
 	return true
 }
 
+// anyOf decodes JSON, numbers as they stand there; nil where it is none.
+func anyOf(raw []byte) (v any) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if d.Decode(&v) != nil {
+		return nil
+	}
+	return v
+}
+
 func (b *nftBuilder) rule(it *nftItem) rule {
-	var words []string
 	for _, raw := range it.Expr {
-		var v any
-		d := json.NewDecoder(bytes.NewReader(raw))
-		d.UseNumber()
-		if d.Decode(&v) != nil {
-			v = nil
-		}
+		v := anyOf(raw)
 		b.text = nftText(v)
-		words = append(words, b.text)
 		b.statement(v)
 	}
-	r := rule{conds: b.conds, text: strings.Join(words, " ")}
+	r := rule{conds: b.conds}
 	switch {
 	case len(b.steps) == 0:
 		r.act = pass{}

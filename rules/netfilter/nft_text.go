@@ -7,6 +7,16 @@ import (
 	"strings"
 )
 
+// words is the rule in its tool's language.
+func (r *rule) words(t *table) string {
+	if t.back != backNative {
+		return r.text
+	}
+	m, _ := anyOf([]byte(r.text)).(map[string]any)
+	list, _ := m["expr"].([]any)
+	return joinText(list, " ")
+}
+
 // nftText writes a statement or an expression of the JSON in nft's own language, for eyes
 // only. What it does not know it leaves as JSON.
 func nftText(v any) string {

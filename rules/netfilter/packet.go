@@ -123,6 +123,26 @@ func (p *packet) reply() tuple {
 	return tuple{src: p.dst, dst: p.src, sport: p.dport, dport: p.sport}
 }
 
+// direction is one direction of the connection. A template, which raw rules put in its
+// place, has no addresses (nf_ct_tmpl_alloc).
+func (p *packet) direction(reply bool) tuple {
+	switch {
+	case p.ct.state != newConn:
+		return tuple{}
+	case reply:
+		return p.reply()
+	}
+	return p.ct.orig
+}
+
+// connProto is the connection's protocol; a template has none.
+func (p *packet) connProto() uint8 {
+	if p.ct.state != newConn {
+		return 0
+	}
+	return p.proto
+}
+
 // conn is the packet as a trace shows it.
 func (p *packet) conn() flow.Conn {
 	c := flow.Conn{Src: p.srcPort(), Dst: p.dstPort(), Proto: flow.Proto(p.proto), In: p.in, Out: p.out, Mark: p.mark}

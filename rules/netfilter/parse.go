@@ -71,14 +71,14 @@ func (rs *Ruleset) has(family, name string) bool {
 
 // needing is a condition or a target that needs conntrack, so that the kernel turns it on
 // for its family when the rule is loaded (nf_ct_netns_get).
-type needing interface{ needsConntrack() bool }
+type needing interface{ needsConntrack(v6 bool) bool }
 
-func (t *conntrackTest) needsConntrack() bool { return true }
-func (t *connmarkTest) needsConntrack() bool  { return true }
-func (a *setConnmark) needsConntrack() bool   { return true }
-func (a *natAct) needsConntrack() bool        { return true }
-func (t *nftMatch) needsConntrack() bool      { return anyNeeds(t.left...) }
-func (a *setConn) needsConntrack() bool       { return !a.notrack }
+func (t *conntrackTest) needsConntrack(bool) bool { return true }
+func (t *connmarkTest) needsConntrack(bool) bool  { return true }
+func (a *setConnmark) needsConntrack(bool) bool   { return true }
+func (a *natAct) needsConntrack(bool) bool        { return true }
+func (t *nftMatch) needsConntrack(v6 bool) bool   { return anyNeeds(v6, t.left...) }
+func (a *setConn) needsConntrack(bool) bool       { return !a.notrack }
 
 func (rs *Ruleset) needsConntrack(v6 bool) flow.Answer {
 	for _, c := range rs.chains {
@@ -86,7 +86,7 @@ func (rs *Ruleset) needsConntrack(v6 bool) flow.Answer {
 			continue
 		}
 		for i := range c.rules {
-			if c.rules[i].needsConntrack() {
+			if c.rules[i].needsConntrack(v6) {
 				return flow.Yes
 			}
 		}
@@ -97,12 +97,12 @@ func (rs *Ruleset) needsConntrack(v6 bool) flow.Answer {
 	return flow.No
 }
 
-func (r *rule) needsConntrack() bool {
-	if n, ok := r.act.(needing); ok && n.needsConntrack() {
+func (r *rule) needsConntrack(v6 bool) bool {
+	if n, ok := r.act.(needing); ok && n.needsConntrack(v6) {
 		return true
 	}
 	for i := range r.conds {
-		if n, ok := r.conds[i].test.(needing); ok && n.needsConntrack() {
+		if n, ok := r.conds[i].test.(needing); ok && n.needsConntrack(v6) {
 			return true
 		}
 	}

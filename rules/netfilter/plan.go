@@ -193,7 +193,7 @@ func (w *walk) orderMatters(g *group, run func([]*chain) verdict) bool {
 	defer func() { *w = here }()
 	try := func(a, b []*chain) walk {
 		*w = here
-		w.trial, w.steps, w.misses, w.pending, w.asked = true, nil, nil, nil, nil
+		w.steps, w.misses, w.taken, w.pending, w.asked = nil, nil, 0, nil, nil
 		w.ch = &flow.Choices{Pick: here.ch.Pick}
 		if run(a) == vAccept && !w.ended {
 			run(b)

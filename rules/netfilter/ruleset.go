@@ -67,8 +67,7 @@ const (
 type rule struct {
 	conds []cond
 	act   action
-	text  string // in the tool's language: of iptables-save the line itself
-	raw   string // as it stands in the part, where that is not text: nft's JSON
+	text  string // as it stands in the part: a line, or nft's JSON
 	line  int32  // of its part; 0: none
 }
 

@@ -22,6 +22,7 @@ type saveReader struct {
 	alien   int      // the first line that is none of iptables-save's; 0: none
 	foreign []string // tables that the tool says belong to nft
 	build   ruleBuilder
+	last    *chain // the chain of the last rule: the next one's, mostly
 }
 
 // read reads the whole text.
@@ -114,11 +115,8 @@ func (r *saveReader) declare(l string) {
 }
 
 func (r *saveReader) setPolicy(name, policy string) {
-	c := r.table.chain(name)
-	h, kind, prio, builtin := iptablesBase(r.table.name, name, r.back)
-	if builtin {
-		c.base, c.hook, c.kind, c.prio = true, h, kind, prio
-	}
+	c := r.chain(name)
+	builtin := c.base
 	switch {
 	case policy == "-" || policy == "ACCEPT":
 	case policy == "DROP" && builtin:
@@ -127,6 +125,21 @@ func (r *saveReader) setPolicy(name, policy string) {
 		c.policy = vUnknown
 		r.gap("policy " + quote(policy) + " of chain " + quote(name))
 	}
+}
+
+// chain is a chain of the table; one with a built-in name stands at its hook.
+func (r *saveReader) chain(name string) *chain {
+	if r.last != nil && r.last.name == name && r.last.table == r.table {
+		return r.last
+	}
+	c := r.table.chain(name)
+	if !c.base {
+		if h, kind, prio, ok := iptablesBase(r.table.name, name, r.back); ok {
+			c.base, c.hook, c.kind, c.prio = true, h, kind, prio
+		}
+	}
+	r.last = c
+	return c
 }
 
 // rule reads "-A CHAIN ...", and what `iptables -S` prints beside it.
@@ -139,14 +152,11 @@ func (r *saveReader) rule(raw, l string) {
 	case len(words) == 3 && words[0].s == "-P":
 		r.setPolicy(words[1].s, words[2].s)
 	case len(words) == 2 && words[0].s == "-N":
-		r.table.chain(words[1].s)
+		r.chain(words[1].s)
 	case len(words) < 2 || words[0].s != "-A" && words[0].s != "--append":
 		r.strange("no rule: " + quote(l))
 	default:
-		c := r.table.chain(words[1].s)
-		if h, kind, prio, ok := iptablesBase(r.table.name, c.name, r.back); ok && !c.base {
-			c.base, c.hook, c.kind, c.prio = true, h, kind, prio
-		}
+		c := r.chain(words[1].s)
 		made, cause := r.build.rule(l, words)
 		if open && cause == "" {
 			cause = "a quote is left open"

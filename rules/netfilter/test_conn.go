@@ -27,6 +27,7 @@ const (
 	statusDNAT      = 1 << 5
 	statusSNATDone  = 1 << 7
 	statusDNATDone  = 1 << 8
+	statusTemplate  = 1 << 11
 )
 
 // stateBits are what --ctstate compares: the state, and for a connection whether NAT
@@ -49,6 +50,9 @@ func (p *packet) stateBits() uint8 {
 }
 
 func (p *packet) statusBits() uint32 {
+	if p.ct.state == template {
+		return statusTemplate
+	}
 	var bits uint32
 	for _, b := range []struct {
 		on  bool
@@ -102,21 +106,18 @@ type connCond struct {
 }
 
 func (c *connCond) holds(p *packet) flow.Answer {
-	t := p.ct.orig
-	if c.reply {
-		t = p.reply()
-	}
+	t := p.direction(c.reply)
 	a, port := t.src, t.sport
 	if c.dst {
 		a, port = t.dst, t.dport
 	}
 	if c.isPort {
-		if port == 0 {
+		if port == 0 && p.ct.state == newConn {
 			return flow.Maybe
 		}
 		return flow.Is(c.port.has(port) != c.neg)
 	}
-	if p.srcUnknown && c.dst == c.reply {
+	if p.srcUnknown && c.dst == c.reply && p.ct.state == newConn {
 		return flow.Maybe
 	}
 	return flow.Is((a.and(c.mask) == c.net) != c.neg)
@@ -137,7 +138,7 @@ func (t *conntrackTest) ask(p *packet) flow.Answer {
 		a = flow.Is(!t.reply)
 	}
 	if t.hasProto {
-		a = a.And(flow.Is((p.proto == t.proto) != t.notProto))
+		a = a.And(flow.Is((p.connProto() == t.proto) != t.notProto))
 	}
 	if t.hasStatus {
 		a = a.And(flow.Is((p.statusBits()&t.status != 0) != t.notStat))

@@ -19,7 +19,8 @@ type walk struct {
 	route  route // of the last look-up
 
 	steps   []flow.Step
-	misses  []flow.Miss       // since the last step
+	misses  []flow.Miss // all of them; those from taken on are not a step's yet
+	taken   int
 	pending []flow.Assumption // for the next step
 
 	chain    *chain // the rule being run, for its reference
@@ -30,7 +31,6 @@ type walk struct {
 	fate     Fate // FateUnknown while it goes on
 	ended    bool
 	inNAT    bool
-	trial    bool // only to see whether an order matters: no steps are kept
 	tracking flow.Answer
 }
 
@@ -157,10 +157,10 @@ func (w *walk) stop(s flow.Step, f Fate) {
 func (w *walk) add(s flow.Step) {
 	s.Assumed = append(s.Assumed, w.pending...)
 	w.pending = nil
-	if len(w.misses) > 0 && s.Stage == flow.Netfilter {
-		s.Passed, s.PassedTotal, s.Decision = w.misses, len(w.misses), true
+	if n := len(w.misses); n > w.taken && s.Stage == flow.Netfilter {
+		s.Passed, s.PassedTotal, s.Decision = w.misses[w.taken:n:n], n-w.taken, true
 		s.Explain = &losers{w.rs, w.before}
-		w.misses = nil
+		w.taken = n
 	}
 	w.steps = append(w.steps, s)
 }

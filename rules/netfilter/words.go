@@ -23,6 +23,15 @@ func splitWords(line string, into []word) (words []word, open bool) {
 		for i < len(line) && line[i] != ' ' && line[i] != '\t' && line[i] != '"' {
 			i++
 		}
+		if i == from && line[i] == '"' { // the usual form: nothing escaped, nothing beside
+			if end := strings.IndexAny(line[i+1:], `"\`); end >= 0 && line[i+1+end] == '"' {
+				if after := i + end + 2; after == len(line) || line[after] == ' ' {
+					words = append(words, word{line[i+1 : i+1+end], from, after})
+					i = after
+					continue
+				}
+			}
+		}
 		if i < len(line) && line[i] == '"' {
 			var s string
 			if s, i, open = quoted(line, from); open {
