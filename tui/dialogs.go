@@ -157,7 +157,11 @@ func drawBusy(c *canvas, s *state) {
 	}
 	rows := min(len(b.parts), max(c.h-10, 1), 12)
 	in := c.box(74, rows+6, b.what)
-	c.put(in.x+1, in.y, in.w-1, style.Plain, ago(s.now.Sub(b.since))+" · "+itoa(b.done())+" of "+itoa(len(b.parts))+" parts read, "+bytesWord(b.bytes()))
+	how, esc := " · "+itoa(b.done())+" of "+itoa(len(b.parts))+" parts read, "+bytesWord(b.bytes()), "esc cancel, keep what is read"
+	if b.counts {
+		how, esc = "", "esc judge what was seen so far"
+	}
+	c.put(in.x+1, in.y, in.w-1, style.Plain, ago(s.now.Sub(b.since))+how)
 	for i, p := range b.parts[len(b.parts)-rows:] {
 		g, ink, says := style.Ellipsis, style.Depends, "reading"
 		switch {
@@ -166,7 +170,7 @@ func drawBusy(c *canvas, s *state) {
 		case p.Done:
 			g, ink, says = style.MarkGoes, style.Goes, ""
 		}
-		l := text(ink, g+" ").with(style.Plain, pad(render.Clean(p.Part), 26)+" "+right(bytesWord(p.Bytes), 9)+"  ")
+		l := text(ink, g+" ").with(style.Plain, pad(render.Clean(p.Part), 26)+" "+right(b.amount(p.Bytes), 9)+"  ")
 		if p.Total > 0 && !p.Done {
 			l = l.with(style.Plain, meter(p.Bytes, p.Total, 14)+" ").with(style.Faint, "of "+bytesWord(p.Total))
 		} else {
@@ -174,7 +178,7 @@ func drawBusy(c *canvas, s *state) {
 		}
 		c.draw(in.x+1, in.y+2+i, in.w-1, l)
 	}
-	c.right(in.x+in.w-1, in.y+in.h-1, style.Faint, "esc cancel, keep what is read")
+	c.right(in.x+in.w-1, in.y+in.h-1, style.Faint, esc)
 }
 
 // meter is a bar of w columns.
@@ -189,6 +193,14 @@ func meter(n, total int64, w int) string {
 		}
 	}
 	return s
+}
+
+// amount is a number of bytes, or of what is counted.
+func (b *busy) amount(n int64) string {
+	if b.counts {
+		return itoa(int(n))
+	}
+	return bytesWord(n)
 }
 
 func (b *busy) done() int {

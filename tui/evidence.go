@@ -25,8 +25,8 @@ func mark(st flow.Step) (glyph string, ink style.Ink) {
 	return style.MarkStops, style.Stops
 }
 
-// evidence is what the evidence pane shows of a step, in lines of width columns.
-func evidence(s *state, leg flow.Leg, st flow.Step, width int, all bool) []line {
+// evidence is what the evidence pane shows of step n, in lines of width columns.
+func evidence(s *state, leg flow.Leg, st flow.Step, n, width int, all bool) []line {
 	out := evidenceHead(leg, st, width)
 	list, more := render.Candidates(st, all)
 	out = append(out, candidates(st, list, width)...)
@@ -34,6 +34,7 @@ func evidence(s *state, leg flow.Leg, st flow.Step, width int, all bool) []line 
 		out = append(out, text(style.Faint, "   and "+itoa(more)+" more passed over · a shows them"))
 	}
 	out = append(out, assumed(st, width)...)
+	out = append(out, s.seenLines(n, width)...)
 	return append(out, sources(s, st, width)...)
 }
 

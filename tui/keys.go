@@ -22,6 +22,7 @@ const (
 	actWhatIf
 	actVariant
 	actEdit
+	actConfirm
 	actBack
 	actPane
 	actPaneBack
@@ -78,9 +79,9 @@ func globalKeys() []binding {
 	return []binding{
 		{actHelp, []string{"?", "f1"}, "?", "this help", ""},
 		{actPalette, []string{":"}, ":", "go to, or do, by name", ""},
-		{actOverviewScreen, []string{"1"}, "1 2 3 4", "overview, request, trace, config", ""},
+		{actOverviewScreen, []string{"1"}, "1 2 3 4", "the four screens", ""},
 		{actRequestScreen, []string{"2"}, "", "", ""},
-		{actTraceScreen, []string{"3"}, "", "", ""},
+		{actTraceScreen, []string{"3", "t"}, "", "", ""},
 		{actConfigScreen, []string{"4"}, "", "", ""},
 		{actBack, []string{"esc"}, "esc", "back one level", ""},
 		{actPane, []string{"tab"}, "tab", "next pane", ""},
@@ -100,10 +101,11 @@ func traceKeys() []binding {
 		{actOpen, []string{"enter", "y"}, "enter y", "raw config of the step", "enter raw"},
 		{actWhatIf, []string{"i"}, "i", "what-if: fix a near miss", "i what-if"},
 		{actVariant, []string{"v"}, "v", "choose a variant", "v variant"},
+		{actConfirm, []string{"w"}, "w", "confirm by watching", "w confirm"},
 		{actEdit, []string{"e"}, "e", "edit the request", "e request"},
 		{actFind, []string{"/"}, "/", "find a step", ""},
 		{actZoom, []string{"z"}, "z", "zoom the pane", "z zoom"},
-		{actAll, []string{"a"}, "a", "all losers, or the nearest", ""},
+		{actAll, []string{"a"}, "a", "all losers, or the near", ""},
 		{actCopy, []string{"c"}, "c C", "copy, copy as", ""},
 		{actCopyAs, []string{"C"}, "", "", ""},
 	}...)

@@ -8,6 +8,7 @@ const (
 	minWidth, minHeight = 60, 16 // under this the verdict alone is shown
 	wideFrom            = 100    // columns from which panes stand side by side
 	tallFrom            = 22     // rows from which the verdict may take more than one
+	confirmFrom         = 34     // rows from which what was seen has a pane of its own
 	railWidth           = 44     // of the trace's rail, side by side
 	podWidth            = 52     // of the overview's pod pane, side by side
 )

@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/session"
+	"github.com/meshtop/meshtop/rules/confirm"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/tui/style"
 )
@@ -39,6 +40,9 @@ type Source struct {
 	Read func(ctx context.Context, progress func(inspect.Progress)) (Reading, error)
 	// Trace traces over a reading, and brings more of it where the trace needs more.
 	Trace func(ctx context.Context, in Reading, req flow.Request, progress func(inspect.Progress)) (Reading, flow.Trace, error)
+	// Confirm watches the request's traffic, and sends it once if send is set; seen is told
+	// of each observation. It judges what was seen until ctx ended. Nil: it cannot be watched.
+	Confirm func(ctx context.Context, in Reading, req flow.Request, send bool, seen func(flow.Observation)) (Reading, confirm.Report, error)
 }
 
 // Reading is one look at the pod.

@@ -111,6 +111,8 @@ func (t *traceScreen) ask(a act, s *state) effect {
 		return t.askWhatIf(s, leg, st)
 	case actCopyAs:
 		return effect{kind: effDialog, dialog: copyAs(s, leg, st)}
+	case actConfirm:
+		return askConfirm(s)
 	case actVariant:
 		if len(s.trace.Variants) == 0 {
 			return say("there is only one way: nothing here is left to chance")
@@ -196,6 +198,7 @@ func same(a, b flow.Step) bool { return a.Stage == b.Stage && a.Subject == b.Sub
 // traceAreas are the parts of the screen.
 type traceAreas struct {
 	verdict, rail, evidence rect
+	confirm                 rect // what was seen; no rows where nothing was, or there is no room
 	folded                  bool
 }
 
@@ -205,6 +208,11 @@ func (t *traceScreen) areas(w, h int, s *state) traceAreas {
 	var a traceAreas
 	rest := body(w, h)
 	a.verdict, rest = rest.top(len(verdictLines(s, w-2, 1+2*b2i(h >= tallFrom))))
+	if n := len(s.confirmRows(w)); s.seen != nil && n > 0 && h >= confirmFrom && !t.zoom {
+		n = min(n+1, rest.h/3)
+		a.confirm = rect{rest.x, rest.y + rest.h - n, rest.w, n}
+		rest.h -= n
+	}
 	switch {
 	case t.zoom:
 		a.evidence = rest
@@ -227,7 +235,7 @@ func (t *traceScreen) settle(s *state) {
 		t.lines = nil
 		return
 	}
-	t.lines = evidence(s, leg, st, a.evidence.inset().w, t.all)
+	t.lines = evidence(s, leg, st, t.sel, a.evidence.inset().w, t.all)
 	t.top = max(min(t.top, len(t.lines)-(a.evidence.h-1)), 0)
 	if a.folded {
 		page := max(2*(a.rail.h-1), 1)
@@ -257,6 +265,11 @@ func (t *traceScreen) draw(c *canvas, s *state) {
 	}
 	if !t.zoom {
 		t.drawRail(c, a, s)
+	}
+	if a.confirm.h > 0 {
+		c.pane(a.confirm, false, s.confirmTitle(), "", "w again")
+		_, in := a.confirm.top(1)
+		c.page(in.inset(), 0, s.confirmRows(in.w-2))
 	}
 	leg, st, ok := t.step(s)
 	if !ok {
@@ -329,7 +342,7 @@ func (t *traceScreen) stepRows(s *state) []railRow {
 	var out []railRow
 	for _, leg := range s.legs() {
 		for _, st := range leg.Steps {
-			out = append(out, railRow{stepLine(leg, st, len(out)), len(out)})
+			out = append(out, railRow{s.stepLine(leg, st, len(out)), len(out)})
 		}
 	}
 	return out
@@ -345,7 +358,7 @@ func (t *traceScreen) rows(s *state, width int) []railRow {
 				place = p
 				out = append(out, railRow{text(style.Faint, p), -1})
 			}
-			out = append(out, railRow{stepLine(leg, st, n), n})
+			out = append(out, railRow{s.stepLine(leg, st, n), n})
 			n++
 		}
 	}
@@ -353,9 +366,10 @@ func (t *traceScreen) rows(s *state, width int) []railRow {
 }
 
 // stepLine is a step's row: both marks, its number, its name, what it came to.
-func stepLine(leg flow.Leg, st flow.Step, n int) line {
+func (s *state) stepLine(leg flow.Leg, st flow.Step, n int) line {
 	g, ink := mark(st)
-	l := text(ink, g).with(style.Faint, style.SeenNotYet).with(style.Plain, right(itoa(n+1), 3)+" ")
+	seen, seenInk := s.seenMark(n)
+	l := text(ink, g).with(seenInk, seen).with(style.Plain, right(itoa(n+1), 3)+" ")
 	return l.with(style.Plain, pad2(render.StepName(leg, st), 12)+" ").with(style.Plain, render.StepBrief(leg, st))
 }
 

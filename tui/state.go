@@ -45,7 +45,8 @@ type state struct {
 	asked  bool // req is a request, not the zero value
 	trace  flow.Trace
 	traced bool
-	way    int // which variant is shown; -1: the first, as the trace holds it
+	way    int        // which variant is shown; -1: the first, as the trace holds it
+	seen   *confirmed // what was seen of it; nil: nobody watched
 	recent []flow.Request
 	survey survey // what the overview is drawn from
 
@@ -58,10 +59,11 @@ type state struct {
 
 // busy is a read that goes on.
 type busy struct {
-	what  string
-	since time.Time
-	parts []inspect.Progress
-	stop  func()
+	what   string
+	since  time.Time
+	parts  []inspect.Progress
+	stop   func()
+	counts bool // parts are counted, not measured in bytes
 }
 
 // legs are those of the variant that is shown.
@@ -99,6 +101,7 @@ const (
 	effVariant             // show variant effect.n
 	effFill                // the request form from effect.req
 	effCancel              // stop the read
+	effWatch               // confirm the trace; n is 1 to send the request
 	effPickItem            // row effect.n of the dialog, by a click
 	effQuit
 )

@@ -45,6 +45,10 @@ func verdictLines(s *state, width, rows int) []line {
 	}
 	v, word, rest := verdictWords(s)
 	g, ink := verdictMark(v)
+	seen, against := s.seenVerdict()
+	if against {
+		g, ink, word, rest = style.SeenOther, style.Stops, "PREDICTED "+word+", BUT SEEN OTHERWISE", ""
+	}
 	if s.way >= 0 {
 		rest += " (way " + itoa(s.way+1) + " of " + itoa(len(s.trace.Variants)) + ")"
 	}
@@ -53,14 +57,18 @@ func verdictLines(s *state, width, rows int) []line {
 	}
 	req := render.RequestLine(s.trace.Request)
 	room := width - textWidth(word) - 5
-	if textWidth(req)+textWidth(rest) > room && rows > 1 {
+	if seen != "" {
+		seen = " · " + seen
+	}
+	if textWidth(req)+textWidth(rest+seen) > room && rows > 1 {
 		lead := text(ink, g+" "+word)
 		if strings.HasPrefix(rest, " ") {
 			lead = lead.with(style.Plain, " ")
 		}
 		told := para(lead, restInk(v), strings.TrimSpace(rest), width)
-		return append([]line{text(style.Plain, cut(req, width))}, told[:min(len(told), rows-1)]...)
+		return append([]line{text(style.Plain, cut(req, width-textWidth(seen))).with(style.Plain, seen)}, told[:min(len(told), rows-1)]...)
 	}
+	rest += seen
 	// The request keeps five eighths of the line, or what the verdict leaves.
 	keep := max(room-textWidth(rest), room*5/8)
 	return []line{text(style.Plain, cut(req, keep)+"  ").with(ink, g+" "+word).with(restInk(v), rest)}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/session"
+	"github.com/meshtop/meshtop/rules/confirm"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/tui"
 	"github.com/meshtop/meshtop/tui/style"
@@ -48,7 +49,7 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 	}
 	src := &source{pod: pod, live: t.kind == "netns" || t.kind == "pid", full: full}
 	opt := tui.Options{
-		Target: pod.Name(), Command: t.String(), Source: tui.Source{Read: src.read, Trace: src.trace}, Requests: requests,
+		Target: pod.Name(), Command: t.String(), Source: tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm}, Requests: requests,
 		ASCII: s.ascii || !a.utf8(), NoColor: s.color == "never" || a.env("NO_COLOR") != "", NoMouse: s.noMouse, Theme: theme,
 	}
 	if len(requests) > 0 {
@@ -92,6 +93,11 @@ func (s *source) read(ctx context.Context, progress func(inspect.Progress)) (tui
 func (s *source) trace(ctx context.Context, in tui.Reading, q flow.Request, progress func(inspect.Progress)) (tui.Reading, flow.Trace, error) {
 	r, t, err := session.Trace(ctx, s.pod, in.Reading, q, progress)
 	return s.give(r), t, err
+}
+
+func (s *source) confirm(ctx context.Context, in tui.Reading, q flow.Request, send bool, seen func(flow.Observation)) (tui.Reading, confirm.Report, error) {
+	r, rep, err := session.Confirm(ctx, s.pod, in.Reading, q, session.ConfirmOptions{Send: send, Seen: seen})
+	return s.give(r), rep, err
 }
 
 // give is the reading as screens hold it: of a recording, with the time of the recording.

@@ -1,0 +1,190 @@
+package tui
+
+import (
+	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+)
+
+// act does what a key, a click on the footer or a line of the palette asks.
+func (m *model) act(a act) tea.Cmd {
+	if cmd, ok := m.everywhere(a); ok {
+		return cmd
+	}
+	e := m.screen().do(a, &m.s)
+	if e.kind == effAct && e.act == a {
+		m.leave(a)
+		return nil
+	}
+	return m.perform(e)
+}
+
+// everywhere does what every screen does alike.
+func (m *model) everywhere(a act) (tea.Cmd, bool) {
+	switch a {
+	case actQuit:
+		return m.quit(), true
+	case actSuspend:
+		return tea.Suspend, true
+	case actRefresh:
+		return m.readPod(), true
+	case actMouse:
+		m.s.mouse = !m.s.mouse
+		m.s.say = "mouse off: the terminal selects text itself"
+		if m.s.mouse {
+			m.s.say = "mouse on"
+		}
+	case actHelp:
+		m.dialog = &helpDialog{title: "Help: " + m.s.at.String(), here: m.screenKeys(), always: globalKeys()}
+	case actPalette:
+		m.dialog = m.palette()
+	case actActivity:
+		m.dialog = activity(&m.s)
+	case actOverviewScreen, actRequestScreen, actTraceScreen, actConfigScreen:
+		m.goTo(screenID(a - actOverviewScreen))
+	default:
+		return nil, false
+	}
+	return nil, true
+}
+
+// goTo shows a screen; esc leads back.
+func (m *model) goTo(id screenID) {
+	if id == m.s.at {
+		return
+	}
+	if id == requestID {
+		m.form.fill(m.s.req)
+	}
+	m.s.back = append(m.s.back, m.s.at)
+	if len(m.s.back) > 20 {
+		m.s.back = m.s.back[1:]
+	}
+	m.s.at = id
+}
+
+// leave is what esc does where the screen has nothing to close.
+func (m *model) leave(a act) {
+	switch n := len(m.s.back); {
+	case a != actBack:
+	case m.s.busy != nil:
+		m.s.busy.stop()
+	case n > 0:
+		m.s.at, m.s.back = m.s.back[n-1], m.s.back[:n-1]
+	}
+}
+
+// perform turns a screen's effect into commands.
+func (m *model) perform(e effect) tea.Cmd {
+	switch e.kind {
+	case effAct:
+		return m.act(e.act)
+	case effTrace:
+		m.goTo(traceID)
+		m.remember(*e.req)
+		m.s.req, m.s.asked, m.s.say = *e.req, true, e.note
+		return m.traceRequest(*e.req)
+	case effFill:
+		m.goTo(requestID)
+		m.form.fill(*e.req)
+	case effGo:
+		m.goTo(e.screen)
+	case effSelect:
+		m.choose(e.n)
+	case effStep:
+		m.goTo(traceID)
+		m.choose(e.n)
+	case effPickItem:
+		return m.pickItem(e.n)
+	case effVariant:
+		m.s.way = e.n
+	case effWatch:
+		return m.watch(e.n == 1)
+	case effDialog:
+		m.dialog = e.dialog
+	case effCancel:
+		m.leave(actBack)
+	case effSay:
+		m.s.say, m.s.alarm = e.text, e.n != 0
+	case effPlace:
+		return m.openPlace(e.place, false, false)
+	case effConfig:
+		return m.openConfig(e)
+	case effCopy:
+		note := e.note
+		return tea.Batch(tea.SetClipboard(e.text), func() tea.Msg { return copiedMsg{note} })
+	case effQuit:
+		return m.quit()
+	}
+	return nil
+}
+
+// remember keeps the last requests, the newest first, each once.
+func (m *model) remember(r flow.Request) {
+	out := []flow.Request{r}
+	for _, old := range m.s.recent {
+		if render.Request(old) != render.Request(r) && len(out) < 8 {
+			out = append(out, old)
+		}
+	}
+	m.s.recent = out
+}
+
+// choose selects row n of the screen's list; a step from elsewhere goes to the trace.
+func (m *model) choose(n int) {
+	switch m.s.at {
+	case requestID:
+		m.form.onRight, m.form.sel = false, n
+	case configID:
+		m.config.sel = n
+	case overviewID:
+		m.over.choose(n, &m.s)
+	default:
+		m.trace.evidence = false
+		m.trace.pick(n, len(m.s.steps()))
+	}
+}
+
+// pickItem is a click on a row of a dialog.
+func (m *model) pickItem(n int) tea.Cmd {
+	d, ok := m.dialog.(*chooser)
+	if !ok {
+		return nil
+	}
+	e, ok := d.pick(n)
+	if !ok {
+		return nil
+	}
+	m.dialog = nil
+	return m.perform(e)
+}
+
+// openConfig opens the raw viewer at a step's object, or at a reference.
+func (m *model) openConfig(e effect) tea.Cmd {
+	if e.text != "" {
+		return m.openPlace(placeOfRef(e.text), e.n != 0, false)
+	}
+	steps := m.s.steps()
+	if e.n >= len(steps) {
+		return nil
+	}
+	for _, ev := range steps[e.n].Evidence {
+		return m.openPlace(placeOf(ev), false, false)
+	}
+	m.s.say = "this step was made by meshtop's reckoning alone: there is nothing raw to show"
+	return nil
+}
+
+func (m *model) gotDoc(d docMsg) {
+	if d.gen != m.s.docGen {
+		return
+	}
+	if d.err != nil {
+		m.fail(d.err)
+		return
+	}
+	m.config.open(d.doc, d.target, d.line)
+	if !d.again {
+		m.goTo(configID)
+	}
+}
