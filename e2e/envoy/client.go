@@ -52,6 +52,10 @@ func (c client) send(q *Request, port int) (*ClientSide, string) {
 	case q.TLS != nil:
 		conn.Write(clientHello(q.TLS.SNI, q.TLS.ALPN))
 	}
+	if q.HTTP != nil && q.HTTP.isH2() {
+		seen.roundTripH2(rw, q.HTTP)
+		return seen, key
+	}
 	if q.HTTP != nil {
 		rw.Write(q.HTTP.bytes())
 		seen.readHTTP(rw, q.HTTP.Method)

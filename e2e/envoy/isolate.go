@@ -1,7 +1,9 @@
 package envoy
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -37,11 +39,13 @@ func Isolated(t *testing.T) bool {
 	c := exec.Command("/proc/self/exe", args...)
 	c.Env = append(os.Environ(), inside+"=1")
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	out, err := c.CombinedOutput()
-	t.Logf("in a network namespace of its own:\n%s", out)
-	if err != nil {
-		t.Errorf("inner test: %v", err)
-	} else if !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+	var out bytes.Buffer
+	// At once, too: a test that is cut off must still have named its seed.
+	c.Stdout = io.MultiWriter(os.Stdout, &out)
+	c.Stderr = c.Stdout
+	if err := c.Run(); err != nil {
+		t.Errorf("inner test, in a network namespace of its own: %v", err)
+	} else if !strings.Contains(out.String(), "--- PASS: "+t.Name()) {
 		t.Error("the inner test did not run")
 	}
 	return false

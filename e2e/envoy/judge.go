@@ -179,7 +179,7 @@ func diff(o *Outcome, r *envoy.Result) string {
 	d.field("route", o.Route, r.Outcome.Route)
 	d.field("cluster", o.Cluster, r.Outcome.Cluster)
 	d.field("host", o.Host, r.Outcome.Endpoint)
-	if d.open || unreachable(o, r) {
+	if d.open || beyond(o, r) {
 		return d.text()
 	}
 	d.field("flags", o.Flags, r.Caller.Flags)
@@ -210,15 +210,17 @@ func details(o *Outcome) string {
 	return o.Details
 }
 
-// unreachable: Envoy chose an endpoint at which nothing answers. A configuration does not
-// tell that; the choice is the claim. A network filter that denies on the first data comes
-// after the connection to the endpoint, and is never reached.
-func unreachable(o *Outcome, r *envoy.Result) bool {
-	if r.Verdict != flow.Continue && (r.Verdict != flow.Refused || r.Outcome.Endpoint == "" || o.Log != "tcp") {
+// beyond: Envoy chose an endpoint, and what came then is not its decision: nothing answers
+// there (which comes before a network filter's refusal, since tcp_proxy dials first), the
+// endpoint declines an upgrade, the client leaves a tunnel, or a silent one leaves (whose
+// end is the first thing that a filter hears of it).
+func beyond(o *Outcome, r *envoy.Result) bool {
+	if r.Outcome.Endpoint == "" || o.Host == "" {
 		return false
 	}
 	f := strings.Split(o.Flags, ",")[0]
-	return f == "UF" && o.Host != ""
+	silent := o.Client != nil && o.Client.Timeout && o.Log == "tcp"
+	return silent || f == "UF" || f == "DC" || o.Details == "websocket_handshake_unsuccessful"
 }
 
 type differ struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sort"
 
@@ -29,12 +30,15 @@ func Keep(dir, name string, c *Case, files map[string][]byte) (string, error) {
 			out[part] = lean(b)
 		}
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
 	path := filepath.Join(dir, name+".txtar")
 	return path, archive.Write(path, out)
 }
 
-// lean takes out what makes a part large and says nothing of traffic: the list of all
-// extensions that the binary knows, and the command line.
+// lean takes out what makes a part large and decides nothing: the list of all extensions
+// that the binary knows, the command line, and access logs.
 func lean(part []byte) []byte {
 	var v any
 	d := json.NewDecoder(bytes.NewReader(part))
@@ -42,7 +46,7 @@ func lean(part []byte) []byte {
 	if d.Decode(&v) != nil {
 		return part
 	}
-	drop(v, "extensions", "command_line_options")
+	drop(v, "extensions", "command_line_options", "access_log")
 	b, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		return part

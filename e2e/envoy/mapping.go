@@ -75,6 +75,7 @@ func (h *HTTP) flow() *flow.HTTP {
 	if out.Version == "" {
 		out.Version = "1.1"
 	}
+	out.NoHost = out.NoHost && !h.isH2()
 	if h.Host != nil {
 		out.Authority = *h.Host
 	}

@@ -5,18 +5,20 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // Shrink makes a batch of one request smaller as long as holds says that it still shows
 // what it should: it takes away elements of lists and fields of objects, the large ones
-// first, until nothing more can go or tries are used up.
-func Shrink(b *Batch, tries int, holds func(*Batch) bool) *Batch {
+// first, until nothing more can go or the time is over.
+func Shrink(b *Batch, most time.Duration, holds func(*Batch) bool) *Batch {
+	end := time.Now().Add(most)
 	var root any
 	json.Unmarshal(raw(b), &root)
-	for again := true; again && tries > 0; {
+	for again := true; again && time.Now().Before(end); {
 		again = false
 		for _, path := range removable(root, nil) {
-			if tries == 0 {
+			if time.Now().After(end) {
 				break
 			}
 			smaller, ok := without(root, path)
@@ -27,7 +29,6 @@ func Shrink(b *Batch, tries int, holds func(*Batch) bool) *Batch {
 			if json.Unmarshal(raw(smaller), next) != nil || len(next.Requests) != 1 {
 				continue
 			}
-			tries--
 			if holds(next) {
 				root, again = smaller, true
 			}

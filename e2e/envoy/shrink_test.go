@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A batch shrinks to the one listener that matters and to the header that makes it fail.
@@ -12,7 +13,7 @@ func TestShrink(t *testing.T) {
 	b.Requests = b.Requests[:1]
 	b.Requests[0].HTTP.Headers = [][2]string{{"x-other", "1"}, {"x-cause", "1"}}
 	tries := 0
-	small := Shrink(b, 10000, func(b *Batch) bool {
+	small := Shrink(b, time.Minute, func(b *Batch) bool {
 		tries++
 		text := string(raw(b))
 		return strings.Contains(text, `"l03"`) && strings.Contains(text, "x-cause")
@@ -23,10 +24,8 @@ func TestShrink(t *testing.T) {
 	if got, _ := json.Marshal(small.Requests[0].HTTP.Headers); string(got) != `[["x-cause",""]]` && string(got) != `[["x-cause","1"]]` {
 		t.Errorf("headers %s", got)
 	}
-	if tries > 10000 {
-		t.Errorf("%d tries", tries)
-	}
-	if again := Shrink(b, 5, func(*Batch) bool { return true }); again == nil {
-		t.Error("out of tries: want what is left")
+	t.Logf("%d tries", tries)
+	if same := Shrink(b, 0, func(*Batch) bool { return true }); len(same.World.Listeners) != len(b.World.Listeners) {
+		t.Error("without time nothing may be taken away")
 	}
 }

@@ -20,7 +20,7 @@ var (
 )
 
 // mostUnknown is the share of the cases that may be unknown.
-const mostUnknown = 0.95
+const mostUnknown = 0.06
 
 // tally counts how cases ended, in all and by family.
 type tally struct {

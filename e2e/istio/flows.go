@@ -80,8 +80,10 @@ func (r *Request) Inbound(l *Log) (flow.Request, error) {
 	}
 	out.TLS = nil
 	if l.Protocol != "" {
-		out.HTTP.Method, out.HTTP.Authority, out.HTTP.Path = l.Method, l.Host1, l.Path
-		out.HTTP.Version, out.HTTP.Scheme = strings.TrimPrefix(l.Protocol, "HTTP/"), ""
+		out.HTTP.Method, out.HTTP.Authority, out.HTTP.Path, out.HTTP.Scheme = l.Method, l.Host1, l.Path, ""
+		if out.HTTP.Version != "1.0" { // which Envoy logs as 1.1 when it refuses it
+			out.HTTP.Version = strings.TrimPrefix(l.Protocol, "HTTP/")
+		}
 	}
 	if mesh {
 		// Without the filter istio.alpn a client offers what its cluster says: istio for

@@ -35,8 +35,13 @@ type Request struct {
 	Port  uint16   `json:"source_port"`
 	URL   string   `json:"url"`
 	Args  []string `json:"curl_args"`
-	Logs  []Log    `json:"access_log"`      // of Envoys that saw the client's own port
-	Next  []Log    `json:"access_log_next"` // of Envoys behind them
+	// Client is what curl saw; exit 28 is a time-out: Envoy had not ended the connection,
+	// and a line is written when it ends.
+	Client struct {
+		Exit int `json:"curl_exit"`
+	} `json:"client"`
+	Logs []Log `json:"access_log"`      // of Envoys that saw the client's own port
+	Next []Log `json:"access_log_next"` // of Envoys behind them
 }
 
 // Log is one line of an Envoy's access log. Empty: null.

@@ -74,14 +74,14 @@ func (s *stream) decode(hcm tree.Node) bool {
 	r := p.req.HTTP
 	switch {
 	case p.req.TLS != nil && p.downTLS == nil:
-		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNoRequest, "TLS"))
+		return s.codecAnswer(garbled(hcm), flow.Because(flow.WhyNoRequest, "TLS"))
 	case r == nil:
-		return s.noRequest(p.req.Payload)
+		return s.noRequest(hcm, p.req.Payload)
 	}
 	h2, ok := s.codecKind(hcm, r)
 	s.http2, s.version = h2, orDefault(r.Version, "1.1")
 	if !ok {
-		return s.codecAnswer(errCodec(), flow.Because(flow.WhyNoRequest, "HTTP/"+s.version))
+		return s.codecAnswer(garbled(hcm), flow.Because(flow.WhyNoRequest, "HTTP/"+s.version))
 	}
 	s.h.list = make([]header, 0, len(r.Headers)+8)
 	if err := s.codec(r); err != nil {
@@ -95,7 +95,7 @@ func (s *stream) decode(hcm tree.Node) bool {
 }
 
 // noRequest is a client that sends bytes of its own instead of a request.
-func (s *stream) noRequest(b []byte) bool {
+func (s *stream) noRequest(hcm tree.Node, b []byte) bool {
 	if b != nil && len(b) == 0 || bytes.HasPrefix(b, []byte("PRI * HTTP/2.0\r\n")) {
 		s.p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Dropped, Reason: flow.Because(flow.WhyClientSilent)})
 		s.p.end(flow.Dropped, flow.Symptom{TCP: flow.TCPOK})
@@ -103,10 +103,20 @@ func (s *stream) noRequest(b []byte) bool {
 	}
 	line, _, _ := bytes.Cut(b, []byte("\r\n"))
 	f := strings.Split(string(line), " ")
-	if len(f) == 3 && http1Method(f[0], s.p.cfg.version) && strings.HasPrefix(f[2], "HTTP/") && f[2] != "HTTP/1.1" {
+	if garbled(hcm).code != 0 && len(f) == 3 && http1Method(f[0], s.p.cfg.version) && strings.HasPrefix(f[2], "HTTP/") && f[2] != "HTTP/1.1" {
 		return s.codecAnswer(&codecError{426, "low_version"}, flow.Because(flow.WhyNoRequest, f[2]))
 	}
-	return s.codecAnswer(errCodec(), flow.Because(flow.WhyNoRequest, "bytes"))
+	return s.codecAnswer(garbled(hcm), flow.Because(flow.WhyNoRequest, "bytes"))
+}
+
+// garbled is what a codec says to bytes that are not its protocol: HTTP/1 answers 400,
+// HTTP/2 closes without an answer, before there is a stream that could be logged
+// (TestGaps: Envoy 1.40).
+func garbled(hcm tree.Node) *codecError {
+	if k := hcm.Field("codec_type").Enum(); k == "HTTP2" || k == "2" {
+		return &codecError{}
+	}
+	return errCodec()
 }
 
 // codecAnswer ends the pass at the codec. HTTP/2 resets the stream instead of answering.

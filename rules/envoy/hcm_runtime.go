@@ -73,6 +73,32 @@ func (c *Config) override(f fraction, key string) fraction {
 	} else if d, err := tree.Parse([]byte(strings.TrimSpace(v)), 0); err == nil && d.Root().IsObject() {
 		p := readPercent(d.Root())
 		f.num, f.den = p.num, p.den
+	} else if num, ok := structField(v, "numerator"); ok {
+		den, _ := structField(v, "denominator")
+		if n, err := strconv.ParseFloat(num, 64); err == nil && n >= 0 {
+			f.num, f.den = uint64(n), denominator(den)
+		}
 	}
 	return f
+}
+
+// structField is a field's value in the debug text of a google.protobuf.Struct, as which
+// /runtime prints a FractionalPercent:
+//
+//	fields { key: "numerator" value { number_value: 100 } }
+func structField(text, name string) (string, bool) {
+	_, rest, ok := strings.Cut(text, `key: "`+name+`"`)
+	if !ok {
+		return "", false
+	}
+	rest, _, _ = strings.Cut(rest, "key:")
+	_, value, ok := strings.Cut(rest, "_value:")
+	if !ok {
+		return "", false
+	}
+	f := strings.Fields(value)
+	if len(f) == 0 {
+		return "", false
+	}
+	return strings.Trim(f[0], `"`), true
 }
