@@ -12,7 +12,7 @@ func envoyL4Words(k flow.ReasonKind, a [3]string) string {
 	return ""
 }
 
-// alikeWords words what was nearly chosen, and what live counters say.
+// alikeWords words where an ORIGINAL_DST cluster goes, what was nearly chosen, and what live counters say.
 func alikeWords(k flow.ReasonKind, a [3]string) string {
 	switch k {
 	case flow.WhyListenerPort:
@@ -25,6 +25,14 @@ func alikeWords(k flow.ReasonKind, a [3]string) string {
 		return "circuit breaker: " + a[0] + " is " + a[1] + ", and " + a[2] + " were open in the snapshot"
 	case flow.WhyBreakerFree:
 		return "circuit breaker: " + a[0] + " is " + a[1] + "; " + a[2] + " were open in the snapshot, one has ended since"
+	case flow.WhyOriginalDst:
+		return "the original destination " + a[0]
+	case flow.WhyOriginalHeader:
+		return "header " + a[0] + " says " + a[1]
+	case flow.WhyOriginalState:
+		return "filter state says " + a[0]
+	case flow.WhyForward:
+		return "the request's authority " + a[0]
 	case flow.WhyClusterAlike:
 		return "there is a cluster " + a[0]
 	}
@@ -245,14 +253,6 @@ func clusterWords(k flow.ReasonKind, a [3]string) string {
 		return "not healthy: " + a[0]
 	case flow.WhyHostLoses:
 		return "of priority " + a[0] + ", which gets no traffic, or not in the subset or locality"
-	case flow.WhyOriginalDst:
-		return "the original destination " + a[0]
-	case flow.WhyOriginalHeader:
-		return "header " + a[0] + " says " + a[1]
-	case flow.WhyOriginalState:
-		return "filter state says " + a[0]
-	case flow.WhyForward:
-		return "the request's authority " + a[0]
 	}
 	return ""
 }
