@@ -42,6 +42,8 @@ func TestChainMatch(t *testing.T) {
 			ch("src", `'source_prefix_ranges': `+nets("10.7.0.0/16")+`, 'direct_source_prefix_ranges': `+nets("10.9.0.0/16")), ch("direct", `'direct_source_prefix_ranges': `+nets("10.9.9.0/24")),
 		}, ",")) + listen(7, dflt, strings.Join([]string{
 			ch("zero", `'prefix_ranges': `+nets("0.0.0.0/0")), ch("unset", ""),
+		}, ",")) + listen(10, dflt, strings.Join([]string{
+			ch("tls", `'transport_protocol': 'tls'`), ch("quic", `'transport_protocol': 'quic'`),
 		}, ",")) + listen(8, dflt, ch("odd", `'address_suffix': '1.2.3.4'`)) + listen(9, "", ""),
 		clusters: static("c", "10.1.0.1:80"),
 	}.load(t)
@@ -77,6 +79,7 @@ func TestChainMatch(t *testing.T) {
 		{"direct source alone", from(at("6", ""), "10.9.9.1:9"), prox("10.8.1.1:1"), "direct"},
 		{"direct dead end", from(at("6", ""), "10.9.1.1:9"), prox("10.8.1.1:1"), "dflt"},
 		{"explicit /0 beside unset: either", at("7", ""), nil, "unset|zero"},
+		{"neither of two, and none for all", at("10", ""), nil, "dflt"},
 		{"a field that is not modelled", at("8", ""), nil, "-"},
 		{"no chain at all", at("9", ""), nil, "-"},
 	}

@@ -85,6 +85,8 @@ func TestLoadBalancing(t *testing.T) {
 	add("no panic at 0 percent", `'common_lb_config': {'healthy_panic_threshold': {}}`, g(group(0, "", ep("1.0.0.1", bad))), "", "", "UH 100")
 	add("all down: panic takes all", "", g(group(0, "", ep("1.0.0.1", bad))), "", "", "1.0.0.1 100")
 	add("spill to the next priority", "", g(group(0, "", ep("1.0.0.1"), ep("1.0.0.2", bad)), group(1, "", ep("1.0.0.3"))), "", "", "1.0.0.1 70, 1.0.0.3 30")
+	add("DRAINING and TIMEOUT are unhealthy, UNKNOWN is not", "", g(group(0, "", ep("1.0.0.1"), ep("1.0.0.2", `'health_status': 'DRAINING'`), ep("1.0.0.3", `'health_status': 'UNKNOWN'`), ep("1.0.0.4", `'health_status': 'TIMEOUT'`))), "", "", "1.0.0.1 50, 1.0.0.3 50")
+	add("no panic while all priorities together can take it", "", g(group(0, "", ep("1.0.0.1"), ep("1.0.0.2", bad), ep("1.0.0.3", bad)), group(1, "", ep("1.0.0.4"))), "", "", "1.0.0.1 46, 1.0.0.4 54")
 	add("overprovisioning 100", "", g(group(0, "", ep("1.0.0.1"), ep("1.0.0.2", bad)), group(1, "", ep("1.0.0.3"))), `'overprovisioning_factor': 100`, "", "1.0.0.1 50, 1.0.0.3 50")
 	add("degraded after healthy", "", g(group(0, "", ep("1.0.0.1"), ep("1.0.0.2", half))), "", "", "1.0.0.1 70, 1.0.0.2 30")
 	add("fail_traffic_on_panic", `'common_lb_config': {'zone_aware_lb_config': {'fail_traffic_on_panic': true}}`, g(group(0, "", ep("1.0.0.1"), ep("1.0.0.2", bad), ep("1.0.0.3", bad))), "", "", "UH 100")

@@ -230,3 +230,47 @@ func TestTakesAndCapture(t *testing.T) {
 		t.Error("a port without a listener is captured")
 	}
 }
+
+// Runtime values come from /runtime, else from the bootstrap's static layers, later ones win.
+func TestRuntime(t *testing.T) {
+	boot := `'layered_runtime': {'layers': [{'name': 'a', 'static_layer': {'x': {'y': 1, 'z': 'one'}, 'b.c': true}}, {'name': 'b', 'static_layer': {'x.y': 2, 'f': {'numerator': 5}}}]}`
+	m := mesh{bootstrap: boot}
+	for key, want := range map[string]string{"x.y": "2", "x.z": "one", "b.c": "true", "f": `{"numerator": 5}`, "nothing": ""} {
+		if got, _ := m.load(t).value(key); got != want {
+			t.Errorf("static %s = %q, want %q", key, got, want)
+		}
+	}
+	m.files = map[string]string{"runtime.json": `{'entries': {'x.y': {'final_value': '3', 'layer_values': ['2', '3']}}}`}
+	c := m.load(t)
+	if v, ok := c.value("x.y"); v != "3" || !ok {
+		t.Errorf("x.y = %q", v)
+	}
+	if _, ok := c.value("x.z"); ok {
+		t.Error("a static layer counts beside /runtime")
+	}
+}
+
+// Envoy's version: /server_info, else what the bootstrap's node says; unknown counts as new.
+func TestVersion(t *testing.T) {
+	boot := `'node': {'user_agent_build_version': {'version': {'major_number': 1, 'minor_number': 36, 'patch': 4}}}`
+	m := mesh{bootstrap: boot}
+	if v := m.load(t).Summary().Version; v != "1.36.4" {
+		t.Errorf("by bootstrap: %s", v)
+	}
+	m.files = map[string]string{"server_info.json": `{'version': 'abc/1.39.3/Clean/RELEASE/BoringSSL'}`}
+	c := m.load(t)
+	if v := c.Summary().Version; v != "1.39.3" {
+		t.Errorf("by server_info: %s", v)
+	}
+	for _, row := range []struct {
+		major, minor, patch int
+		want                bool
+	}{{1, 39, 3, true}, {1, 39, 4, false}, {1, 40, 0, false}, {1, 38, 9, true}, {2, 0, 0, false}, {0, 99, 0, true}} {
+		if got := c.version.atLeast(row.major, row.minor, row.patch); got != row.want {
+			t.Errorf("1.39.3 at least %v: %v", row, got)
+		}
+	}
+	if !(Version{}).atLeast(1, 40, 0) || parseVersion("x/1.37.0-dev/y") != (Version{1, 37, 0}) || parseVersion("nonsense") != (Version{}) {
+		t.Error("a version is read wrong")
+	}
+}

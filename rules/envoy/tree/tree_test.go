@@ -92,6 +92,15 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%q is taken", s)
 		}
 	}
+	deep := strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth)
+	s := Scanner{Raw: []byte(deep)}
+	if _, err := s.Skip(0); err != nil {
+		t.Errorf("%d levels: %v", MaxDepth, err)
+	}
+	s = Scanner{Raw: []byte("[" + deep + "]")}
+	if _, err := s.Skip(0); err == nil {
+		t.Errorf("%d levels are taken", MaxDepth+1)
+	}
 	_, err := Parse([]byte(`{"a": 1`), 100)
 	if err == nil || err.Error() != "byte 107: the text ends too early" {
 		t.Errorf("truncation: %v", err)
