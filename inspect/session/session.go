@@ -79,9 +79,8 @@ func (r *Reading) parse() error {
 	return nil
 }
 
-// Faults are what was read but could not be understood whole: where, and what is wrong.
-// What could not be read in the first place, or was not when a snapshot was saved, is no
-// fault of these bytes.
+// Faults are what was read but could not be understood whole: where, and why. What could
+// not be read in the first place, or was not when a snapshot was saved, is none.
 func Faults(r Reading) []flow.Gap {
 	var out []flow.Gap
 	for _, g := range r.Snapshot.Gaps {

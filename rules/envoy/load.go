@@ -55,7 +55,7 @@ func Load(files map[string][]byte) (*Config, []flow.Gap, error) {
 		}
 		found = true
 		if err != nil {
-			gaps = append(gaps, flow.Gap{Part: name, Reason: err.Error()})
+			gaps = append(gaps, flow.Gap{Part: name, Reason: err.Error(), Broken: true})
 		}
 	}
 	if !found {

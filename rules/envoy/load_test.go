@@ -99,7 +99,7 @@ func TestLoadRefuses(t *testing.T) {
 		}
 	}
 	c, gaps, err := Load(map[string][]byte{dumpPart: whole, "clusters.json": []byte("nope"), "runtime.json": []byte(`{"entries"`), "server_info.json": nil})
-	if err != nil || c == nil || len(gaps) != 3 || gaps[0] != (flow.Gap{Part: "clusters.json", Reason: `not a JSON object but "nope"`}) {
+	if err != nil || c == nil || len(gaps) != 3 || gaps[0] != (flow.Gap{Part: "clusters.json", Reason: `not a JSON object but "nope"`, Broken: true}) {
 		t.Errorf("broken parts beside a dump: %v %v", gaps, err)
 	}
 	if c, gaps, err := Load(map[string][]byte{"iptables-save": nil}); c != nil || gaps != nil || err != nil {

@@ -225,7 +225,12 @@ type Outcome struct {
 type Need struct{ Part, Name string }
 
 // Gap is a part that could not be looked at, with the reason: not the same as absent.
-type Gap struct{ Part, Reason string }
+type Gap struct {
+	Part, Reason string
+	// Broken says that the part was read and its bytes make no sense: cut off, garbled, a
+	// value that is none. What is only not modelled is not broken.
+	Broken bool `json:"-"`
+}
 
 // Variant is one way a trace can go, with the choices that lead there.
 type Variant struct {

@@ -52,7 +52,7 @@ func ParseHost(files map[string][]byte) (*Host, []flow.Gap, error) {
 			return
 		}
 		if err := f(data); err != nil {
-			gaps = append(gaps, flow.Gap{Part: part, Reason: err.Error()})
+			gaps = append(gaps, flow.Gap{Part: part, Reason: err.Error(), Broken: true})
 		}
 	}
 	read("addr.json", h.readAddrs)

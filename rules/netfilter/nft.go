@@ -91,6 +91,7 @@ func (r *nftReader) item(kind string, raw json.RawMessage, n int) {
 	d.UseNumber()
 	if err := d.Decode(&it); err != nil {
 		r.gap("%s %d: %v", kind, n, err)
+		r.gaps[len(r.gaps)-1].Broken = true
 		return
 	}
 	if it.Family != "ip" && it.Family != "ip6" && it.Family != "inet" {

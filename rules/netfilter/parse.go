@@ -24,7 +24,7 @@ func Parse(files map[string][]byte) (*Ruleset, []flow.Gap, error) {
 	var gaps []flow.Gap
 	sets, bad := parseSets(string(files["ipset"]))
 	for _, b := range bad {
-		gaps = append(gaps, flow.Gap{Part: "ipset", Reason: fmt.Sprintf("line %d: %s", b.line, b.cause)})
+		gaps = append(gaps, flow.Gap{Part: "ipset", Reason: fmt.Sprintf("line %d: %s", b.line, b.cause), Broken: true})
 	}
 	var foreign []foreignTable
 	for _, s := range saveParts {

@@ -183,6 +183,7 @@ func (r *saveReader) commit() {
 		line := r.line
 		r.line = j.line
 		r.gap("no chain or known target " + quote(j.act.name))
+		r.gaps[len(r.gaps)-1].Broken = false // most likely the target of an extension
 		r.line = line
 	}
 	r.build.jumps = r.build.jumps[:0]
@@ -198,10 +199,10 @@ func (r *saveReader) gap(cause string) {
 	r.rs.partial[v6] = true
 	const most = 50 // a broken file has as many as lines
 	if len(r.gaps) == most {
-		r.gaps = append(r.gaps, flow.Gap{Part: r.part, Reason: "more lines that could not be read"})
+		r.gaps = append(r.gaps, flow.Gap{Part: r.part, Reason: "more lines that could not be read", Broken: true})
 	}
 	if len(r.gaps) < most {
-		r.gaps = append(r.gaps, flow.Gap{Part: r.part, Reason: "line " + strconv.Itoa(r.line) + ": " + cause})
+		r.gaps = append(r.gaps, flow.Gap{Part: r.part, Reason: "line " + strconv.Itoa(r.line) + ": " + cause, Broken: true})
 	}
 }
 

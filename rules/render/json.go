@@ -222,7 +222,7 @@ func needsOf(needs []flow.Need) []needForm {
 func gapsOf(gaps []flow.Gap) []gapForm {
 	out := []gapForm{}
 	for _, g := range gaps {
-		out = append(out, gapForm(g))
+		out = append(out, gapForm{Part: g.Part, Reason: g.Reason})
 	}
 	return out
 }

@@ -65,15 +65,14 @@ func (l *looked) read(ctx context.Context, want inspect.Want) error {
 	return l.faults()
 }
 
-// faults tells what could not be understood whole. In a file that somebody names on the
-// command line that is bad input; of a pod or a snapshot the trace goes on, and is Unknown
-// where it matters.
+// faults tells what could not be understood whole. A broken file that somebody names on
+// the command line is bad input; of a pod or a snapshot the trace goes on, as it does over
+// what is only not modelled, and is Unknown where it matters.
 func (l *looked) faults() error {
 	var bad []string
 	for _, g := range session.Faults(l.reading) {
 		line := g.Part + ": " + g.Reason
-		// A target of an extension is no fault: the rule that has it is shown as unknown.
-		if l.files && !strings.Contains(g.Reason, "no chain or known target") {
+		if l.files && g.Broken {
 			bad = append(bad, line)
 		} else {
 			l.app.say(prefixed(l.target, errors.New(line)))
