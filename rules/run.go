@@ -203,7 +203,7 @@ func (r *run) proxy(c envoy.Conn, tls *flow.TLS, http *flow.HTTP, own bool) {
 // upstream follows the connection that Envoy opens.
 func (r *run) upstream(c envoy.Conn, up envoy.Upstream) {
 	if up.Internal != "" {
-		r.proxy(envoy.Conn{Listener: up.Internal, Orig: c.Orig, Src: c.Src, Proto: c.Proto}, up.TLS, up.HTTP, true)
+		r.proxy(envoy.Conn{Listener: up.Internal, Orig: up.Orig, Src: c.Src, Proto: c.Proto}, up.TLS, up.HTTP, true)
 		return
 	}
 	if r.s.Rules == nil {

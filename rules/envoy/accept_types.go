@@ -31,6 +31,9 @@ type Upstream struct {
 	TLS         *flow.TLS  // what it presents; nil: plain text
 	HTTP        *flow.HTTP // what the endpoint receives; nil: bytes are passed through
 	Internal    string     // name of an internal listener that takes it; empty: a real connection
+	// Orig is the original destination that the endpoint's metadata hands to an internal
+	// listener; zero: none. Valid iff Internal is set.
+	Orig netip.AddrPort
 }
 
 // Result is what Envoy does with one connection and its request.

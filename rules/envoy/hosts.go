@@ -21,10 +21,11 @@ const (
 // keeps no decoded text but where it stands.
 type host struct {
 	addr     netip.AddrPort
-	internal string // name of an internal listener, in place of an address
-	name     string // DNS name or configured hostname; empty: its address
-	text     string // as %UPSTREAM_HOST% prints it
-	why      string // what makes it unhealthy or degraded, in Envoy's words
+	internal string         // name of an internal listener, in place of an address
+	orig     netip.AddrPort // original destination in its metadata. Valid iff internal is set
+	name     string         // DNS name or configured hostname; empty: its address
+	text     string         // as %UPSTREAM_HOST% prints it
+	why      string         // what makes it unhealthy or degraded, in Envoy's words
 	weight   uint64
 	meta     tree.Node // its metadata; kept only where subsets ask for it
 	at       place
@@ -192,6 +193,9 @@ func (s *hostSet) add(e tree.Node, priority uint8, locality int32, localityMeta 
 	meta := e.Field("metadata")
 	if h.socket = s.of.socketOf(meta, localityMeta); s.of.subsets != nil {
 		h.meta = meta
+	}
+	if h.internal != "" {
+		h.orig, _ = netip.ParseAddrPort(meta.Field("filter_metadata").Key(originalMetadata).Field("local").Str())
 	}
 	if h.at.start, h.at.end = int(e.Offset()), int(e.Offset())+len(e.Raw()); s.entry == nil {
 		h.at.node = e

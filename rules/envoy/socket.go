@@ -7,6 +7,10 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
+// originalMetadata is the namespace in which original_dst looks for the destination of an
+// internal connection, under the key local (original_dst.cc).
+const originalMetadata = "envoy.filters.listener.original_dst"
+
 // unwrapSocket goes through transport sockets that only wrap another one, and answers the
 // kind and configuration of the innermost: "" for plain text.
 func unwrapSocket(ts tree.Node) (kind string, config tree.Node) {
@@ -106,6 +110,9 @@ type upstreamSocket struct {
 	sans  string // names that the peer's certificate must hold
 	cert  string // what Envoy presents itself
 	tests []flow.Test
+	// hands says that an internal_upstream socket hands the endpoint's original_dst
+	// metadata to the internal listener.
+	hands bool
 	auto  bool // auto_host_sni
 }
 
@@ -115,6 +122,11 @@ func (c *Config) newUpstreamSocket(ts tree.Node) upstreamSocket {
 	if s.kind, config = unwrapSocket(ts); s.kind == "tls" {
 		s.readTLS(config)
 		s.cert = c.certificates(config.Field("common_tls_context"))
+	}
+	if kind, outer := kindOf(ts); kind == "InternalUpstreamTransport" {
+		for _, m := range outer.Field("passthrough_metadata").All() {
+			s.hands = s.hands || m.Field("name").Is(originalMetadata) && m.Path("kind", "host").Exists()
+		}
 	}
 	return s
 }
@@ -155,6 +167,9 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 	if h.socket >= 0 && int(h.socket) < len(c.matches) {
 		ts = &c.matches[h.socket]
 		why = flow.Because(flow.WhySocketMatch, ts.name)
+	}
+	if ts.hands && h.internal != "" {
+		p.res.Upstream.Orig = h.orig
 	}
 	if ts.kind != "" && ts.kind != "tls" {
 		p.stop(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport socket "+ts.kind), ts.node)
