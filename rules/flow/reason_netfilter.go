@@ -39,6 +39,7 @@ const (
 	WhyEveryPacket      // the same for every packet
 	WhyField            // nft: the value of the field
 	WhyFieldNone        // nft: the packet has no such field
+	WhyNegatedPair      // nft: whether one comparison or two are loaded, the listing does not tell
 
 	// What a rule did.
 	WhyVerdictAccept

@@ -92,8 +92,9 @@ func FuzzParseNFT(f *testing.F) {
 			f.Add(data)
 		}
 	}
-	for _, s := range nftRules {
-		f.Add([]byte(nftDoc(s.rule)))
+	c := readCorpus(f)
+	for _, r := range c.Rules {
+		f.Add(c.doc(f, r.Chain, r.Expr))
 	}
 	h := fuzzHost(f)
 	f.Fuzz(func(t *testing.T, data []byte) {

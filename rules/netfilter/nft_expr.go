@@ -221,9 +221,9 @@ func fieldOf(kind string, a map[string]any) (field, bool) {
 		return socketField(str("key"))
 	case "exthdr":
 		if str("field") == "" { // exists: a plain packet has no extension header
-			return field{tBool, func(*packet) (num, got) { return small(0) }}, true
+			return field{typ: tBool, get: func(*packet) (num, got) { return small(0) }}, true
 		}
-		return field{tInteger, func(*packet) (num, got) { return none() }}, true
+		return field{typ: tInteger, get: func(*packet) (num, got) { return none() }}, true
 	}
 	return field{}, false
 }

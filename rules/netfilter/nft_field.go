@@ -18,6 +18,8 @@ const (
 type field struct {
 	typ nftType
 	get func(p *packet) (num, got)
+	// name and next are this field and the one behind it in the header; valid for ports.
+	name, next string
 }
 
 func small(n uint64) (num, got) { return num{0, n}, gotValue }
@@ -36,31 +38,31 @@ func when(ok bool, n uint64) (num, got) {
 func metaField(key string) (field, bool) {
 	switch key {
 	case "l4proto":
-		return field{tProto, func(p *packet) (num, got) { return small(uint64(p.proto)) }}, true
+		return field{typ: tProto, get: func(p *packet) (num, got) { return small(uint64(p.proto)) }}, true
 	case "nfproto":
-		return field{tNFProto, func(p *packet) (num, got) { return small(pick(p.v6, 10, 2)) }}, true
+		return field{typ: tNFProto, get: func(p *packet) (num, got) { return small(pick(p.v6, 10, 2)) }}, true
 	case "protocol":
-		return field{tEtherType, func(p *packet) (num, got) { return small(pick(p.v6, 0x86dd, 0x0800)) }}, true
+		return field{typ: tEtherType, get: func(p *packet) (num, got) { return small(pick(p.v6, 0x86dd, 0x0800)) }}, true
 	case "mark":
-		return field{tInteger, func(p *packet) (num, got) { return small(uint64(p.mark)) }}, true
+		return field{typ: tInteger, get: func(p *packet) (num, got) { return small(uint64(p.mark)) }}, true
 	case "iifname", "iif":
-		return field{tDevice, func(p *packet) (num, got) { return deviceNum(p.in), gotValue }}, true
+		return field{typ: tDevice, get: func(p *packet) (num, got) { return deviceNum(p.in), gotValue }}, true
 	case "oifname", "oif":
-		return field{tDevice, func(p *packet) (num, got) { return deviceNum(p.out), gotValue }}, true
+		return field{typ: tDevice, get: func(p *packet) (num, got) { return deviceNum(p.out), gotValue }}, true
 	case "iiftype":
-		return field{tARPHRD, func(p *packet) (num, got) { return deviceType(p.in) }}, true
+		return field{typ: tARPHRD, get: func(p *packet) (num, got) { return deviceType(p.in) }}, true
 	case "oiftype":
-		return field{tARPHRD, func(p *packet) (num, got) { return deviceType(p.out) }}, true
+		return field{typ: tARPHRD, get: func(p *packet) (num, got) { return deviceType(p.out) }}, true
 	case "skuid":
-		return field{tInteger, func(p *packet) (num, got) { return p.ownerID(true) }}, true
+		return field{typ: tInteger, get: func(p *packet) (num, got) { return p.ownerID(true) }}, true
 	case "skgid":
-		return field{tInteger, func(p *packet) (num, got) { return p.ownerID(false) }}, true
+		return field{typ: tInteger, get: func(p *packet) (num, got) { return p.ownerID(false) }}, true
 	case "pkttype":
-		return field{tPktType, func(*packet) (num, got) { return small(0) }}, true
+		return field{typ: tPktType, get: func(*packet) (num, got) { return small(0) }}, true
 	case "nftrace":
-		return field{tInteger, func(*packet) (num, got) { return small(0) }}, true
+		return field{typ: tInteger, get: func(*packet) (num, got) { return small(0) }}, true
 	case "secpath", "ipsec":
-		return field{tBool, func(*packet) (num, got) { return small(0) }}, true
+		return field{typ: tBool, get: func(*packet) (num, got) { return small(0) }}, true
 	}
 	return field{}, false
 }
@@ -117,9 +119,9 @@ func payloadField(proto, name string) (field, bool) {
 		}
 		switch name {
 		case "type":
-			return field{t, func(p *packet) (num, got) { return when(is(p), pick(six, 128, 8)) }}, true
+			return field{typ: t, get: func(p *packet) (num, got) { return when(is(p), pick(six, 128, 8)) }}, true
 		case "code":
-			return field{tOther, func(p *packet) (num, got) { return when(is(p), 0) }}, true
+			return field{typ: tOther, get: func(p *packet) (num, got) { return when(is(p), 0) }}, true
 		}
 	}
 	return field{}, false
@@ -132,7 +134,7 @@ func networkField(six bool, name string) (field, bool) {
 	}
 	switch name {
 	case "saddr":
-		return field{typ, func(p *packet) (num, got) {
+		return field{typ: typ, get: func(p *packet) (num, got) {
 			if p.v6 != six {
 				return none()
 			}
@@ -142,21 +144,21 @@ func networkField(six bool, name string) (field, bool) {
 			return p.src, gotValue
 		}}, true
 	case "daddr":
-		return field{typ, func(p *packet) (num, got) {
+		return field{typ: typ, get: func(p *packet) (num, got) {
 			if p.v6 != six {
 				return none()
 			}
 			return p.dst, gotValue
 		}}, true
 	case "protocol", "nexthdr":
-		return field{tProto, func(p *packet) (num, got) { return when(p.v6 == six, uint64(p.proto)) }}, true
+		return field{typ: tProto, get: func(p *packet) (num, got) { return when(p.v6 == six, uint64(p.proto)) }}, true
 	case "version":
-		return field{tInteger, func(p *packet) (num, got) { return when(p.v6 == six, pick(six, 6, 4)) }}, true
+		return field{typ: tInteger, get: func(p *packet) (num, got) { return when(p.v6 == six, pick(six, 6, 4)) }}, true
 	case "hdrlength":
-		return field{tInteger, func(p *packet) (num, got) { return when(!p.v6, 5) }}, true
+		return field{typ: tInteger, get: func(p *packet) (num, got) { return when(!p.v6, 5) }}, true
 	}
 	// Other fields are there; what they hold the request does not say.
-	return field{tInteger, func(p *packet) (num, got) {
+	return field{typ: tInteger, get: func(p *packet) (num, got) {
 		if p.v6 != six {
 			return none()
 		}
@@ -182,13 +184,13 @@ func transportField(proto, name string) (field, bool) {
 	}
 	switch name {
 	case "sport":
-		return field{tPort, port(true)}, true
+		return field{typ: tPort, get: port(true), name: proto + " sport", next: proto + " dport"}, true
 	case "dport":
-		return field{tPort, port(false)}, true
+		return field{typ: tPort, get: port(false), name: proto + " dport"}, true
 	case "flags":
-		return field{tTCPFlags, func(p *packet) (num, got) { return when(p.proto == protoTCP, uint64(p.tcpFlags)) }}, true
+		return field{typ: tTCPFlags, get: func(p *packet) (num, got) { return when(p.proto == protoTCP, uint64(p.tcpFlags)) }}, true
 	}
-	return field{tInteger, func(p *packet) (num, got) {
+	return field{typ: tInteger, get: func(p *packet) (num, got) {
 		if !is(p) {
 			return none()
 		}
@@ -204,15 +206,22 @@ func rawField(base string, offset, length int) (field, bool) {
 		return transportField("th", "sport")
 	case base == "th" && length == 16 && offset == 16:
 		return transportField("th", "dport")
+	case base == "th" && length == 32 && offset == 0: // both ports at once
+		return field{typ: tInteger, get: func(p *packet) (num, got) {
+			if !p.hasPorts() || p.sport == 0 {
+				return unknown()
+			}
+			return small(uint64(p.sport)<<16 | uint64(p.dport))
+		}}, true
 	}
-	return field{tInteger, func(*packet) (num, got) { return unknown() }}, true
+	return field{typ: tInteger, get: func(*packet) (num, got) { return unknown() }}, true
 }
 
 // ctField reads {"ct": {"key": ..., "dir": ...}}. Only the state can be asked for without a
 // connection (nft_ct.c, nft_ct_get_eval).
 func ctField(key, dir string) (field, bool) {
 	if key == "state" {
-		return field{tCtState, func(p *packet) (num, got) {
+		return field{typ: tCtState, get: func(p *packet) (num, got) {
 			switch p.ct.state {
 			case untracked:
 				return small(64)
@@ -223,7 +232,7 @@ func ctField(key, dir string) (field, bool) {
 		}}, true
 	}
 	f, ok := ctValue(key, dir)
-	return field{f.typ, func(p *packet) (num, got) {
+	return field{typ: f.typ, get: func(p *packet) (num, got) {
 		// A template that CT --zone left is none (since 2025, when reading one was found to
 		// go wrong).
 		if p.ct.state != newConn {
@@ -236,22 +245,22 @@ func ctField(key, dir string) (field, bool) {
 func ctValue(key, dir string) (field, bool) {
 	switch key {
 	case "mark":
-		return field{tInteger, func(p *packet) (num, got) { return small(uint64(p.ct.mark)) }}, true
+		return field{typ: tInteger, get: func(p *packet) (num, got) { return small(uint64(p.ct.mark)) }}, true
 	case "status":
-		return field{tCtStatus, func(p *packet) (num, got) { return small(uint64(p.statusBits())) }}, true
+		return field{typ: tCtStatus, get: func(p *packet) (num, got) { return small(uint64(p.statusBits())) }}, true
 	case "direction":
-		return field{tCtDir, func(*packet) (num, got) { return small(0) }}, true
+		return field{typ: tCtDir, get: func(*packet) (num, got) { return small(0) }}, true
 	case "zone":
-		return field{tInteger, func(p *packet) (num, got) {
+		return field{typ: tInteger, get: func(p *packet) (num, got) {
 			if dir == "reply" {
 				return small(uint64(p.ct.zoneRepl))
 			}
 			return small(uint64(p.ct.zoneOrig))
 		}}, true
 	case "l3proto":
-		return field{tNFProto, func(p *packet) (num, got) { return small(pick(p.v6, 10, 2)) }}, true
+		return field{typ: tNFProto, get: func(p *packet) (num, got) { return small(pick(p.v6, 10, 2)) }}, true
 	case "protocol":
-		return field{tProto, func(p *packet) (num, got) { return small(uint64(p.connProto())) }}, true
+		return field{typ: tProto, get: func(p *packet) (num, got) { return small(uint64(p.connProto())) }}, true
 	}
 	return ctTupleField(key, dir == "reply")
 }
@@ -279,15 +288,15 @@ func ctTupleField(key string, reply bool) (field, bool) {
 	}
 	switch key {
 	case "proto-src":
-		return field{tPort, func(p *packet) (num, got) { return port(p, of(p).sport) }}, true
+		return field{typ: tPort, get: func(p *packet) (num, got) { return port(p, of(p).sport) }}, true
 	case "proto-dst":
-		return field{tPort, func(p *packet) (num, got) { return port(p, of(p).dport) }}, true
+		return field{typ: tPort, get: func(p *packet) (num, got) { return port(p, of(p).dport) }}, true
 	case "ip saddr", "ip daddr":
-		return field{tIPv4, addr(key[3] == 's', false, false)}, true
+		return field{typ: tIPv4, get: addr(key[3] == 's', false, false)}, true
 	case "ip6 saddr", "ip6 daddr":
-		return field{tIPv6, addr(key[4] == 's', true, false)}, true
+		return field{typ: tIPv6, get: addr(key[4] == 's', true, false)}, true
 	case "saddr", "daddr":
-		return field{tIPv4, addr(key[0] == 's', false, true)}, true
+		return field{typ: tIPv4, get: addr(key[0] == 's', false, true)}, true
 	}
 	return field{}, false
 }
@@ -305,9 +314,9 @@ func fibField(result string, flags []string) (field, bool) {
 	q := fibQuery{src: has("saddr"), mark: has("mark"), in: has("iif"), out: has("oif")}
 	switch result {
 	case "type":
-		return field{tFibType, q.kind}, true
+		return field{typ: tFibType, get: q.kind}, true
 	case "oif", "oifname":
-		return field{tDevice, q.device}, true
+		return field{typ: tDevice, get: q.device}, true
 	}
 	return field{}, false
 }
@@ -382,7 +391,7 @@ func (q fibQuery) device(p *packet) (num, got) {
 
 // socketField reads {"socket": {"key": ...}}: of the socket that would get the packet.
 func socketField(key string) (field, bool) {
-	return field{tInteger, func(p *packet) (num, got) {
+	return field{typ: tInteger, get: func(p *packet) (num, got) {
 		s, found := p.receiver()
 		if p.hook == output {
 			return unknown()

@@ -10,8 +10,9 @@ import (
 type nftMatch struct {
 	left []expr // more than one: a concatenation
 	op   string
-	span span    // the right side, if it is no set
-	set  *nftSet // the right side, if it is one
+	span span      // the right side, if it is no set
+	set  *nftSet   // the right side, if it is one
+	odds [2]uint64 // of a draw: how many of its numbers match, and how many do not
 }
 
 func (t *nftMatch) ask(p *packet) flow.Answer {
@@ -38,6 +39,12 @@ func (t *nftMatch) ask(p *packet) flow.Answer {
 
 // unknown answers where the value is not known: a range of all values holds anyway.
 func (t *nftMatch) unknown(p *packet) flow.Answer {
+	switch {
+	case t.odds[0] > 0 && t.odds[1] == 0:
+		return flow.Yes
+	case t.odds[0] == 0 && t.odds[1] > 0:
+		return flow.No
+	}
 	if t.set == nil && len(t.left) == 1 && t.left[0].kind() == tPort && t.span.from.lo <= 1 && t.span.to.lo == 65535 {
 		return flow.Is(t.op != "!=")
 	}
@@ -149,9 +156,18 @@ func (t *nftMatch) draw() *drawExpr {
 // options are the odds of a draw.
 func (t *nftMatch) options(*packet) (flow.ChoiceKind, []flow.Option) {
 	o := []flow.Option{{Value: "match"}, {Value: "no-match"}}
-	d := t.draw()
-	if d == nil || d.kinds != flow.Chance || d.mod > 1<<20 {
+	if d := t.draw(); d == nil || d.kinds != flow.Chance || t.odds == [2]uint64{} {
 		return flow.Unmodelled, o
+	}
+	o[0].Weight, o[1].Weight = t.odds[0], t.odds[1]
+	return flow.Chance, o
+}
+
+// count counts the numbers of a draw that match.
+func (t *nftMatch) count() {
+	d := t.draw()
+	if d == nil || d.mod > 1<<16 {
+		return
 	}
 	for i := range d.mod {
 		n := num{0, d.offset + i}
@@ -160,13 +176,42 @@ func (t *nftMatch) options(*packet) (flow.ChoiceKind, []flow.Option) {
 			at, _ := t.set.find(&[maxFields]num{n})
 			hit = (at >= 0) != (t.op == "!=")
 		}
-		if hit {
-			o[0].Weight++
-		} else {
-			o[1].Weight++
-		}
+		t.odds[boolInt(!hit)]++
 	}
-	return flow.Chance, o
+}
+
+// mergedTest is two negated matches of fields that stand side by side in the header. nft
+// 1.0.6 makes one comparison of both, which holds where either differs, and lists it as
+// two, of which both must (src/rule.c, payload_try_merge): the listing does not tell which
+// is loaded.
+type mergedTest struct{ a, b *nftMatch }
+
+func (t *mergedTest) ask(p *packet) flow.Answer {
+	a, b := t.a.ask(p), t.b.ask(p)
+	if a == b {
+		return a
+	}
+	return flow.Maybe
+}
+
+func (t *mergedTest) fact(p *packet) (flow.ReasonKind, string) {
+	if t.ask(p) == flow.Maybe {
+		return flow.WhyNegatedPair, ""
+	}
+	return t.b.fact(p)
+}
+
+func (t *mergedTest) needsConntrack(bool) bool { return false }
+
+// besides says whether t could be one comparison with the match before it.
+func (t *nftMatch) besides(before test) (*nftMatch, bool) {
+	a, ok := before.(*nftMatch)
+	if !ok || a.op != "!=" || t.op != "!=" || a.set != nil || t.set != nil || !a.span.one() || !t.span.one() || len(a.left) > 1 || len(t.left) > 1 {
+		return nil, false
+	}
+	f, ok1 := a.left[0].(*field)
+	g, ok2 := t.left[0].(*field)
+	return a, ok1 && ok2 && f.next != "" && f.next == g.name
 }
 
 // lookupTest is whether a map holds the packet's key: where it does not, the rule is
@@ -211,6 +256,7 @@ func (b *nftBuilder) match(v any) test {
 		if t.set = b.setOf(right, t.left, setOnly); t.set == nil || t.op != "==" && t.op != "!=" && t.op != "in" {
 			return opaqueTest{}
 		}
+		t.count()
 		return t
 	}
 	return b.rightSide(t, m["right"])
@@ -247,5 +293,6 @@ func (b *nftBuilder) rightSide(t *nftMatch, right any) test {
 		return opaqueTest{}
 	}
 	t.span = s
+	t.count()
 	return t
 }

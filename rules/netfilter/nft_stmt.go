@@ -115,6 +115,13 @@ func (b *nftBuilder) rule(it *nftItem) rule {
 // test adds a match.
 func (b *nftBuilder) test(t test) {
 	c := cond{t, b.text}
+	if m, ok := t.(*nftMatch); ok && len(b.steps) == 0 && len(b.conds) > 0 {
+		if a, merged := m.besides(b.conds[len(b.conds)-1].test); merged {
+			last := &b.conds[len(b.conds)-1]
+			*last = cond{&mergedTest{a, m}, last.text + " " + b.text}
+			return
+		}
+	}
 	if len(b.steps) == 0 {
 		b.conds = append(b.conds, c)
 		return

@@ -151,6 +151,10 @@ func statementText(k string, arg any, m map[string]any) (string, bool) {
 		return strings.TrimSpace("reject with " + str("type") + " " + str("expr")), true
 	case "log", "limit", "quota", "ct count":
 		return strings.TrimSpace(k + " " + wordsText(arg, m)), true
+	case "ct helper", "ct timeout", "ct expectation":
+		return k + " set " + nftText(arg), true
+	case "tcp option", "exthdr", "ip option":
+		return strings.TrimSpace(strings.TrimPrefix(k, "exthdr ") + " " + str("name") + " " + str("field")), true
 	case "xt":
 		return "xt " + str("type") + " " + str("name"), true
 	}
@@ -167,7 +171,13 @@ func wordsText(arg any, m map[string]any) string {
 	}
 	sort.Strings(keys)
 	var words []string
+	if m["inv"] == true {
+		words = append(words, "over")
+	}
 	for _, k := range keys {
+		if k == "inv" {
+			continue
+		}
 		words = append(words, k+" "+nftText(m[k]))
 	}
 	return strings.Join(words, " ")
@@ -180,7 +190,7 @@ func matchText(m map[string]any) string {
 			right = strconv.Quote(s)
 		}
 	}
-	if op == "==" || op == "in" || op == "" {
+	if !strings.Contains(left, " & ") && (op == "==" || op == "in" || op == "") {
 		return left + " " + right
 	}
 	return left + " " + op + " " + right

@@ -51,7 +51,7 @@ func (p *packet) stateBits() uint8 {
 
 func (p *packet) statusBits() uint32 {
 	if p.ct.state == template {
-		return statusTemplate
+		return statusTemplate | statusConfirmed // xt_CT.c, xt_ct_tg_check
 	}
 	var bits uint32
 	for _, b := range []struct {

@@ -48,6 +48,8 @@ func packetWords(k flow.ReasonKind, a [3]string) string {
 		has = "the mark is " + a[1]
 	case flow.WhyField:
 		has = "it is " + a[1]
+	case flow.WhyNegatedPair:
+		has = "one of the two holds, and whether that is enough the listing does not tell"
 	case flow.WhyFieldNone:
 		has = "the packet has no such field"
 	}
