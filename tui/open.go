@@ -9,6 +9,7 @@ import (
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui/style"
 )
 
 // place is where something stands in a snapshot.
@@ -64,6 +65,10 @@ func (m *model) openPlace(p place, whole, again bool) tea.Cmd {
 	if !ok {
 		m.s.say = "the snapshot has no part " + render.Clean(p.part)
 		return nil
+	}
+	const large = 8 << 20
+	if whole && len(data) > large {
+		m.s.say = "opening " + render.Clean(p.part) + ", " + bytesWord(int64(len(data))) + style.Ellipsis
 	}
 	m.s.docGen++
 	gen, steps := m.s.docGen, m.s.steps()

@@ -1,6 +1,8 @@
 package tui
 
 import (
+	"strings"
+
 	tea "charm.land/bubbletea/v2"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
@@ -182,6 +184,9 @@ func (m *model) gotDoc(d docMsg) {
 	if d.err != nil {
 		m.fail(d.err)
 		return
+	}
+	if strings.HasPrefix(m.s.say, "opening ") {
+		m.s.say = ""
 	}
 	m.config.open(d.doc, d.target, d.line)
 	if !d.again {

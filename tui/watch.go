@@ -177,11 +177,15 @@ func (s *state) confirmRows(width int) []line {
 		}
 		g, ink := s.seenMark(i)
 		l := text(ink, g).with(style.Plain, right(itoa(i+1), 3)+" ").with(style.Plain, pad(render.StageWord(st.Stage), 14)+" ")
-		says := render.Reason(st.Why)
+		says, by := render.Reason(st.Why), ""
 		for _, e := range st.Evidence {
-			says += " · " + render.Clean(e.Source) + " " + strings.TrimSpace(render.Clean(e.Ref)+" "+render.Clean(e.Text))
+			if by = render.Clean(e.Source); says == "" {
+				says = strings.TrimSpace(render.Clean(e.Ref) + " " + render.Clean(e.Text))
+			}
+			break
 		}
-		l = l.with(style.Plain, cut(strings.TrimPrefix(says, " · "), max(width-l.width(), 8)))
+		l = l.with(style.Faint, pad(by, 10)+" ")
+		l = l.with(style.Plain, cut(says, max(width-l.width(), 8)))
 		l.click = effect{kind: effSelect, n: i}
 		out = append(out, l)
 	}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -101,5 +102,17 @@ func squash(name string) string {
 	if strings.IndexFunc(name, func(r rune) bool { return r == '_' || r == '-' || r == '.' || r >= 'A' && r <= 'Z' }) < 0 {
 		return name
 	}
-	return strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(name))
+	// No Replacer: making one costs more than the rest of the scan of a dump.
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '_' || r == '-' || r == '.':
+			return -1
+		case r < 0x80:
+			if r >= 'A' && r <= 'Z' {
+				r += 'a' - 'A'
+			}
+			return r
+		}
+		return unicode.ToLower(r)
+	}, name)
 }
