@@ -23,6 +23,7 @@ const (
 	actVariant
 	actEdit
 	actConfirm
+	actPause
 	actBack
 	actPane
 	actPaneBack

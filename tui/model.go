@@ -19,6 +19,7 @@ type model struct {
 	form   requestScreen
 	trace  traceScreen
 	config configScreen
+	live   confirmScreen
 	dialog dialog
 }
 
@@ -102,6 +103,8 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		m.gotConfirmed(msg)
 	case surveyMsg:
 		m.gotSurvey(msg)
+	case seenMsg:
+		return m.gotSeen(msg)
 	case copiedMsg:
 		m.s.say = "copied " + msg.what
 	}
@@ -117,6 +120,8 @@ func (m *model) screen() screen {
 		return &m.trace
 	case configID:
 		return &m.config
+	case confirmID:
+		return &m.live
 	}
 	return &m.over
 }
@@ -199,6 +204,8 @@ func (m *model) screenKeys() []binding {
 		return traceKeys()
 	case configID:
 		return configKeys()
+	case confirmID:
+		return confirmKeys()
 	}
 	return overviewKeys()
 }
@@ -346,7 +353,7 @@ func (m *model) paint(c *canvas) {
 	switch {
 	case m.dialog != nil:
 		m.dialog.draw(c, &m.s)
-	case m.s.busy != nil && m.s.now.Sub(m.s.busy.since) >= time.Second:
+	case m.s.busy != nil && m.s.at != confirmID && m.s.now.Sub(m.s.busy.since) >= time.Second:
 		drawBusy(c, &m.s)
 	}
 }

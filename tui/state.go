@@ -16,11 +16,12 @@ const (
 	requestID
 	traceID
 	configID
+	confirmID
 	screens
 )
 
 func (id screenID) String() string {
-	return [screens]string{"Overview", "Request", "Trace", "Config"}[id]
+	return [screens]string{"Overview", "Request", "Trace", "Config", "Confirm"}[id]
 }
 
 // state is what the screens read. Only the root changes it.

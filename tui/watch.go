@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
-	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/confirm"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
@@ -24,6 +23,7 @@ type confirmedMsg struct {
 	reading Reading
 	report  confirm.Report
 	err     error
+	last    seenMsg // what the screen was not told yet
 }
 
 // askConfirm is key w: how to see whether the trace is true.
@@ -54,36 +54,17 @@ func (m *model) watch(send bool) tea.Cmd {
 	}
 	ctx, gen, ch := m.begin(what)
 	m.s.busy.counts = true
+	m.live = confirmScreen{gen: gen}
+	m.goTo(confirmID)
 	ask, in, req := m.s.opt.Source.Confirm, m.s.reading, m.s.trace.Request
-	return tea.Batch(follow(gen, ch), func() tea.Msg {
+	e := newEyes()
+	return tea.Batch(follow(gen, ch), e.follow(gen), func() tea.Msg {
 		defer close(ch)
-		n := map[flow.ObservationKind]int64{}
-		note := tell(ch)
-		r, rep, err := ask(ctx, in, req, send, func(o flow.Observation) {
-			n[o.Kind]++
-			note(inspect.Progress{Part: seenWord(o.Kind), Bytes: n[o.Kind], Done: true})
-		})
-		return confirmedMsg{gen, r, rep, err}
+		defer close(e.done)
+		r, rep, err := ask(ctx, in, req, send, e.see)
+		last := e.take(gen)
+		return confirmedMsg{gen, r, rep, err, last}
 	})
-}
-
-// seenWord is what was seen, in the plural.
-func seenWord(k flow.ObservationKind) string {
-	switch k {
-	case flow.SeenPacket:
-		return "packets"
-	case flow.SeenConntrack:
-		return "conntrack events"
-	case flow.SeenSocket:
-		return "sockets"
-	case flow.SeenCounter:
-		return "counters"
-	case flow.SeenAccessLog:
-		return "access log lines"
-	case flow.SeenAnswer:
-		return "answers"
-	}
-	return "others"
 }
 
 func (m *model) gotConfirmed(c confirmedMsg) {
@@ -94,7 +75,13 @@ func (m *model) gotConfirmed(c confirmedMsg) {
 	if n := len(m.s.reading.Calls); len(c.reading.Calls) > n {
 		m.s.calls = append(m.s.calls, c.reading.Calls[n:]...)
 	}
+	if c.last.from != nil {
+		m.gotSeen(c.last)
+	}
 	if c.err != nil {
+		if m.s.at == confirmID {
+			m.leave(actBack)
+		}
 		m.fail(c.err)
 		m.s.failed = ""
 		return

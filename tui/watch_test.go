@@ -49,6 +49,7 @@ func TestConfirm(t *testing.T) {
 		d.exact("asking")
 		d.keys("enter")
 		d.exact("confirmed")
+		d.keys("t")
 		if sz[0] < 80 {
 			continue
 		}
@@ -67,7 +68,7 @@ func TestConfirm(t *testing.T) {
 // A contradiction is told before everything else.
 func TestContradicted(t *testing.T) {
 	d := drive(t, confirming(confirm.Contradicted, confirm.Confirmed), 80, 24)
-	d.keys("w", "enter")
+	d.keys("w", "enter", "t")
 	d.has("! PREDICTED DELIVERED, BUT SEEN OTHERWISE", "✓!  1", "contradicted")
 	d.golden("contradicted-80x24")
 }

@@ -23,6 +23,7 @@ const (
 	Dot          = "·"
 	Arrow        = "→"
 	Back         = "←"
+	Dashed       = "╌"
 	LightRule    = "─"
 	HeavyRule    = "━"
 	Upright      = "│"
@@ -65,7 +66,7 @@ func plainForm(g string) (byte, bool) {
 		return '*', true
 	case SeenNotYet:
 		return 'o', true
-	case SeenNever, BarRest:
+	case SeenNever, BarRest, Dashed:
 		return '.', true
 	case Unfolded:
 		return 'v', true

@@ -9,7 +9,7 @@ import (
 
 // glyphs are all that screens draw.
 var glyphs = []string{MarkGoes, MarkTurns, MarkStops, MarkDepends, MarkUnknown, MarkUnmet, MarkEnd, SeenYes, SeenNotYet, SeenOther, SeenNever,
-	Winner, Cursor, Folded, Unfolded, Margin, Ellipsis, Dot, Arrow, Back, LightRule, HeavyRule, Upright, TeeDown, TeeUp, TeeRight, Corner,
+	Winner, Cursor, Folded, Unfolded, Margin, Ellipsis, Dot, Arrow, Back, Dashed, LightRule, HeavyRule, Upright, TeeDown, TeeUp, TeeRight, Corner,
 	CornerTL, CornerTR, CornerBR, DoubleH, DoubleV, DoubleTL, DoubleTR, DoubleBL, DoubleBR, BarFull, BarRest, ArrowLeftEnd, Warning, Radio, "↓", "↑"}
 
 // Every glyph is one column wide and has one ASCII character of its own.
