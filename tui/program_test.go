@@ -58,7 +58,9 @@ func onTerminal(t *testing.T, opt Options, w, h int) *terminal {
 	go func() { tm.done <- Run(ctx, opt) }()
 	go func() { _, _ = io.Copy(tm, ptm) }()    // ends when the pty closes
 	go func() { _, _ = io.Copy(ptm, tm.em) }() // the emulator's answers to queries
-	t.Cleanup(func() { cancel(); ptm.Close(); pts.Close() })
+	// The program's end of the pty stays open: after a panic the input reader of Bubble Tea still
+	// waits on it, and closing it would race with that. Closing the other end ends the reader.
+	t.Cleanup(func() { cancel(); ptm.Close() })
 	return tm
 }
 
