@@ -28,7 +28,7 @@ func tables() {
 
 // lookUp is the best of some warm traces to virtual host h of a table.
 func lookUp(hosts, routes, h int, path string) time.Duration {
-	dump := tableDump(hosts, routes)
+	dump := tableDump(hosts, routes, fmt.Sprintf("c%d%s", h, path))
 	snap, err := rules.ParseSnapshot(map[string][]byte{"config_dump.json": dump}, nil)
 	if err != nil {
 		fmt.Println(err)
@@ -50,14 +50,15 @@ func lookUp(hosts, routes, h int, path string) time.Duration {
 	return best
 }
 
-// tableDump has one listener on 10.0.0.1:80 with an inline table.
-func tableDump(hosts, routes int) []byte {
+// tableDump has one listener on 10.0.0.1:80 with an inline table, and one of its clusters.
+func tableDump(hosts, routes int, cluster string) []byte {
 	var b bytes.Buffer
-	b.WriteString(`{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.ClustersConfigDump"},` +
+	fmt.Fprintf(&b, `{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.ClustersConfigDump","static_clusters":[{"cluster":{"@type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","name":%q,"type":"STATIC"}}]},`, cluster)
+	b.WriteString(
 		`{"@type":"type.googleapis.com/envoy.admin.v3.ListenersConfigDump","static_listeners":[{"listener":{"@type":"type.googleapis.com/envoy.config.listener.v3.Listener","name":"l",` +
-		`"address":{"socket_address":{"address":"10.0.0.1","port_value":80}},"filter_chains":[{"filters":[{"name":"h","typed_config":{` +
-		`"@type":"type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager","stat_prefix":"h",` +
-		`"http_filters":[{"name":"r","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],"route_config":{"name":"t","virtual_hosts":[`)
+			`"address":{"socket_address":{"address":"10.0.0.1","port_value":80}},"filter_chains":[{"filters":[{"name":"h","typed_config":{` +
+			`"@type":"type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager","stat_prefix":"h",` +
+			`"http_filters":[{"name":"r","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],"route_config":{"name":"t","virtual_hosts":[`)
 	for h := range hosts {
 		if h > 0 {
 			b.WriteByte(',')

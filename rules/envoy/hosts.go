@@ -33,7 +33,7 @@ type host struct {
 	locality int32 // number of its locality
 	socket   int16 // of the cluster's transport_socket_matches; -1: none fits
 	health   health
-	excluded bool // does not count, neither as healthy nor as a host
+	excluded bool // draining, or not yet checked: does not count, neither as healthy nor as a host
 }
 
 // place is where a host's text stands: by its node, or in a list of the set's entry.
@@ -187,6 +187,7 @@ func (s *hostSet) add(e tree.Node, priority uint8, locality int32, localityMeta 
 	switch eds := e.Field("health_status").Enum(); eds {
 	case "UNHEALTHY", "DRAINING", "TIMEOUT", "2", "3", "4":
 		h.health, h.why = unhealthy, edsHealth(eds)
+		h.excluded = eds == "DRAINING" || eds == "3" // excludeBasedOnHealthFlag, upstream_impl.cc
 	case "DEGRADED", "5":
 		h.health, h.why = degraded, edsHealth(eds)
 	}

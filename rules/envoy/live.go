@@ -121,5 +121,6 @@ func (h *host) status(n tree.Node) {
 			h.health, h.why = unhealthy, f
 		}
 	}
-	h.excluded = n.Field("excluded_via_immediate_hc_fail").Bool(false)
+	h.excluded = n.Field("excluded_via_immediate_hc_fail").Bool(false) || n.Field("pending_active_hc").Bool(false) ||
+		n.Field("eds_health_status").Is("DRAINING")
 }
