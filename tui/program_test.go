@@ -28,13 +28,20 @@ type terminal struct {
 func (tm *terminal) Write(b []byte) (int, error) {
 	tm.mu.Lock()
 	tm.raw.Write(b)
-	tm.mu.Unlock()
 	n, err := tm.em.Write(b)
+	tm.mu.Unlock()
 	select {
 	case tm.more <- struct{}{}:
 	default:
 	}
 	return n, err
+}
+
+// screen is what the terminal shows. The emulator's own String is not safe beside its Write.
+func (tm *terminal) screen() string {
+	tm.mu.Lock()
+	defer tm.mu.Unlock()
+	return tm.em.String()
 }
 
 func (tm *terminal) output() string {
@@ -68,11 +75,11 @@ func onTerminal(t *testing.T, opt Options, w, h int) *terminal {
 func (tm *terminal) wait(s string) {
 	tm.t.Helper()
 	limit := time.After(20 * time.Second)
-	for !strings.Contains(tm.em.String(), s) {
+	for !strings.Contains(tm.screen(), s) {
 		select {
 		case <-tm.more:
 		case <-limit:
-			tm.t.Fatalf("%q never came:\n%s", s, tm.em.String())
+			tm.t.Fatalf("%q never came:\n%s", s, tm.screen())
 		}
 	}
 }
@@ -90,7 +97,7 @@ func (tm *terminal) ended() error {
 	case err := <-tm.done:
 		return err
 	case <-time.After(20 * time.Second):
-		tm.t.Fatalf("it did not end:\n%s", tm.em.String())
+		tm.t.Fatalf("it did not end:\n%s", tm.screen())
 		return nil
 	}
 }
@@ -126,7 +133,7 @@ func TestProgram(t *testing.T) {
 		}
 		return strings.TrimRight(strings.Join(out, "\n"), "\n")
 	}
-	if got, want := trim(tm.em.String()), trim(d.frame()); got != want {
+	if got, want := trim(tm.screen()), trim(d.frame()); got != want {
 		t.Errorf("the terminal differs from the frame\n--- terminal\n%s\n--- frame\n%s", got, want)
 	}
 	tm.keys("\x1b[<0;10;5M\x1b[<0;10;5m") // a click on the first step
