@@ -1,4 +1,4 @@
-# make check  gofmt, vet, staticcheck, tests without root: under a minute warm
+# make check  gofmt, vet, staticcheck, tests that need neither root nor installs: under a minute warm
 # make test   installs what is missing (Debian, root) and runs everything
 # make long   the full counts; their output belongs into docs/measurements.md
 # make deps   only installs what the tests need
@@ -16,7 +16,7 @@ lint:
 	$(GO) run $(STATICCHECK) ./...
 
 check: lint
-	$(GO) test ./...
+	$(GO) test -short $$($(GO) list ./... | grep -v /e2e/) ./e2e/walls
 
 deps:
 	@.ci/deps

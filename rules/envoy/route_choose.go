@@ -207,7 +207,7 @@ func (s *stream) tlsRequired(proto string) {
 	default:
 		return
 	}
-	if !equalFold(proto, "https") {
+	if proto != "https" {
 		s.action = routeAction{kind: actionTLS, text: mode}
 	}
 }

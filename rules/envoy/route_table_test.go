@@ -75,7 +75,7 @@ func TestRequireTLS(t *testing.T) {
 	trust := `,"internal_address_config":{"cidr_ranges":[{"address_prefix":"10.0.0.0","prefix_len":8}]}`
 	const to = "301 direct_response https://a/x"
 	for _, c := range []struct{ mode, headers, want string }{
-		{"ALL", "", to}, {"ALL", "x-forwarded-proto=https", okRoute}, {"ALL", "x-forwarded-for=10.1.1.1", to}, {"EXTERNAL_ONLY", "", to}, {"EXTERNAL_ONLY", "x-forwarded-for=10.1.1.1", okRoute}, {"NONE", "", okRoute},
+		{"ALL", "", to}, {"ALL", "x-forwarded-proto=https", okRoute}, {"ALL", "x-forwarded-proto=HTTPS", to}, {"ALL", "x-forwarded-for=10.1.1.1", to}, {"EXTERNAL_ONLY", "", to}, {"EXTERNAL_ONLY", "x-forwarded-for=10.1.1.1", okRoute}, {"NONE", "", okRoute},
 		{"ALL", "x-forwarded-proto=", "404 route_not_found NR"},
 	} {
 		if got := ended(ask(cfg(c.mode, trust), sent("GET", "/x", "a", fields(c.headers)...))); got != c.want {

@@ -110,6 +110,7 @@ func FuzzHost(f *testing.F) {
 	for _, part := range []string{"addr.json", "route.json", "sysctl", "sockets"} {
 		f.Add(truthHost[part])
 	}
+	f.Add([]byte("net.ipv4.conf.all.route_localnet =\nnet.ipv4.conf.lo.rp_filter = x\n"))
 	f.Add([]byte(someRules))
 	f.Add([]byte(someRoutes))
 	rs, _, err := Parse(map[string][]byte{"iptables-save": []byte("*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -m addrtype ! --dst-type LOCAL -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n*mangle\n:PREROUTING ACCEPT\n-A PREROUTING -p tcp -m socket -j TPROXY --on-port 15006\nCOMMIT\n")})

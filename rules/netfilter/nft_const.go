@@ -263,3 +263,10 @@ func number(v any) (int, bool) {
 	i, err := strconv.ParseInt(string(n), 0, 64)
 	return int(i), err == nil
 }
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

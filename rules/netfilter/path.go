@@ -1,6 +1,7 @@
 package netfilter
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -148,15 +149,13 @@ func (w *walk) mayLeave(src ip, dev string) bool {
 func (w *walk) routeLocalnet(dev string) bool { return w.setting4("route_localnet", dev, 0) > 0 }
 
 // setting4 is the larger of a setting's value for all devices and for one; what was not
-// read has its default, and the next step says so.
+// read, or is no number, has its default, and the next step says so.
 func (w *walk) setting4(name, dev string, byDefault int) int {
 	value, known := -1, false
 	for _, d := range [...]string{"all", strings.ReplaceAll(dev, ".", "/")} {
-		if v, ok := w.h.sysctl("net.ipv4.conf." + d + "." + name); ok {
-			known = true
-			if n := int(v[0]-'0') * boolInt(len(v) == 1); n > value {
-				value = n
-			}
+		v, _ := w.h.sysctl("net.ipv4.conf." + d + "." + name)
+		if n, err := strconv.Atoi(v); err == nil {
+			value, known = max(value, n), true
 		}
 	}
 	if !known {
@@ -164,13 +163,6 @@ func (w *walk) setting4(name, dev string, byDefault int) int {
 		w.pending = append(w.pending, flow.Assumption{Reason: flow.Because(flow.WhySysctlAssumed, "net.ipv4.conf."+dev+"."+name, string(rune('0'+byDefault)))})
 	}
 	return value
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // reroute looks the route up again after a rule at OUTPUT changed address or mark
@@ -333,8 +325,9 @@ func (w *walk) forwards() bool {
 		keys = []string{"net.ipv6.conf.all.forwarding"}
 	}
 	for _, k := range keys {
-		if v, ok := w.h.sysctl(k); ok {
-			return v != "0"
+		v, _ := w.h.sysctl(k)
+		if n, err := strconv.Atoi(v); err == nil {
+			return n != 0
 		}
 	}
 	w.pending = append(w.pending, flow.Assumption{Reason: flow.Because(flow.WhySysctlAssumed, keys[len(keys)-1], "0")})
