@@ -209,10 +209,21 @@ func (s *ipset) has(p *packet, dirs []bool) flow.Answer {
 	switch {
 	case at >= 0:
 		return flow.Is(!best.nomatch)
-	case s.odd || p.srcUnknown && dirs[0]:
+	case s.odd || p.srcUnknown && dirs[0] || p.sport == 0 && s.asksSourcePort(dirs):
 		return flow.Maybe
 	}
 	return flow.No
+}
+
+// asksSourcePort says whether the set looks at the source port, which is not known before
+// the kernel draws it.
+func (s *ipset) asksSourcePort(dirs []bool) bool {
+	for i, kind := range s.fields {
+		if kind == "port" && dirs[i] {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *ipset) holds(m *ipsetMember, p *packet, dirs []bool) bool {
@@ -231,7 +242,7 @@ func (s *ipset) holds(m *ipsetMember, p *packet, dirs []bool) bool {
 				return false
 			}
 		case "port":
-			if len(s.fields) > 1 && f.proto != 0 && f.proto != p.proto || !p.hasPorts() || !f.ports.has(port) {
+			if len(s.fields) > 1 && f.proto != 0 && f.proto != p.proto || !p.hasPorts() || port == 0 && dirs[i] || !f.ports.has(port) {
 				return false
 			}
 		case "iface":

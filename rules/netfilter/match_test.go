@@ -122,7 +122,7 @@ func TestMatches(t *testing.T) {
 		{"-p tcp --dport 80:90", out("9.9.9.9:79"), no}, {"-p tcp --dport 80:90", out("9.9.9.9:90"), yes}, {"-p tcp --dport 80:90", out("9.9.9.9:91"), no},
 		{"-p tcp --dport :80", out("9.9.9.9:80"), yes}, {"-p tcp --dport :80", out("9.9.9.9:81"), no}, {"-p tcp --dport 80:", out("9.9.9.9:79"), no}, {"-p tcp --dport 80:", out("9.9.9.9:65535"), yes},
 		{"-p tcp ! --dport 80", out("9.9.9.9:80"), no}, {"-p udp -m udp --sport 40000", out("9.9.9.9:53", udp), yes}, {"-p tcp --sport 40001", out("9.9.9.9:53"), no},
-		{"-p tcp --sport 40000", out("9.9.9.9:53", from("0.0.0.0:0")), maybe}, {"-p tcp --sport 0:65535", out("9.9.9.9:53", from("0.0.0.0:0")), yes},
+		{"-p tcp --sport 40000", out("9.9.9.9:53", from("0.0.0.0:0")), maybe}, {"-p tcp --sport :1024", out("9.9.9.9:53", from("0.0.0.0:0")), maybe}, {"-p tcp --sport 0:65535", out("9.9.9.9:53", from("0.0.0.0:0")), yes},
 		{"-p tcp -m multiport --dports 80,443", out("9.9.9.9:443"), yes}, {"-p tcp -m multiport --dports 80,443", out("9.9.9.9:444"), no},
 		{"-p tcp -m multiport ! --dports 80,443", out("9.9.9.9:443"), no}, {"-p tcp -m multiport ! --dports 80,443", out("9.9.9.9:444"), yes},
 		{"-p tcp -m multiport --dports 80:90,443", out("9.9.9.9:91"), no}, {"-p tcp -m multiport --ports 40000", out("9.9.9.9:1"), yes}, {"-p tcp -m multiport --sports 1,40000", out("9.9.9.9:1"), yes},
@@ -152,6 +152,7 @@ func TestMatches(t *testing.T) {
 		// sets
 		{"-m set --match-set a dst", out("10.0.0.1:80"), yes}, {"-m set --match-set a dst", out("10.0.0.2:80"), no}, {"-m set ! --match-set a dst", out("10.0.0.2:80"), yes}, {"-m set --match-set a src", out("10.0.0.1:80"), no},
 		{"-m set --match-set n dst", out("10.2.0.0:80"), yes}, {"-m set --match-set n dst", out("10.1.0.0:80"), no}, {"-m set --match-set p dst,dst", out("10.0.0.1:80"), yes}, {"-m set --match-set p dst,dst", out("10.0.0.1:80", udp), no}, {"-m set --match-set p dst", out("10.0.0.1:80"), no},
+		{"-m set --match-set b src", out("10.0.0.2:1"), no}, {"-m set --match-set b src", out("10.0.0.2:1", from("0.0.0.0:0")), maybe}, {"-m set --match-set p dst,src", out("10.0.0.1:1", from("0.0.0.0:0")), maybe},
 		{"-m set --match-set b dst", out("10.0.0.2:80"), yes}, {"-m set --match-set l dst,dst", out("10.0.0.1:81"), yes}, {"-m set --match-set l dst", out("10.0.0.3:80"), no}, {"-m set --match-set a dst --return-nomatch", out("10.0.0.1:80"), maybe},
 		// other matches
 		{"-m iprange --dst-range 10.0.0.5-10.0.0.9", out("10.0.0.4:80"), no}, {"-m iprange --dst-range 10.0.0.5-10.0.0.9", out("10.0.0.5:80"), yes}, {"-m iprange ! --dst-range 10.0.0.5-10.0.0.9", out("10.0.0.10:80"), yes},

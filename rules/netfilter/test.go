@@ -143,10 +143,11 @@ type portTest struct {
 }
 
 func (t *portTest) ask(p *packet) flow.Answer {
-	if t.which != srcPorts && t.has(p.dport) || t.which != dstPorts && t.has(p.sport) {
+	if t.which != srcPorts && t.has(p.dport) || t.which != dstPorts && p.sport != 0 && t.has(p.sport) {
 		return flow.Is(!t.neg)
 	}
-	// An ephemeral source port is not known before the kernel draws it.
+	// An ephemeral source port is not known before the kernel draws it; 0 only says so, also
+	// where a range such as :1024 begins with it.
 	if t.which != dstPorts && p.sport == 0 {
 		if t.full() {
 			return flow.Is(!t.neg)
