@@ -143,6 +143,12 @@ func (g gen) nativeRule(at spot, below []string) Rule {
 	for range []int{0, 1, 1, 1, 2, 3}[g.IntN(6)] {
 		m = append(m, g.nativeMatch(at))
 	}
+	if strings.HasPrefix(end[0], "reject with icmp") {
+		// Of a test of the protocol beside it nft lists only one, so that nobody can know both.
+		m = slices.DeleteFunc(m, func(c string) bool {
+			return strings.HasPrefix(c, "meta protocol") || strings.HasPrefix(c, "meta nfproto")
+		})
+	}
 	not := g.pick("udp ", "udp ", "tcp ") // one rule cannot look at the ports of two protocols
 	m = slices.DeleteFunc(m, func(c string) bool { return strings.Contains(c, not+"dport") || strings.HasPrefix(c, not) })
 	if strings.HasPrefix(end[0], "meta l4proto") {

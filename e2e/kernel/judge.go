@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -142,16 +141,23 @@ func (o Outcome) Same(kernel Outcome) bool {
 // byBackEnd puts legacy rules before the others: the kernel tells of the two by two
 // channels, each in order.
 func byBackEnd(hits []string) []string {
-	out := slices.Clone(hits)
-	slices.SortStableFunc(out, func(a, b string) int {
-		return strings.Compare(strconv.FormatBool(!strings.HasPrefix(a, "legacy ")), strconv.FormatBool(!strings.HasPrefix(b, "legacy ")))
-	})
-	return out
+	return append(ofBackEnd(hits, true), ofBackEnd(hits, false)...)
 }
 
-// follows says whether the kernel's rules begin with those of an answer that stops.
+// follows says whether the kernel's rules begin with those of an answer that stops, in
+// each back end.
 func (o Outcome) follows(kernel Outcome) bool {
-	return len(o.Netfilter) <= len(kernel.Netfilter) && slices.Equal(o.Netfilter, kernel.Netfilter[:len(o.Netfilter)])
+	for _, legacy := range []bool{true, false} {
+		said, did := ofBackEnd(o.Netfilter, legacy), ofBackEnd(kernel.Netfilter, legacy)
+		if len(said) > len(did) || !slices.Equal(said, did[:len(said)]) {
+			return false
+		}
+	}
+	return true
+}
+
+func ofBackEnd(hits []string, legacy bool) []string {
+	return slices.DeleteFunc(slices.Clone(hits), func(h string) bool { return strings.HasPrefix(h, "legacy ") != legacy })
 }
 
 // String is the answer in one line.

@@ -116,7 +116,7 @@ func randomSet(t *testing.T, l *Lab, f Form, seed, i uint64, n *tally) {
 		n.packets++
 		n.hits += len(seen.Hits)
 		answers := Walks(rs, h, p)
-		a := Judge(answers, seen.Kernel())
+		a := Judge(answers, set.fair(seen.Kernel()))
 		n.by[a]++
 		if a == Disagree && n.by[Disagree] <= maxShrunk {
 			report(t, l, f, seed, i, set, p)
@@ -177,7 +177,7 @@ func (l *Lab) ask(s Set, p netfilter.Packet, port *int) (Case, []Answer, error) 
 		return Case{}, nil, err
 	}
 	answers, err := files.Answers(p)
-	return Case{Packet: p, Files: files, Want: seen.Kernel()}, answers, err
+	return Case{Packet: p, Files: files, Want: s.fair(seen.Kernel())}, answers, err
 }
 
 func write(t *testing.T, c Case, f Form, seed, i uint64) {

@@ -128,10 +128,16 @@ func (a *setConnmark) do(w *walk) outcome {
 	if p.ct.state != newConn && p.ct.state != template {
 		return outcome{verdict: vNext, why: flow.Because(flow.WhyConnmarkNoConn)}
 	}
+	if a.mode != connmarkRestore && a.ctmask == ^uint32(0) {
+		p.ct.markUnknown = false
+	}
 	switch a.mode {
 	case connmarkSave:
 		p.ct.mark = p.ct.mark&^a.ctmask ^ p.mark&a.nfmask
 	case connmarkRestore:
+		if p.ct.markUnknown {
+			return opaqueAct{}.do(w)
+		}
 		p.mark = p.mark&^a.nfmask ^ p.ct.mark&a.ctmask
 		return outcome{verdict: vNext, why: flow.Because(flow.WhySetMark, hex(p.mark))}
 	default:
@@ -162,7 +168,7 @@ func (a *setConn) do(w *walk) outcome {
 		p.ct = conn{state: untracked}
 		return outcome{verdict: vNext, why: flow.Because(flow.WhyNotrack)}
 	}
-	p.ct = conn{state: template, zoneFromMark: a.zoneFromMark}
+	p.ct = conn{state: template, zoneFromMark: a.zoneFromMark, markUnknown: w.rs.marksTemplates}
 	if a.orig {
 		p.ct.zoneOrig = a.zone
 	}

@@ -82,9 +82,12 @@ type conn struct {
 	mark               uint32
 	zoneOrig, zoneRepl uint16
 	zoneFromMark       bool
-	dnat, snat         bool // IPS_DST_NAT, IPS_SRC_NAT: the mapping changed something
-	dstDone, srcDone   bool // nat ran for this side
-	confirmed          bool
+	// markUnknown: a rule's template is one for all packets, and keeps the mark that
+	// CONNMARK gave it for an earlier one.
+	markUnknown      bool
+	dnat, snat       bool // IPS_DST_NAT, IPS_SRC_NAT: the mapping changed something
+	dstDone, srcDone bool // nat ran for this side
+	confirmed        bool
 }
 
 // packet is the state that rules look at and change.

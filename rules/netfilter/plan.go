@@ -50,6 +50,13 @@ func (rs *Ruleset) plan() {
 		}
 		rs.tracked[i] = rs.needsConntrack(v6)
 	}
+	for _, c := range rs.chains {
+		for i := range c.rules {
+			if m, ok := c.rules[i].act.(*setConnmark); ok && m.mode != connmarkRestore && c.table.name == "raw" {
+				rs.marksTemplates = true
+			}
+		}
+	}
 }
 
 func (rs *Ruleset) planHook(h hook, v6 bool) hookPlan {

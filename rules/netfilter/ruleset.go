@@ -16,7 +16,10 @@ type Ruleset struct {
 	// tracked says of each family whether something needs conntrack, so that its hooks
 	// are registered (nf_ct_netns_get); Maybe where a part could not be read whole.
 	tracked [2]flow.Answer
-	partial [2]bool // a part of this family could not be read whole
+	// marksTemplates: a rule of a raw table writes the mark of connections, and so of the
+	// templates that CT --zone uses there.
+	marksTemplates bool
+	partial        [2]bool // a part of this family could not be read whole
 }
 
 // backend says who made a table.

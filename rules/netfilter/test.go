@@ -254,12 +254,18 @@ func (t *connmarkTest) ask(p *packet) flow.Answer {
 	if p.ct.state != newConn && p.ct.state != template {
 		return flow.No
 	}
+	if p.ct.markUnknown {
+		return flow.Maybe
+	}
 	return flow.Is((p.ct.mark&t.mask == t.value) != t.neg)
 }
 
 func (t *connmarkTest) fact(p *packet) (flow.ReasonKind, string) {
 	if p.ct.state != newConn && p.ct.state != template {
 		return flow.WhyNoConn, ""
+	}
+	if p.ct.markUnknown {
+		return flow.WhyMatchNotModelled, ""
 	}
 	return flow.WhyConnMark, hex(p.ct.mark)
 }
