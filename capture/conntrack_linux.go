@@ -4,45 +4,128 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strconv"
-	"sync"
+	"syscall"
 	"time"
 
+	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
-	"github.com/ti-mo/netfilter"
+	"golang.org/x/sys/unix"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
-// tracker listens for conntrack events (nfnetlink, NFNLGRP_CONNTRACK_*).
+// tracker listens for conntrack events (nfnetlink, NFNLGRP_CONNTRACK_*). It is for one
+// goroutine; wakeUp may be called from another.
 type tracker struct {
-	conn   *conntrack.Conn
-	events chan conntrack.Event
-	errs   chan error
-	once   sync.Once
+	fd   int
+	wake int // eventfd: next ends once everything was read
+	buf  []byte
+	// pending are messages of one read that were not taken yet.
+	pending []syscall.NetlinkMessage
 }
+
+// errLostEvents says that the kernel had more events than the socket's buffer took.
+var errLostEvents = errors.New("the kernel dropped events: there were more than could be read in time")
+
+// conntrackGroups are NFNLGRP_CONNTRACK_NEW, _UPDATE and _DESTROY as bind(2) takes them
+// (linux/netfilter/nfnetlink_compat.h).
+const conntrackGroups = 1 | 2 | 4
 
 // openTracker listens in the calling thread's network namespace. It needs CAP_NET_ADMIN
 // there. Events come only while some rule of the namespace uses conntrack.
 func openTracker() (*tracker, error) {
-	c, err := conntrack.Dial(nil)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return nil, fmt.Errorf("conntrack events: %w", err)
+		return nil, fmt.Errorf("conntrack events: %w", os.NewSyscallError("socket", err))
 	}
-	t := &tracker{conn: c, events: make(chan conntrack.Event, 1024)}
-	// The kernel drops events when the socket's buffer is full, and says so by ENOBUFS.
-	_ = c.SetReadBuffer(8 << 20)
-	t.errs, err = c.Listen(t.events, 1, []netfilter.NetlinkGroup{netfilter.GroupCTNew, netfilter.GroupCTUpdate, netfilter.GroupCTDestroy})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("conntrack events (needs CAP_NET_ADMIN): %w", err), c.Close())
+	t := &tracker{fd: fd, wake: -1, buf: make([]byte, 64<<10)}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 8<<20) // as much as may be had without power
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: conntrackGroups}); err != nil {
+		return nil, errors.Join(fmt.Errorf("conntrack events (needs CAP_NET_ADMIN): %w", os.NewSyscallError("bind", err)), t.close())
+	}
+	if t.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, errors.Join(fmt.Errorf("conntrack events: %w", os.NewSyscallError("eventfd", err)), t.close())
 	}
 	return t, nil
 }
 
+// next waits for an event. ErrWoken after wakeUp, when every event that had come was
+// returned; errLostEvents if some were lost, and it may be called again.
+func (t *tracker) next() (conntrack.Event, error) {
+	for {
+		for len(t.pending) > 0 {
+			m := t.pending[0]
+			t.pending = t.pending[1:]
+			var e conntrack.Event
+			// What is no conntrack event is none of ours.
+			if e.Unmarshal(netlink.Message{Header: netlink.Header{Length: m.Header.Len, Type: netlink.HeaderType(m.Header.Type),
+				Flags: netlink.HeaderFlags(m.Header.Flags), Sequence: m.Header.Seq, PID: m.Header.Pid}, Data: m.Data}) == nil {
+				return e, nil
+			}
+		}
+		if err := t.read(); err != nil {
+			return conntrack.Event{}, err
+		}
+	}
+}
+
+// read takes what the socket has, or waits for it.
+func (t *tracker) read() error {
+	n, _, err := unix.Recvfrom(t.fd, t.buf, unix.MSG_DONTWAIT)
+	switch {
+	case err == unix.EINTR:
+		return nil
+	case err == unix.ENOBUFS:
+		return errLostEvents
+	case err == unix.EAGAIN:
+		return t.wait()
+	case err != nil:
+		return os.NewSyscallError("recvfrom", err)
+	}
+	// Data of the messages is in buf, which is not written to before all of them were taken.
+	if t.pending, err = syscall.ParseNetlinkMessage(t.buf[:n]); err != nil {
+		return fmt.Errorf("a message of %d bytes: %w", n, err)
+	}
+	return nil
+}
+
+func (t *tracker) wait() error {
+	fds := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLIN}, {Fd: int32(t.wake), Events: unix.POLLIN}}
+	_, err := unix.Poll(fds, -1)
+	switch {
+	case err == unix.EINTR:
+		return nil
+	case err != nil:
+		return os.NewSyscallError("poll", err)
+	case fds[0].Revents == 0 && fds[1].Revents != 0:
+		return ErrWoken
+	}
+	return nil
+}
+
+// wakeUp makes next return ErrWoken once it has nothing more.
+func (t *tracker) wakeUp() error {
+	one := [8]byte{7: 1}
+	if _, err := unix.Write(t.wake, one[:]); err != nil && err != unix.EAGAIN {
+		return os.NewSyscallError("eventfd", err)
+	}
+	return nil
+}
+
+// close frees the sockets. It may be called twice, but not while next runs.
 func (t *tracker) close() error {
-	var err error
-	t.once.Do(func() { err = t.conn.Close() })
-	return err
+	var errs []error
+	for _, fd := range []*int{&t.fd, &t.wake} {
+		if *fd >= 0 {
+			errs = append(errs, os.NewSyscallError("close", unix.Close(*fd)))
+			*fd = -1
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // observeEvent is an event as an observation; ok is false for one that concerns no TCP or

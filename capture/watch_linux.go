@@ -42,6 +42,8 @@ type Watch struct {
 	final bool
 	// spilled are observations that nobody took while the watch ended.
 	spilled uint64
+
+	lostEvents sync.Once // it is told once
 }
 
 // sampleEvery is the least time between two reads of the socket table.
@@ -110,12 +112,15 @@ func (w *Watch) end() {
 		_ = r.Wake()
 	}
 	if w.tracker != nil {
-		_ = w.tracker.close()
+		_ = w.tracker.wakeUp()
 	}
 	w.workers.Wait()
 	w.countLoss()
 	for _, r := range w.rings {
 		_ = r.Close()
+	}
+	if w.tracker != nil {
+		_ = w.tracker.close()
 	}
 	if w.sampler != nil {
 		w.sampler.close()
@@ -158,16 +163,12 @@ func (w *Watch) countLoss() {
 	}
 }
 
-// Close ends the watch and waits for it. It may be called twice.
+// Close ends the watch and waits for it. It may be called twice. Once the watch is to end no
+// worker waits for a reader (send), so what was seen stays in the channel for one that reads on.
 func (w *Watch) Close() error {
 	w.stop.Do(func() { close(w.quit) })
-	for { // a reader that is gone must not keep a worker
-		select {
-		case <-w.ended:
-			return nil
-		case <-w.out:
-		}
-	}
+	<-w.ended
+	return nil
 }
 
 // packets reads one ring until it is woken. The channel is the only buffer beside the
@@ -235,17 +236,19 @@ func (w *Watch) send(o flow.Observation) bool {
 	}
 }
 
+// events reads conntrack's events until it is woken.
 func (w *Watch) events() {
 	for {
-		select {
-		case <-w.quit:
+		e, err := w.tracker.next()
+		switch {
+		case errors.Is(err, ErrWoken):
 			return
-		case err := <-w.tracker.errs:
-			if err != nil {
-				w.blind("conntrack events", err)
-			}
+		case errors.Is(err, errLostEvents):
+			w.lostEvents.Do(func() { w.blind("conntrack events", err) })
+		case err != nil:
+			w.blind("conntrack events", err)
 			return
-		case e := <-w.tracker.events:
+		default:
 			w.event(e)
 		}
 	}

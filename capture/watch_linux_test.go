@@ -106,3 +106,40 @@ func TestWatchBounds(t *testing.T) {
 		}
 	})
 }
+
+// What was seen before the end can be read after it, packets and conntrack events alike, and
+// is counted: Close takes nothing from the reader.
+func TestWatchCloseLosesNothing(t *testing.T) {
+	power.Tools(t, "iptables-nft")
+	inNamespace(t, func() {
+		if out, err := exec.Command("iptables-nft", "-t", "nat", "-A", "OUTPUT", "-p", "udp", "--dport", "53", "-j", "REDIRECT", "--to-ports", "15053").CombinedOutput(); err != nil {
+			t.Errorf("iptables-nft: %v %s", err, out)
+			return
+		}
+		w, err := Open(WatchOptions{Devices: []string{"lo"}, Filter: Filter{{Port: 4000}}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		const flows = 200
+		for range flows { // each from a port of its own
+			blast(t, "127.0.0.1:4000", 1, 50)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		packets, ports, began := 0, map[uint16]bool{}, 0 // a port that comes again is of the same flow
+		for o := range w.C() {
+			switch {
+			case o.Kind == flow.SeenPacket && o.Tuple.Proto == flow.UDP && o.Tuple.Dst.Port() == 4000:
+				packets++
+				ports[o.Tuple.Src.Port()] = true
+			case o.Kind == flow.SeenConntrack && o.Event == "NEW" && o.Tuple.Dst.Port() == 4000:
+				began++
+			}
+		}
+		if l := w.Loss(); packets != flows || began != len(ports) || l.Dropped != 0 || len(l.Blind) != 0 {
+			t.Errorf("%d packets and %d conntrack events of %d sent, from %d ports, loss %+v", packets, began, flows, len(ports), l)
+		}
+	})
+}
