@@ -31,37 +31,68 @@ func Capture(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 		return flow.Loss{}, err
 	}
 	if opt.Snaplen == 0 {
-		opt.Snaplen = 256
+		opt.Snaplen = Snaplen
 	}
 	seen, err := pod.Observe(ctx, everyLeg(t), inspect.ObserveOptions{Duration: opt.Watch, Packets: opt.Packets, Snaplen: opt.Snaplen, Raw: true})
 	if err != nil {
 		return flow.Loss{}, err
 	}
 	defer seen.Close()
-	out, err := pcapng.NewWriter(w, opt.Program, render.Short(t))
+	f, err := newFile(w, t, opt)
 	if err != nil {
-		return flow.Loss{}, err
-	}
-	if err := out.Names(names(t)); err != nil {
 		return flow.Loss{}, err
 	}
 	if opt.Ready != nil {
 		opt.Ready()
 	}
-	f := file{out: out, devices: map[string]int{}, trace: t, snaplen: opt.Snaplen}
 	for o := range seen.C() {
 		if err := f.add(o); err != nil {
 			return seen.Loss(), err
 		}
 	}
 	loss := seen.Loss()
-	for i := range len(f.devices) {
-		n := pcapngLoss(loss, i)
-		if err := out.Statistics(i, f.last, n.Seen, n.Dropped); err != nil {
-			return loss, err
+	return loss, f.end(loss)
+}
+
+// Export writes what a watch saw of a trace to w as Capture does: of the packets that
+// still are what they were, those that Raw asked for.
+func Export(w io.Writer, t flow.Trace, seen []flow.Observation, loss flow.Loss, program string) error {
+	f, err := newFile(w, t, CaptureOptions{Snaplen: Snaplen, Program: program})
+	if err != nil {
+		return err
+	}
+	for _, o := range seen {
+		if len(o.Raw) == 0 {
+			continue
+		}
+		if err := f.add(o); err != nil {
+			return err
 		}
 	}
-	return loss, nil
+	return f.end(loss)
+}
+
+// newFile begins a capture file of a trace.
+func newFile(w io.Writer, t flow.Trace, opt CaptureOptions) (*file, error) {
+	out, err := pcapng.NewWriter(w, opt.Program, render.Short(t))
+	if err != nil {
+		return nil, err
+	}
+	if err := out.Names(names(t)); err != nil {
+		return nil, err
+	}
+	return &file{out: out, devices: map[string]int{}, trace: t, snaplen: opt.Snaplen}, nil
+}
+
+// end writes what was lost.
+func (f *file) end(loss flow.Loss) error {
+	for i := range len(f.devices) {
+		n := pcapngLoss(loss, i)
+		if err := f.out.Statistics(i, f.last, n.Seen, n.Dropped); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pcapngLoss gives the whole loss to the first device: the watch counts it for all.

@@ -21,6 +21,11 @@ type ConfirmOptions struct {
 	Sender func(context.Context, flow.Request) (inspect.Sent, error)
 	// Seen, if not nil, is told of each observation as it comes. It must not block.
 	Seen func(flow.Observation)
+	// Raw gives Seen packets as they are, at most the snaplen of them, to write to a file.
+	Raw bool
+	// Judged, if not nil, is told once in JudgeEach how the trace stands by what was seen so
+	// far: no counters, which are read at the end. It must not block.
+	Judged func(confirm.Report)
 	// Ready, if not nil, is called when the watch listens.
 	Ready    func()
 	Progress func(inspect.Progress)
@@ -29,9 +34,19 @@ type ConfirmOptions struct {
 // DefaultWatch is how long Confirm waits for traffic when nothing is said.
 const DefaultWatch = 30 * time.Second
 
+// JudgeEach is how often a watch that goes on is judged.
+const JudgeEach = time.Second
+
+// Snaplen is what a watch keeps of each packet: the headers, and of an HTTP message the
+// beginning of its head.
+const Snaplen = 256
+
 // settle is how long the watch goes on after the answer to what was sent: conntrack tells
 // of the end of a connection a little later.
 const settle = 300 * time.Millisecond
+
+// countWithin bounds the reading of the counters after a watch.
+const countWithin = 5 * time.Second
 
 // counted are the parts that hold counters.
 var counted = []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "stats"}
@@ -57,7 +72,7 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	if err != nil {
 		return r, confirm.Report{Trace: t}, fmt.Errorf("counters before the watch: %w", err)
 	}
-	w, err := pod.Observe(ctx, everyLeg(t), inspect.ObserveOptions{Duration: watched, Snaplen: 256})
+	w, err := pod.Observe(ctx, everyLeg(t), inspect.ObserveOptions{Duration: watched, Snaplen: Snaplen, Raw: opt.Raw})
 	if err != nil {
 		return r, confirm.Report{Trace: t}, err
 	}
@@ -66,24 +81,28 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	}
 	known := confirm.Known{ClientPort: req.Src.Port()}
 	known.ProxyUID, _, known.HasProxy = r.Snapshot.ProxyOwner()
-	seen, sent, err := watch(ctx, pod, w, req, opt, &known)
+	kept := newKeeper()
+	sent, err := watch(ctx, pod, w, req, opt, &known, kept, func() confirm.Report { return best(t, kept.seen, kept.loss(w.Loss()), known) })
 	if err != nil {
 		return r, confirm.Report{Trace: t}, err
 	}
 	// The traffic is over, so a context that ended must not keep the counters away.
-	after, err := counters(context.WithoutCancel(ctx), pod)
+	late, stop := context.WithTimeout(context.WithoutCancel(ctx), countWithin)
+	defer stop()
+	seen := kept.seen
+	after, err := counters(late, pod)
 	if err == nil && !maps.Equal(before, after) { // a saved pod counts nothing
 		seen = append(seen, confirm.Deltas(before, after)...)
 	}
 	if sent != nil {
 		seen = append(seen, answerOf(*sent))
 	}
-	return r, best(t, seen, w.Loss(), known), nil
+	return r, best(t, seen, kept.loss(w.Loss()), known), nil
 }
 
-// watch collects what is seen until the watch ends, or a little after what was sent was
+// watch gathers what is seen until the watch ends, or a little after what was sent was
 // answered.
-func watch(ctx context.Context, pod inspect.Pod, w inspect.Watch, req flow.Request, opt ConfirmOptions, known *confirm.Known) ([]flow.Observation, *inspect.Sent, error) {
+func watch(ctx context.Context, pod inspect.Pod, w inspect.Watch, req flow.Request, opt ConfirmOptions, known *confirm.Known, kept *keeper, judge func() confirm.Report) (*inspect.Sent, error) {
 	var sent *inspect.Sent
 	var sendErr error
 	done := make(chan struct{})
@@ -107,24 +126,49 @@ func watch(ctx context.Context, pod inspect.Pod, w inspect.Watch, req flow.Reque
 	} else {
 		close(done)
 	}
-	var seen []flow.Observation
-	for o := range w.C() {
-		seen = append(seen, o)
-		if opt.Seen != nil {
-			opt.Seen(o)
-		}
-	}
+	gather(w, opt, kept, judge)
 	<-done
 	if err := w.Close(); err != nil {
-		return seen, sent, err
+		return sent, err
 	}
 	if sendErr != nil {
-		return seen, nil, sendErr
+		return nil, sendErr
 	}
 	if sent != nil && sent.Local.IsValid() {
 		known.ClientPort = sent.Local.Port()
 	}
-	return seen, sent, nil
+	return sent, nil
+}
+
+// gather takes what the watch sees until it ends, and judges it now and then.
+func gather(w inspect.Watch, opt ConfirmOptions, kept *keeper, judge func() confirm.Report) {
+	var due <-chan time.Time
+	if opt.Judged != nil {
+		tick := time.NewTicker(JudgeEach)
+		defer tick.Stop()
+		due = tick.C
+	}
+	var last confirm.Report
+	judged := -1 // observations that last knows of
+	for {
+		select {
+		case o, ok := <-w.C():
+			if !ok {
+				return
+			}
+			kept.add(o)
+			if opt.Seen != nil {
+				opt.Seen(o)
+			}
+		case <-due:
+			if loss := kept.loss(w.Loss()); judged == len(kept.seen) && loss.Dropped == last.Loss.Dropped {
+				last.Loss = loss
+			} else {
+				last, judged = judge(), len(kept.seen)
+			}
+			opt.Judged(last)
+		}
+	}
 }
 
 // best judges every variant of the trace, and returns the one that fits what was seen:
