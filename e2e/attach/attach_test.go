@@ -1,0 +1,165 @@
+// Package attach judges the whole program as a person uses it: built, on a terminal, on a
+// live pod with a real Envoy.
+package attach
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtop/meshtop/e2e/lab/lab"
+	"github.com/meshtop/meshtop/e2e/screen"
+)
+
+// long is far more than any wait takes: it only ends a test that hangs.
+const long = 2 * time.Minute
+
+// build makes the program.
+func build(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "meshtop")
+	if out, err := exec.Command("go", "build", "-o", bin, "../..").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return bin
+}
+
+// person is somebody at a terminal; what does not come fails the test.
+type person struct {
+	*testing.T
+	*screen.Program
+	ctx context.Context
+}
+
+func sit(t *testing.T, bin string, args ...string) person {
+	t.Helper()
+	p, err := screen.Start(screen.Options{W: 80, H: 24}, bin, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), long)
+	t.Cleanup(cancel)
+	return person{t, p, ctx}
+}
+
+func (p person) must(err error) {
+	p.Helper()
+	if err != nil {
+		p.Fatal(err)
+	}
+}
+
+func (p person) sees(texts ...string) { p.Helper(); p.must(p.Wait(p.ctx, texts...)) }
+func (p person) types(keys string)    { p.Helper(); p.must(p.Keys(keys)) }
+
+// The demo on a terminal: the stepper with its verdict; q gives the terminal back.
+func TestDemo(t *testing.T) {
+	p := sit(t, build(t), "demo", "mesh")
+	p.sees("▸ Trace", "✓ DELIVERED to 10.107.42.16:80", "20 steps", "nat OUTPUT")
+	p.leaves()
+}
+
+// leaves quits, and wants the terminal as it was and no process left.
+func (p person) leaves() {
+	p.Helper()
+	p.types("q")
+	p.must(p.Ended(p.ctx))
+	p.must(p.Restored(p.ctx))
+	if left := session(p.T, p.PID()); left != nil {
+		p.Errorf("processes left of it: %q", left)
+	}
+}
+
+// A live pod on the screens: the overview is drawn from what was read, a pasted curl command
+// is traced, and `r` reads again: with the rule gone that lets Envoy's own connections out,
+// the verdict is another, and with the rule back it is the first again. Nothing else in the
+// pod changes.
+func TestLivePod(t *testing.T) {
+	l := lab.New(t, lab.Options{Scene: "mesh"})
+	bin := build(t)
+	before := state(t, l)
+	p := sit(t, bin, "attach", "netns", l.Pod())
+	p.sees("▸ Overview", "envoy 1.40.0", "OUTPUT #2 ─REDIRECT─▶ :15001 virtualOutbound", "10.107.42.16_80 ▶ outbound|myngxsvc", "OUTPUT #1 ─RETURN─▶ eth0")
+	p.types("e")
+	p.sees("▸ Request")
+	p.types("\x1b[200~curl http://10.107.42.16/live\x1b[201~")
+	p.sees("/live")
+	p.types("\x12") // ctrl+r
+	p.sees("▸ Trace", "GET http://10.107.42.16/live", "✓ DELIVERED to 10.107.42.16:80", "nat OUTPUT   #2 REDIRECT :15001")
+
+	rule := []string{"-m", "owner", "--uid-owner", strconv.Itoa(lab.EnvoyUID), "-j", "RETURN"}
+	iptables(t, l, append([]string{"-D", "OUTPUT"}, rule...)...)
+	p.types("r")
+	p.sees("✗ LOOPED", "nat OUTPUT   #1 REDIRECT :15001")
+	iptables(t, l, append([]string{"-I", "OUTPUT", "1"}, rule...)...)
+	p.types("r")
+	p.sees("✓ DELIVERED to 10.107.42.16:80", "nat OUTPUT   #2 REDIRECT :15001")
+
+	p.leaves()
+	if after := state(t, l); after != before {
+		t.Errorf("the pod changed: it was\n%s\nand is\n%s", before, after)
+	}
+}
+
+func iptables(t *testing.T, l *lab.Lab, args ...string) {
+	t.Helper()
+	if _, err := l.InPod("iptables-nft", append([]string{"-t", "nat"}, args...)...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var counters = regexp.MustCompile(`counter packets \d+ bytes \d+`)
+
+// state is what a reader must leave as it is: rules, the modules' tables of iptables-legacy,
+// addresses, routes, and who lives in the namespace.
+func state(t *testing.T, l *lab.Lab) string {
+	t.Helper()
+	var b strings.Builder
+	for _, argv := range [][]string{{"nft", "list", "ruleset"}, {"sh", "-c", "cat /proc/net/ip_tables_names /proc/net/ip6_tables_names 2>&1 || true"}, {"ip", "addr"}, {"ip", "route"}, {"ip", "rule"}} {
+		out, err := l.InPod(argv[0], argv[1:]...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString(counters.ReplaceAllString(out, "counter"))
+	}
+	out, err := exec.Command("ip", "netns", "pids", l.Pod()).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Write(out)
+	return b.String()
+}
+
+// session is the processes of a session, by their command lines (proc(5): the session is
+// the sixth field of stat; what stands in the second is closed by the last bracket).
+func session(t *testing.T, sid int) []string {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, f := range all {
+		stat, err := os.ReadFile(f)
+		if err != nil {
+			continue // it has ended since
+		}
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if len(fields) > 3 && fields[3] == strconv.Itoa(sid) && fields[0] != "Z" {
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "cmdline"))
+			out = append(out, string(line))
+		}
+	}
+	return out
+}
