@@ -20,8 +20,8 @@ import (
 const (
 	dialTime   = 5 * time.Second
 	answerTime = 8 * time.Second
-	silentTime = 1200 * time.Millisecond // of a client that waits for the server
-	moreTime   = 150 * time.Millisecond  // for the rest of an answer that has begun
+	silentTime = 2 * time.Second        // of a client that waits for the server
+	moreTime   = 150 * time.Millisecond // for the rest of an answer that has begun
 )
 
 // client sends requests. Its certificate is what a request with TLS.Cert presents.
@@ -30,7 +30,7 @@ type client struct{ pair tls.Certificate }
 // send runs one connection from source port (0: any) and returns what the client saw and
 // its real address, by which the log lines are found.
 func (c client) send(q *Request, port int) (*ClientSide, string) {
-	seen := &ClientSide{}
+	seen, start := &ClientSide{}, time.Now()
 	conn, err := dial(q, port)
 	if err != nil {
 		seen.Error = errorClass(err)
@@ -45,8 +45,9 @@ func (c client) send(q *Request, port int) (*ClientSide, string) {
 	var rw net.Conn = conn
 	switch {
 	case q.TLS != nil && q.TLS.Handshake:
+		seen.late = time.Since(start) > lateTime
 		if rw, err = c.handshake(conn, q.TLS); err != nil {
-			seen.TLSError = true
+			seen.TLSError, seen.Timeout = true, isTimeout(err)
 			return seen, key
 		}
 	case q.TLS != nil:
@@ -58,6 +59,7 @@ func (c client) send(q *Request, port int) (*ClientSide, string) {
 	}
 	if q.HTTP != nil {
 		rw.Write(q.HTTP.bytes())
+		seen.late = seen.late || q.TLS == nil && time.Since(start) > lateTime
 		seen.readHTTP(rw, q.HTTP.Method)
 		return seen, key
 	}
@@ -65,6 +67,9 @@ func (c client) send(q *Request, port int) (*ClientSide, string) {
 		rw.Write(latin(q.Payload))
 	} else if q.TLS == nil {
 		conn.SetDeadline(time.Now().Add(silentTime))
+	}
+	if q.Payload != "" || q.TLS != nil {
+		seen.late = seen.late || time.Since(start) > lateTime
 	}
 	seen.readRaw(conn, rw, q.TLS != nil)
 	return seen, key
@@ -194,6 +199,9 @@ func (seen *ClientSide) readHTTP(c net.Conn, method string) {
 	}
 }
 
+// notHTTP is the error of an answer that is something else, such as a TLS alert.
+const notHTTP = "not http"
+
 // unstable response headers change between runs.
 var unstable = map[string]bool{"date": true, "x-envoy-upstream-service-time": true, "server": true,
 	"content-type": true, "connection": true}
@@ -207,7 +215,7 @@ func (seen *ClientSide) readHead(r *bufio.Reader) bool {
 	}
 	f := strings.SplitN(strings.TrimSpace(line), " ", 3)
 	if len(f) < 2 || !strings.HasPrefix(f[0], "HTTP/") {
-		seen.Error = "not http"
+		seen.Error = notHTTP
 		return false
 	}
 	seen.Status, _ = strconv.Atoi(f[1])

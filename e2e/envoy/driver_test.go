@@ -3,6 +3,8 @@ package envoy
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/meshtop/meshtop/e2e/power"
@@ -16,6 +18,26 @@ func startOracle(t testing.TB) *Oracle {
 		t.Fatal(err)
 	}
 	return o
+}
+
+// runClear runs a batch until no case of it has trouble that a loaded machine alone brings
+// about: in an idle one that is the first time.
+func runClear(t testing.TB, o *Oracle, b *Batch) *Result {
+	t.Helper()
+	for try := 1; ; try++ {
+		r, err := o.Run(context.Background(), b)
+		if err == nil && !slices.ContainsFunc(r.Trouble, func(why string) bool { return why != "" }) {
+			return r
+		}
+		trouble := fmt.Sprint(err)
+		if r != nil {
+			trouble = fmt.Sprintf("%q", r.Trouble)
+		}
+		t.Logf("%s: run %d of %d: %s", b.World.ID, try, runs, trouble)
+		if try == runs {
+			t.FailNow()
+		}
+	}
 }
 
 // overlap: where Envoy draws, two runs need not give the same set, but one of each kind.
@@ -73,10 +95,7 @@ func replay(t *testing.T, o *Oracle, set Vectors, rec *Recorded) {
 			want = append(want, c)
 		}
 	}
-	r, err := o.Run(context.Background(), b)
-	if err != nil {
-		t.Fatalf("%s: %v", rec.World.ID, err)
-	}
+	r := runClear(t, o, b)
 	for i, c := range want {
 		if !overlap(c.Outcomes, r.Cases[i].Outcomes, c.Request.Repeat) {
 			was, _ := json.Marshal(c.Outcomes)

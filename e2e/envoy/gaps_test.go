@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -243,10 +242,7 @@ func runGaps(t *testing.T, gaps []gap) {
 		q.ID, q.Accept = g.name, acceptAt(i)+""
 		b.Requests = append(b.Requests, q)
 	}
-	r, err := startOracle(t).Run(context.Background(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := runClear(t, startOracle(t), b)
 	for _, x := range r.Refused {
 		t.Errorf("refused: %s %s: %s", x.Kind, x.Name, x.Error)
 	}
@@ -286,9 +282,9 @@ func TestInternalListener(t *testing.T) {
 	b := &Batch{World: World{ID: "internal", Listeners: []json.RawMessage{raw(outer), raw(inner), raw(lost)},
 		Clusters: append(usualClusters(12), raw(inside), raw(nowhere))},
 		Requests: []Request{{ID: "in", Accept: acceptAt(0), Payload: "hello\n"}, {ID: "lost", Accept: acceptAt(1), Payload: "hello\n"}}}
-	r, err := startOracle(t).Run(context.Background(), b)
-	if err != nil || len(r.Refused) > 0 {
-		t.Fatal(err, r)
+	r := runClear(t, startOracle(t), b)
+	if len(r.Refused) > 0 {
+		t.Fatal(r.Refused)
 	}
 	cfg, err := loadWhole(r.Files)
 	if err != nil {

@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"testing"
 )
@@ -39,10 +38,7 @@ func TestGeneratedIsTaken(t *testing.T) {
 		made, refused, silent, ends := 0, 0, 0, map[string]bool{}
 		for stream := range uint64(3) {
 			b := Generate(5, stream, f)
-			r, err := o.Run(context.Background(), b)
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := runClear(t, o, b)
 			made += len(b.World.Listeners) + len(b.World.Clusters)
 			refused += len(r.Refused)
 			for _, x := range r.Refused {

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,17 +50,20 @@ func TestRandom(t *testing.T) {
 	for stream := *oracleFrom; h.more(); stream++ {
 		h.judge(Generate(h.seed, stream, *oracleFamily))
 	}
-	h.tally.report(t, fmt.Sprintf("seed %d, %d worlds, %d connections, %d crashes", h.seed, h.worlds, h.sent, h.crashes))
+	h.report()
 }
 
 // hunt is one run of the oracle.
 type hunt struct {
-	t                                   *testing.T
-	oracle                              *Oracle
-	tally                               *tally
-	seed                                uint64
-	start                               time.Time
-	worlds, sent, crashes, cases, shrun int
+	t                        *testing.T
+	oracle                   *Oracle
+	tally                    *tally
+	seed                     uint64
+	start                    time.Time
+	worlds, sent             int
+	crashes, refused, cases  int
+	kept                     int
+	failed, unjudged, unsure []string // worlds that did not run; cases without a judgement; disagreements that did not come again
 }
 
 func (h *hunt) more() bool {
@@ -72,41 +77,129 @@ func (h *hunt) more() bool {
 	return time.Since(h.start) < limit
 }
 
+// runs is how often a world is tried: a disagreement counts when it comes twice, in two
+// processes. What a loaded machine does once (a client that is late, a log line that does
+// not come) is so told from what Envoy does.
+const runs = 4
+
 func (h *hunt) judge(b *Batch) {
-	r, err := h.oracle.Run(context.Background(), b)
-	if crash := new(Crash); errors.As(err, &crash) {
-		h.t.Logf("%s: %v", b.World.ID, err)
-		h.crashes++
-		return
-	}
-	if err != nil {
-		h.t.Fatalf("%s: %v", b.World.ID, err)
-	}
-	cfg, err := loadWhole(r.Files)
-	if err != nil {
-		h.t.Errorf("%s: %v", b.World.ID, err)
-		return
-	}
-	h.worlds++
-	h.sent += r.Sent
-	for i := range r.Cases {
-		c := &r.Cases[i]
-		if refusedThere(c) {
-			continue
+	open := map[int]Judgement{}
+	for try := range runs {
+		if try > 0 && len(open) == 0 {
+			return
 		}
-		h.cases++
-		j := judgeCase(h.t, cfg, c)
-		h.tally.add(c, j)
-		if j.Word == Disagree && h.shrun < *oracleShrink {
-			h.shrun++
-			h.keep(b, c)
+		r := h.run(b)
+		if r == nil {
+			return
+		}
+		cfg, err := loadWhole(r.Files)
+		if err != nil {
+			h.t.Errorf("%s: %v", b.World.ID, err)
+			return
+		}
+		for i := range r.Cases {
+			if _, waits := open[i]; try > 0 && !waits {
+				continue
+			}
+			h.weigh(b, r, cfg, i, open)
+		}
+	}
+	for _, i := range slices.Sorted(maps.Keys(open)) {
+		name := b.World.ID + "/" + b.Requests[i].ID
+		if why := open[i].Why; open[i].Word == Disagree {
+			h.unsure = append(h.unsure, name+": "+why)
+		} else {
+			h.unjudged = append(h.unjudged, name+": "+why)
 		}
 	}
 }
 
-// refusedThere: Envoy did not take that listener.
-func refusedThere(c *Case) bool {
-	return len(c.Outcomes) == 1 && c.Outcomes[0].Client != nil && c.Outcomes[0].Client.Error != ""
+// weigh judges one case of a run. It stays in open until it is sure.
+func (h *hunt) weigh(b *Batch, r *Result, cfg *envoy.Config, i int, open map[int]Judgement) {
+	c := &r.Cases[i]
+	if r.refused(c.Request.Accept) && c.Outcomes[0].Client.Error != "" {
+		h.refused++
+		delete(open, i)
+		return
+	}
+	j, trouble := judgeCase(h.t, cfg, c), r.Trouble[i]
+	if trouble != "" && j.Word != Disagree && c.Outcomes[0].Log != "none" {
+		trouble = "" // it came in time all the same
+	}
+	if !settle(open, i, j, trouble) {
+		return
+	}
+	h.cases++
+	h.tally.add(c, j)
+	if j.Word == Disagree && h.kept < *oracleShrink {
+		h.kept++
+		h.keep(b, c)
+	}
+}
+
+// settle says whether a judgement counts: at once, unless it is a disagreement, which must
+// come twice, or trouble. A case that disagreed once stays open until it does so again.
+func settle(open map[int]Judgement, i int, j Judgement, trouble string) bool {
+	before, again := open[i]
+	disagreed := again && before.Word == Disagree
+	switch {
+	case trouble != "":
+		if !disagreed {
+			open[i] = Judgement{Unsure, trouble}
+		}
+		return false
+	case disagreed != (j.Word == Disagree):
+		if !disagreed {
+			open[i] = j
+		}
+		return false
+	}
+	delete(open, i)
+	return true
+}
+
+// run runs a world; nil: it did not run, and that is counted. An Envoy that does not start
+// or does not answer is tried again.
+func (h *hunt) run(b *Batch) *Result {
+	var err error
+	for range runs {
+		var r *Result
+		if r, err = h.oracle.Run(context.Background(), b); err == nil {
+			h.worlds++
+			h.sent += r.Sent
+			return r
+		}
+		h.t.Logf("%s: %v", b.World.ID, err)
+		if crash := new(Crash); errors.As(err, &crash) {
+			h.crashes++
+			return nil
+		}
+	}
+	h.failed = append(h.failed, fmt.Sprintf("%s: %v", b.World.ID, err))
+	return nil
+}
+
+// report prints what was found, and fails where disagreements came twice or too little was
+// judged to say anything.
+func (h *hunt) report() {
+	t := h.t
+	for what, l := range map[string][]string{"did not run": h.failed, "not judged": h.unjudged, "disagreed once, then not": h.unsure} {
+		for _, x := range l {
+			t.Logf("%s: %s", what, x)
+		}
+	}
+	t.Logf("trouble: %d worlds did not run, %d cases not judged, %d disagreed once and not in %d further runs, %d crashes, %d of refused listeners",
+		len(h.failed), len(h.unjudged), len(h.unsure), runs-1, h.crashes, h.refused)
+	h.tally.report(t, fmt.Sprintf("seed %d, %d worlds, %d connections", h.seed, h.worlds, h.sent))
+	if h.cases == 0 {
+		t.Error("nothing was judged")
+	}
+	if n := len(h.unjudged) + len(h.unsure); n > 5 && n*50 > h.cases {
+		t.Errorf("%d of %d cases could not be judged: this machine is too busy, or the driver is wrong", n, h.cases)
+	}
+	if n := len(h.failed) + h.crashes; n > 3 && n*10 > h.worlds {
+		t.Errorf("%d of %d worlds did not run", n, n+h.worlds)
+	}
 }
 
 // fieldNames are those of a differ's text.
@@ -120,7 +213,7 @@ func (h *hunt) keep(b *Batch, c *Case) {
 	kind := "" // of the first disagreement: shrinking must not end at another one
 	disagrees := func(b *Batch) bool {
 		r, err := h.oracle.Run(context.Background(), b)
-		if err != nil || refusedThere(&r.Cases[0]) || r.Cases[0].Outcomes[0].Log == "none" {
+		if err != nil || r.Trouble[0] != "" || r.Cases[0].Outcomes[0].Client.Error != "" {
 			return false
 		}
 		cfg, _, err := envoy.Load(r.Files)
@@ -143,6 +236,44 @@ func (h *hunt) keep(b *Batch, c *Case) {
 	Shrink(one, shrinkTime, disagrees)
 	path, err := Keep(KeptDir, c.World+"-"+c.Request.ID, &last.Cases[0], last.Files)
 	h.t.Logf("kept as %s %v", path, err)
+}
+
+// A disagreement counts when it comes twice; trouble never does, and hides none that came.
+func TestSettle(t *testing.T) {
+	agree, disagree := Judgement{Word: Agree}, Judgement{Disagree, "why"}
+	type run struct {
+		j       Judgement
+		trouble string
+	}
+	for _, c := range []struct {
+		name string
+		runs []run
+		want string // the judgement that counts; or what stays open
+	}{
+		{"agrees", []run{{agree, ""}}, "agree"},
+		{"unknown", []run{{Judgement{Word: Unsure}, ""}}, "unknown"},
+		{"once is not sure", []run{{disagree, ""}}, "open, disagree"},
+		{"twice is", []run{{disagree, ""}, {disagree, ""}}, "disagree"},
+		{"twice with one that agrees between", []run{{disagree, ""}, {agree, ""}, {disagree, ""}}, "disagree"},
+		{"once, and then not", []run{{disagree, ""}, {agree, ""}, {agree, ""}, {agree, ""}}, "open, disagree"},
+		{"trouble is no disagreement", []run{{disagree, "late"}, {disagree, "late"}}, "open"},
+		{"trouble, then agreement", []run{{agree, "late"}, {agree, ""}}, "agree"},
+		{"trouble hides none", []run{{disagree, ""}, {agree, "late"}, {disagree, ""}}, "disagree"},
+		{"trouble, then twice", []run{{disagree, "late"}, {disagree, ""}, {disagree, ""}}, "disagree"},
+	} {
+		open, got := map[int]Judgement{}, ""
+		for _, r := range c.runs {
+			if settle(open, 3, r.j, r.trouble) {
+				got = [...]string{"disagree", "agree", "unknown"}[r.j.Word]
+			}
+		}
+		if o, ok := open[3]; ok {
+			got = "open" + map[bool]string{true: ", disagree"}[o.Word == Disagree]
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
 }
 
 // What once disagreed agrees now, and stays so.

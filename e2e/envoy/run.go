@@ -22,13 +22,17 @@ type Batch struct {
 type Result struct {
 	Files   map[string][]byte // the parts of its snapshot
 	Refused []Refused
-	Cases   []Case // of the requests, in order
-	Sent    int    // connections
+	Cases   []Case   // of the requests, in order
+	Trouble []string // of the requests, in order: what of a case tells of this machine, not of Envoy; usually empty
+	Sent    int      // connections
 }
 
 const (
 	atOnce     = 12 // client connections
-	settleTime = 3 * time.Second
+	settleTime = 10 * time.Second
+	// lateTime is how long a client may take to say its first bytes: longer, and a listener
+	// filter's timeout, the shortest of which is 250 ms, can have come before them.
+	lateTime = 150 * time.Millisecond
 )
 
 // shot is one connection that was made.
@@ -72,15 +76,47 @@ func (o *Oracle) Run(ctx context.Context, b *Batch) (*Result, error) {
 	if p.ended() || p.log.bad != nil {
 		return nil, p.orCrash(p.log.bad)
 	}
+	r := &Result{Files: files, Refused: refusals(files["config_dump.json"], &b.World, p.stderr.String()), Sent: len(shots), Trouble: make([]string, len(b.Requests))}
 	seen := make([][]Outcome, len(b.Requests))
 	for _, s := range shots {
-		seen[s.request] = append(seen[s.request], outcome(&b.Requests[s.request], s.client, p.log.lines[s.key]))
+		x := outcome(&b.Requests[s.request], s.client, p.log.lines[s.key])
+		seen[s.request] = append(seen[s.request], x)
+		if why := trouble(&x, r.refused(b.Requests[s.request].Accept)); why != "" {
+			r.Trouble[s.request] = why
+		}
 	}
-	r := &Result{Files: files, Refused: refusals(files["config_dump.json"], &b.World, p.stderr.String()), Sent: len(shots)}
 	for i, q := range b.Requests {
 		r.Cases = append(r.Cases, Case{World: b.World.ID, Family: b.World.Family, Request: q, Outcomes: distinct(seen[i])})
 	}
 	return r, nil
+}
+
+// refused says whether Envoy did not take the listener at that address.
+func (r *Result) refused(accept string) bool {
+	for _, x := range r.Refused {
+		if x.Kind == "listener" && strings.Contains(string(x.Conf), `"`+strings.TrimSuffix(accept, ":"+strconv.Itoa(acceptPort))+`"`) {
+			return true
+		}
+	}
+	return false
+}
+
+// trouble says what of an outcome a loaded machine alone can bring about: a connection that
+// was not made, an answer or a log line that did not come in time.
+func trouble(o *Outcome, refused bool) string {
+	switch c := o.Client; {
+	case c.Error == notHTTP:
+	case c.Error != "" && !refused:
+		return "no connection: " + c.Error
+	case c.Error != "":
+	case o.Log == "none":
+		return "no log line came"
+	case c.Timeout && (o.Log == "http" || c.TLSError):
+		return "no answer came"
+	case c.late:
+		return "the client was late"
+	}
+	return ""
 }
 
 // orCrash is err, or the crash that is behind it.

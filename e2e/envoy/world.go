@@ -90,6 +90,7 @@ type ClientSide struct {
 	TLSError bool              `json:"tls_error,omitempty"`
 	Timeout  bool              `json:"timeout,omitempty"`
 	Error    string            `json:"error,omitempty"`
+	late     bool              // its first bytes left later than lateTime after it began
 }
 
 // UpstreamSide is the request as the upstream server got it.
