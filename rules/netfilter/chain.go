@@ -110,9 +110,10 @@ next:
 	return -1
 }
 
-// near says that no further condition fails.
+// near says that no further condition fails. The last one is asked first: rules in long
+// chains differ by an address and a port, and share what stands between the two.
 func near(conds []cond, p *packet) bool {
-	for i := range conds {
+	for i := len(conds) - 1; i >= 0; i-- {
 		if conds[i].ask(p) == flow.No {
 			return false
 		}

@@ -67,9 +67,11 @@ func (b *ruleBuilder) protocol() {
 		b.bad("protocol", arg)
 		return
 	}
-	t := cut(&b.slabs.protos)
-	*t = protoTest{n, b.neg}
-	b.add(t)
+	// A test does not change: neighbours share one.
+	if t := b.slabs.proto; t == nil || t.number != n || t.neg != b.neg {
+		b.slabs.proto = &protoTest{n, b.neg}
+	}
+	b.add(b.slabs.proto)
 }
 
 func (b *ruleBuilder) onePort(name string) {

@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,7 @@ type saveReader struct {
 	sets    map[string]*ipset
 	table   *table
 	line    int
+	left    int // bytes after the line
 	gaps    []flow.Gap
 	tables  int
 	alien   int      // the first line that is none of iptables-save's; 0: none
@@ -36,6 +38,7 @@ func (r *saveReader) read(text string) error {
 			l, text = text, ""
 		}
 		r.line++
+		r.left = len(text)
 		r.readLine(strings.TrimSpace(l))
 	}
 	if r.table != nil { // iptables-save ends each table with COMMIT: what is missing is not known
@@ -163,11 +166,21 @@ func (r *saveReader) rule(raw, l string) {
 			made.conds = append(made.conds, cond{opaqueTest{}, l})
 		}
 		made.text, made.line = raw, int32(r.line)
+		if len(c.rules) == cap(c.rules) {
+			c.rules = slices.Grow(c.rules, r.room(len(c.rules), len(raw)))
+		}
 		c.rules = append(c.rules, made)
 		if cause != "" {
 			r.gap(cause + " in " + quote(l))
 		}
 	}
+}
+
+// room is how many more rules a chain of n should have place for: as many as would fill
+// the rest of the text, and at most three times as many as it has. Most rules of a large
+// save stand in few chains, and moving them again and again costs as much as reading them.
+func (r *saveReader) room(n, line int) int {
+	return max(4, min(3*n, r.left/(line+1)+1))
 }
 
 // commit ends a table: now its chains are known, and jumps find them.

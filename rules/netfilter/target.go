@@ -46,11 +46,28 @@ func (b *ruleBuilder) startTarget(name string, noBack bool) {
 	case "NFQUEUE", "QUEUE", "SYNPROXY", "HMARK", "DNPT", "SNPT", "CLUSTERIP", "MIRROR", "XOR", "ACCOUNT":
 		b.act, b.target = opaqueAct{}, swallow{}
 	default:
-		t := cut(&b.slabs.jumps)
-		*t = jump{name: name, noBack: noBack}
-		b.jumps = append(b.jumps, pendingJump{t, b.r.line})
-		b.act, b.target = t, nil
+		b.act, b.target = b.jump(name, noBack), nil
 	}
+}
+
+// jump is a jump to a chain of the table; iptables-save declares all of them before the
+// first rule. Neighbours that jump to the same one share it.
+func (b *ruleBuilder) jump(name string, noBack bool) *jump {
+	var to *chain
+	if b.r.table != nil {
+		to = b.r.table.chains[name]
+	}
+	if t := b.slabs.jump; t != nil && t.to != nil && t.to == to && t.noBack == noBack {
+		return t
+	}
+	t := &jump{name: name, noBack: noBack}
+	b.slabs.jump = t
+	if to != nil && !to.base {
+		t.to = to
+	} else {
+		b.jumps = append(b.jumps, pendingJump{t, b.r.line})
+	}
+	return t
 }
 
 func (b *ruleBuilder) changeTarget(name string) {

@@ -24,7 +24,7 @@ func splitWords(line string, into []word) (words []word, open bool) {
 			i++
 		}
 		if i == from && line[i] == '"' { // the usual form: nothing escaped, nothing beside
-			if end := strings.IndexAny(line[i+1:], `"\`); end >= 0 && line[i+1+end] == '"' {
+			if end := strings.IndexByte(line[i+1:], '"'); end >= 0 && strings.IndexByte(line[i+1:i+1+end], '\\') < 0 {
 				if after := i + end + 2; after == len(line) || line[after] == ' ' {
 					words = append(words, word{line[i+1 : i+1+end], from, after})
 					i = after
