@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/archive"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui"
 	"github.com/spf13/cobra"
@@ -38,6 +39,8 @@ type App struct {
 	Screens func(ctx context.Context, opt tui.Options) error
 	// Getenv reads the environment; nil: there is none.
 	Getenv func(name string) string
+
+	mapped []*archive.Mapped // files that the parts refer to
 }
 
 // failure is an error with the exit status that it means.
@@ -79,7 +82,7 @@ func Run(ctx context.Context, app App, args []string) int {
 	root.SetIn(app.Stdin)
 	root.SetOut(app.Stdout)
 	root.SetErr(app.Stderr)
-	err := root.ExecuteContext(ctx)
+	err := app.execute(ctx, root)
 	if err == nil {
 		return ExitOK
 	}

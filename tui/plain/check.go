@@ -28,6 +28,7 @@ func newCheck(app *App) *cobra.Command {
 	}}
 	f := cmd.Flags()
 	o.parts.register(f)
+	o.parts.still = true
 	o.out.register(f, checkForms...)
 	f.Float64Var(&o.failUnder, "fail-under", 0, "exit 1 where coverage is under this percentage")
 	f.BoolVar(&o.full, "full", false, "read the whole configuration, however large")
@@ -57,7 +58,7 @@ func (a *App) check(cmd *cobra.Command, args []string, o *checkOptions) error {
 			return usage("--%s - and cases from -: standard input can be read only once", partFlags[i].flag)
 		}
 	}
-	data, err := readInput(a.Stdin, path)
+	data, err := a.readInput(path)
 	if err != nil {
 		return usage("%w", err)
 	}

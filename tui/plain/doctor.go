@@ -35,6 +35,7 @@ func newDoctor(app *App) *cobra.Command {
 		return app.examine(l, out.form)
 	}}
 	p.register(cmd.Flags())
+	p.still = true
 	out.register(cmd.Flags(), doctorForms...)
 	cmd.Flags().BoolVar(&full, "full", false, "read the whole configuration, however large")
 	return cmd

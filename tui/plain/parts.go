@@ -23,7 +23,12 @@ var partFlags = []struct{ flag, part string }{
 }
 
 // parts are the files that the command line names.
-type parts struct{ paths []string }
+type parts struct {
+	paths []string
+	// still: the verb looks at them in this goroutine only, so that a file which is cut off
+	// under it is a fault that ends in a sentence. Only then are files mapped.
+	still bool
+}
 
 func (p *parts) register(f *pflag.FlagSet) {
 	p.paths = make([]string, len(partFlags))
@@ -61,13 +66,13 @@ func (p *parts) check(f *pflag.FlagSet) error {
 }
 
 // read reads the files.
-func (p *parts) read(stdin io.Reader) (inspect.Files, error) {
+func (p *parts) read(a *App) (inspect.Files, error) {
 	files := inspect.Files{}
 	for i, path := range p.paths {
 		if path == "" {
 			continue
 		}
-		data, err := readInput(stdin, path)
+		data, err := a.input(path, p.still)
 		if err != nil {
 			return nil, usage("--%s: %w", partFlags[i].flag, err)
 		}
@@ -77,12 +82,15 @@ func (p *parts) read(stdin io.Reader) (inspect.Files, error) {
 }
 
 // readInput reads a file, or standard input where its name is -.
-func readInput(stdin io.Reader, path string) ([]byte, error) {
+func (a *App) readInput(path string) ([]byte, error) { return a.input(path, false) }
+
+// input is readInput; a large file may be mapped instead.
+func (a *App) input(path string, mayMap bool) ([]byte, error) {
 	if path == "-" {
-		if stdin == nil {
+		if a.Stdin == nil {
 			return nil, errors.New("there is no standard input")
 		}
-		data, err := io.ReadAll(io.LimitReader(stdin, archive.MaxBytes+1))
+		data, err := io.ReadAll(io.LimitReader(a.Stdin, archive.MaxBytes+1))
 		if err == nil && len(data) > archive.MaxBytes {
 			err = fmt.Errorf("standard input: more than %d bytes", archive.MaxBytes)
 		}
@@ -98,11 +106,16 @@ func readInput(stdin io.Reader, path string) ([]byte, error) {
 	if err != nil {
 		return nil, brief(path, err)
 	}
-	data, err := os.ReadFile(path)
+	if !mayMap {
+		data, err := os.ReadFile(path)
+		return data, brief(path, err)
+	}
+	m, err := archive.Map(path)
 	if err != nil {
 		return nil, brief(path, err)
 	}
-	return data, nil
+	a.mapped = append(a.mapped, m)
+	return m.Bytes, nil
 }
 
 // brief is an error of a file with the file's name once.

@@ -44,6 +44,7 @@ func newSnapshot(app *App) *cobra.Command {
 		return app.save(l, write)
 	}}
 	p.register(cmd.Flags())
+	p.still = true
 	cmd.Flags().StringVarP(&write, "write", "w", "", "where to: FILE.zip, FILE.txtar, FILE.txtar.gz or a new folder")
 	cmd.Flags().BoolVar(&full, "full", false, "read the whole configuration, however large")
 	return cmd

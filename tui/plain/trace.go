@@ -48,6 +48,7 @@ func newTrace(app *App) *cobra.Command {
 	f := cmd.Flags()
 	o.request.register(f)
 	o.parts.register(f)
+	o.parts.still = true
 	o.out.register(f, traceForms...)
 	f.BoolVar(&o.why, "why", false, "show every loser")
 	f.BoolVar(&o.full, "full", false, "read the whole configuration, however large")
