@@ -157,9 +157,11 @@ func (w *Watch) countLoss() {
 		return
 	}
 	w.loss.Dropped = w.spilled
-	for _, r := range w.rings {
-		_, dropped, _ := r.Stats()
+	w.loss.Devices = make([]flow.DeviceLoss, len(w.rings))
+	for i, r := range w.rings {
+		seen, dropped, _ := r.Stats()
 		w.loss.Dropped += dropped
+		w.loss.Devices[i] = flow.DeviceLoss{Name: r.device, Seen: seen, Dropped: dropped}
 	}
 }
 

@@ -4,7 +4,6 @@ package pcapng
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -168,7 +167,7 @@ func (p *Writer) end(b []byte) error {
 	b = binary.LittleEndian.AppendUint32(b, n)
 	p.buf = b
 	if _, err := p.w.Write(b); err != nil {
-		p.err = errors.Join(errors.New("pcapng: the file ends in the middle of a block"), err)
+		p.err = err
 	}
 	return p.err
 }

@@ -2,9 +2,8 @@ package session
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/meshtop/meshtop/capture/pcapng"
@@ -24,7 +23,8 @@ type CaptureOptions struct {
 
 // Capture writes the traffic of a trace's legs to w as pcapng: each packet with the step
 // that the trace predicts for it as its comment, addresses with the names that the
-// configuration gives them, and at the end what was lost. It returns what it saw.
+// configuration gives them, and at the end, for each device, what was lost. It returns what
+// it saw.
 func Capture(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, w io.Writer, opt CaptureOptions) (flow.Loss, error) {
 	_, t, err := Trace(ctx, pod, r, req, nil)
 	if err != nil {
@@ -45,10 +45,8 @@ func Capture(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	if opt.Ready != nil {
 		opt.Ready()
 	}
-	for o := range seen.C() {
-		if err := f.add(o); err != nil {
-			return seen.Loss(), err
-		}
+	if err := f.all(seen.C()); err != nil {
+		return seen.Loss(), err
 	}
 	loss := seen.Loss()
 	return loss, f.end(loss)
@@ -74,94 +72,101 @@ func Export(w io.Writer, t flow.Trace, seen []flow.Observation, loss flow.Loss, 
 
 // newFile begins a capture file of a trace.
 func newFile(w io.Writer, t flow.Trace, opt CaptureOptions) (*file, error) {
-	out, err := pcapng.NewWriter(w, opt.Program, render.Short(t))
-	if err != nil {
+	b := &blocks{w: w}
+	f := &file{blocks: b, devices: map[string]int{}, hints: newHints(t), opt: opt}
+	var err error
+	if f.out, err = pcapng.NewWriter(b, opt.Program, render.Short(t)); err != nil {
 		return nil, err
 	}
-	if err := out.Names(names(t)); err != nil {
+	if err := f.out.Names(names(t)); err != nil {
 		return nil, err
 	}
-	return &file{out: out, devices: map[string]int{}, trace: t, snaplen: opt.Snaplen}, nil
+	return f, b.flush()
 }
 
-// end writes what was lost.
-func (f *file) end(loss flow.Loss) error {
-	for i := range len(f.devices) {
-		n := pcapngLoss(loss, i)
-		if err := f.out.Statistics(i, f.last, n.Seen, n.Dropped); err != nil {
+// file is a capture file that is being written.
+type file struct {
+	blocks  *blocks
+	out     *pcapng.Writer
+	devices map[string]int
+	hints   *hints
+	opt     CaptureOptions
+	packets int
+}
+
+// all writes what is seen. What stands in the buffer is written when nothing more waits, so
+// that who reads the other end of a pipe sees packets as they come.
+func (f *file) all(seen <-chan flow.Observation) error {
+	for o := range seen {
+		if err := f.add(o); err != nil {
 			return err
+		}
+		if len(seen) == 0 {
+			if err := f.blocks.flush(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// pcapngLoss gives the whole loss to the first device: the watch counts it for all.
-func pcapngLoss(l flow.Loss, device int) flow.Loss {
-	if device == 0 {
-		return l
-	}
-	return flow.Loss{}
-}
-
-// file is a capture file that is being written.
-type file struct {
-	out     *pcapng.Writer
-	devices map[string]int
-	trace   flow.Trace
-	snaplen int
-	last    time.Time
-}
-
 func (f *file) add(o flow.Observation) error {
-	if o.Kind != flow.SeenPacket {
+	if o.Kind != flow.SeenPacket || f.opt.Packets > 0 && f.packets >= f.opt.Packets {
 		return nil
 	}
-	n, ok := f.devices[o.Device]
-	if !ok {
-		var err error
-		if n, err = f.out.AddInterface(pcapng.Interface{Name: o.Device, Link: pcapng.Raw, Snaplen: uint32(f.snaplen)}); err != nil {
+	n, err := f.device(o.Device)
+	if err != nil {
+		return err
+	}
+	f.packets++
+	return f.out.Packet(n, o.At, o.Raw, o.Whole, f.hints.comment(o))
+}
+
+// device is the number of a device in the file, which is declared before its first packet.
+func (f *file) device(name string) (int, error) {
+	if n, ok := f.devices[name]; ok {
+		return n, nil
+	}
+	n, err := f.out.AddInterface(pcapng.Interface{Name: name, Link: pcapng.Raw, Snaplen: uint32(f.opt.Snaplen)})
+	if err == nil {
+		f.devices[name] = n
+	}
+	return n, err
+}
+
+// end writes what each device got and lost, also of one that nothing came from. What was
+// lost behind the devices counts for the first.
+func (f *file) end(loss flow.Loss) error {
+	behind := loss.Dropped
+	for _, d := range loss.Devices {
+		behind -= min(behind, d.Dropped)
+	}
+	for i, d := range loss.Devices {
+		n, err := f.device(d.Name)
+		if err != nil {
 			return err
 		}
-		f.devices[o.Device] = n
+		if i == 0 {
+			d.Dropped += behind
+		}
+		// ifrecv counts what was dropped, too (pcapng, section 4.6).
+		if err := f.out.Statistics(n, time.Now(), d.Seen+d.Dropped, d.Dropped); err != nil {
+			return err
+		}
 	}
-	f.last = o.At
-	return f.out.Packet(n, o.At, o.Raw, o.Whole, comment(f.trace, o))
+	return f.blocks.flush()
 }
 
-// comment is the step that a packet belongs to: the last decision of the kernel on its leg
-// for the packet that opens it, else the leg.
-func comment(t flow.Trace, o flow.Observation) string {
-	for i, l := range t.Legs {
-		out := o.Tuple.Dst == l.To.Dst || o.Tuple.Dst == l.From.Dst
-		back := o.Tuple.Src == l.To.Dst || o.Tuple.Src == l.From.Dst
-		if !out && !back {
-			continue
-		}
-		head := "connection " + strconv.Itoa(i+1)
-		if !out || o.Flags&flow.SYN == 0 {
-			return head
-		}
-		for n := len(l.Steps) - 1; n >= 0; n-- {
-			if st := l.Steps[n]; st.Stage == flow.Netfilter {
-				return fmt.Sprintf("%s, step %d: %s: %s", head, n+1, render.Clean(st.Subject), render.Reason(st.Reason))
-			}
-		}
-		return head
-	}
-	return ""
-}
-
-// names are what the configuration calls the trace's addresses.
+// names are what the configuration calls the trace's addresses: the first leg's destination
+// the virtual host, or the listener, and a later one's the cluster. An address may have two.
 func names(t flow.Trace) []pcapng.Name {
 	var out []pcapng.Name
 	add := func(l flow.Leg, name string) {
 		if a := l.From.Dst.Addr(); a.IsValid() && !a.IsUnspecified() && name != "" {
-			for _, have := range out {
-				if have.Addr == a {
-					return
-				}
+			n := pcapng.Name{Addr: a, Name: render.Clean(name)}
+			if !slices.Contains(out, n) {
+				out = append(out, n)
 			}
-			out = append(out, pcapng.Name{Addr: a, Name: render.Clean(name)})
 		}
 	}
 	first := func(s ...string) string {

@@ -76,4 +76,13 @@ type Loss struct {
 	Late          bool // the watch began after the connection did
 	// Blind are the sources that could not be read, with the reason.
 	Blind []Gap
+	// Devices share out Seen and Dropped, in the order in which they were opened; empty: not known.
+	Devices []DeviceLoss
+}
+
+// DeviceLoss are the packets of one device that passed the filter, and those of them for
+// which there was no room.
+type DeviceLoss struct {
+	Name          string
+	Seen, Dropped uint64
 }

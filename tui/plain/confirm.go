@@ -137,14 +137,20 @@ func (a *App) capture(cmd *cobra.Command, args []string, o *captureOptions) erro
 	return nil
 }
 
-// create opens a new file that only its owner may read: packets can hold secrets.
+// create opens a new file that only its owner may read: packets can hold secrets. The file
+// is taken away again if nothing was written to it.
 func (a *App) create(name string) (io.Writer, func() error, error) {
 	if name == "-" {
-		return a.Stdout, func() error { return nil }, nil
+		return struct{ io.Writer }{a.Stdout}, func() error { return nil }, nil // what stood there before is not ours to cut
 	}
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, err
 	}
-	return f, f.Close, nil
+	return f, func() error {
+		if st, err := f.Stat(); err == nil && st.Size() == 0 {
+			_ = os.Remove(name)
+		}
+		return f.Close()
+	}, nil
 }
