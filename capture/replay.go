@@ -15,17 +15,24 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
+// Keep says what a reader of packets keeps of them beside their headers.
+type Keep struct {
+	Heads bool // the beginning of payloads
+	Raw   bool // the packets as they are
+}
+
 // ReadPackets reads a pcap or pcapng file; device names the packets of a pcap, which holds
 // no name. It returns what could be read beside an error.
-func ReadPackets(file []byte, device string, heads bool) ([]flow.Observation, flow.Loss, error) {
+func ReadPackets(file []byte, device string, keep Keep) ([]flow.Observation, flow.Loss, error) {
 	if len(file) >= 4 && binary.LittleEndian.Uint32(file) == 0x0A0D0D0A {
-		return readNg(file, heads)
+		return readNg(file, keep)
 	}
 	r, err := pcapgo.NewReader(bytes.NewReader(file))
 	if err != nil {
 		return nil, flow.Loss{}, fmt.Errorf("capture of %s: %w", device, err)
 	}
-	d := newDecoder(heads)
+	d := newDecoder(keep.Heads)
+	d.raw = keep.Raw
 	var out []flow.Observation
 	for {
 		data, ci, err := r.ReadPacketData()
@@ -39,12 +46,13 @@ func ReadPackets(file []byte, device string, heads bool) ([]flow.Observation, fl
 	}
 }
 
-func readNg(file []byte, heads bool) ([]flow.Observation, flow.Loss, error) {
+func readNg(file []byte, keep Keep) ([]flow.Observation, flow.Loss, error) {
 	r, err := pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.NgReaderOptions{WantMixedLinkType: true})
 	if err != nil {
 		return nil, flow.Loss{}, fmt.Errorf("capture: %w", err)
 	}
-	d := newDecoder(heads)
+	d := newDecoder(keep.Heads)
+	d.raw = keep.Raw
 	var out []flow.Observation
 	for {
 		data, ci, rerr := r.ReadPacketData()

@@ -27,7 +27,7 @@ func (p *Pod) Observe(_ context.Context, legs []flow.Leg, opt inspect.ObserveOpt
 		case strings.HasSuffix(base, ".pcap"), strings.HasSuffix(base, ".pcapng"):
 			var loss flow.Loss
 			var err error
-			seen, loss, err = capture.ReadPackets(data, strings.TrimSuffix(base, ".pcap"), opt.Snaplen > 0)
+			seen, loss, err = capture.ReadPackets(data, strings.TrimSuffix(base, ".pcap"), capture.Keep{Heads: opt.Snaplen > 0, Raw: opt.Raw})
 			r.loss.Seen += loss.Seen
 			r.loss.Dropped += loss.Dropped
 			if err != nil {

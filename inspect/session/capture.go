@@ -119,7 +119,8 @@ func (f *file) add(o flow.Observation) error {
 		return err
 	}
 	f.packets++
-	return f.out.Packet(n, o.At, o.Raw, o.Whole, f.hints.comment(o))
+	raw := o.Raw[:min(len(o.Raw), f.opt.Snaplen)] // that of a saved capture may be longer
+	return f.out.Packet(n, o.At, raw, o.Whole, f.hints.comment(o))
 }
 
 // device is the number of a device in the file, which is declared before its first packet.
@@ -137,11 +138,20 @@ func (f *file) device(name string) (int, error) {
 // end writes what each device got and lost, also of one that nothing came from. What was
 // lost behind the devices counts for the first.
 func (f *file) end(loss flow.Loss) error {
-	behind := loss.Dropped
-	for _, d := range loss.Devices {
+	devices, behind := loss.Devices, loss.Dropped
+	if len(devices) == 0 { // a replay, which knows the sum only
+		devices = make([]flow.DeviceLoss, len(f.devices))
+		for name, n := range f.devices {
+			devices[n].Name = name
+			if n == 0 {
+				devices[n].Seen = loss.Seen
+			}
+		}
+	}
+	for _, d := range devices {
 		behind -= min(behind, d.Dropped)
 	}
-	for i, d := range loss.Devices {
+	for i, d := range devices {
 		n, err := f.device(d.Name)
 		if err != nil {
 			return err

@@ -54,7 +54,7 @@ func TestExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := out.String()
-	for _, want := range []string{"whole packet", "connection 1, step 1: ip nat OUTPUT 2", "meshtop test"} {
+	for _, want := range []string{"whole packet", "connection 1, step 1: kernel rule ip nat OUTPUT 2", "meshtop test"} {
 		if n := strings.Count(got, want); n != 1 {
 			t.Errorf("%q is %d times in the file", want, n)
 		}
