@@ -23,6 +23,7 @@ type conn struct {
 	process  string
 	outcome  flow.Outcome // what a trace of it says
 	traced   bool
+	admin    bool // to Envoy's admin interface
 }
 
 // nat says whether its destination was changed.

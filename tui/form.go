@@ -199,6 +199,20 @@ func (f *form) request() (flow.Request, error) {
 	return r, f.layers(&r, t)
 }
 
+// url takes from a URL in to what it says of the other rows.
+func (f *form) url() {
+	t, err := request.ParseTarget(strings.TrimSpace(f.text[fTo].String()))
+	if err != nil || t.Scheme == "" {
+		return
+	}
+	f.choice[fProtocol] = protoHTTP
+	if t.Scheme == "https" {
+		f.choice[fProtocol] = protoHTTPS
+	}
+	f.text[fHost].set("")
+	f.text[fPath].set(t.Path)
+}
+
 // layers adds TLS and HTTP.
 func (f *form) layers(r *flow.Request, t request.Target) error {
 	p := f.choice[fProtocol]

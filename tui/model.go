@@ -5,6 +5,7 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui/style"
 )
@@ -40,6 +41,7 @@ func newModel(ctx context.Context, opt Options, now time.Time) *model {
 	m := &model{ctx: ctx, tick: tick}
 	m.s = state{opt: opt, w: 80, h: 24, now: now, way: -1, mouse: !opt.NoMouse}
 	m.config.hit = -1
+	m.s.req.HTTP = &flow.HTTP{} // what the empty form asks for, as the command line does
 	if opt.Request != nil {
 		m.s.req, m.s.asked, m.s.at = *opt.Request, true, traceID
 		m.s.back = []screenID{overviewID}

@@ -28,13 +28,7 @@ func presets(s *state) []preset {
 		given = append(given, preset{render.RequestLine(r), &r})
 	}
 	group("given", given)
-	var live []preset
-	for i, c := range s.survey.conns {
-		if r := c.request(); i < 8 {
-			live = append(live, preset{map[flow.Direction]string{flow.Outbound: "out ", flow.Inbound: "in  "}[c.dir] + c.dst.String() + " from " + c.src.Addr().String(), &r})
-		}
-	}
-	group("live connections", live)
+	group("live connections", livePresets(s.survey.conns))
 	group("listeners and routes", s.survey.routes)
 	var recent []preset
 	for _, r := range s.recent {
@@ -42,6 +36,23 @@ func presets(s *state) []preset {
 	}
 	group("recent", recent)
 	group("edge cases", edges(s))
+	return out
+}
+
+// livePresets are the connections that are open, those alike once, and those to Envoy's
+// admin interface, which meshtop itself makes, not at all.
+func livePresets(conns []conn) []preset {
+	const most = 8
+	var out []preset
+	seen := map[string]bool{}
+	for _, c := range conns {
+		r := c.request()
+		words := map[flow.Direction]string{flow.Outbound: "out ", flow.Inbound: "in  "}[c.dir] + c.dst.String() + " from " + c.src.Addr().String()
+		if key := words + " " + utoa(c.uid); !c.admin && !seen[key] && len(out) < most {
+			seen[key] = true
+			out = append(out, preset{words, &r})
+		}
+	}
 	return out
 }
 
@@ -98,17 +109,77 @@ type routeForm struct {
 	} `json:"route"`
 }
 
+// listenerForm is what of a listener (envoy.config.listener.v3.Listener) says which
+// requests come to it.
+type listenerForm struct {
+	Address struct {
+		Socket struct {
+			Address string `json:"address"`
+			Port    uint16 `json:"port_value"`
+		} `json:"socket_address"`
+	} `json:"address"`
+	Binds    *bool `json:"bind_to_port"`
+	Original bool  `json:"use_original_dst"`
+}
+
+// addr is where the listener is, if it says an IP address.
+func (l listenerForm) addr() (netip.AddrPort, bool) {
+	a, err := netip.ParseAddr(l.Address.Socket.Address)
+	return netip.AddrPortFrom(a, l.Address.Socket.Port), err == nil
+}
+
+// to is base as it would come to the listener.
+func (v *survey) to(l listenerForm, base flow.Request) flow.Request {
+	at, ok := l.addr()
+	r := base
+	switch {
+	case !ok || l.Original || at == base.Dst:
+		return base
+	case !at.Addr().IsUnspecified() && !isOwn(at.Addr(), v.own):
+		r.Dir, r.Dst, r.Src, r.In = flow.Outbound, at, netip.AddrPort{}, ""
+		return r
+	case !at.Addr().IsUnspecified():
+		return v.inward(base, at)
+	case l.Binds != nil && !*l.Binds:
+		r.Dst = netip.AddrPortFrom(base.Dst.Addr(), at.Port())
+		return r
+	}
+	for _, o := range v.own {
+		if o.Is4() == at.Addr().Is4() {
+			return v.inward(base, netip.AddrPortFrom(o, at.Port()))
+		}
+	}
+	return base
+}
+
+// inward is base from outside to a place of the pod.
+func (v *survey) inward(base flow.Request, at netip.AddrPort) flow.Request {
+	if base.Dir == flow.Inbound && base.Dst == at {
+		return base
+	}
+	return flow.Request{Dir: flow.Inbound, Src: v.peer(at.Addr()), Dst: at, Proto: flow.TCP, HTTP: base.HTTP}
+}
+
 // makeRoutes makes a request for each route, as far as its match says how; base is what
-// else it holds.
+// else it holds. The routes of a listener's own table are asked where the listener is.
 func (v *survey) makeRoutes(snap *rules.Snapshot, base flow.Request) {
 	const most = 100
 	domains := map[string][]string{}
+	var at listenerForm
+	here := base
 	for _, o := range snap.Envoy.Objects() {
 		if len(v.routes) == most {
 			return
 		}
 		raw, _ := snap.Envoy.Raw(o.Ref)
 		switch o.Kind {
+		case flow.Listener:
+			at = listenerForm{}
+			_ = json.Unmarshal(raw, &at) // what it does not say, nobody knows
+		case flow.RouteConfig:
+			if here = base; o.Parent != "" {
+				here = v.to(at, base)
+			}
 		case flow.VirtualHost:
 			var h struct {
 				Domains []string `json:"domains"`
@@ -119,14 +190,14 @@ func (v *survey) makeRoutes(snap *rules.Snapshot, base flow.Request) {
 		case flow.Route:
 			var f routeForm
 			if json.Unmarshal(raw, &f) == nil {
-				v.routes = append(v.routes, routePreset(base, o.Parent, domains[o.Parent], f))
+				v.routes = append(v.routes, routePreset(here, domains[o.Parent], f))
 			}
 		}
 	}
 }
 
 // routePreset is the request at hand with what the route asks for.
-func routePreset(base flow.Request, host string, domains []string, f routeForm) preset {
+func routePreset(base flow.Request, domains []string, f routeForm) preset {
 	r := base
 	r.Proto, r.Payload = flow.TCP, nil
 	h := flow.HTTP{Method: "GET", Path: "/"}

@@ -294,6 +294,8 @@ func connLine(c conn, w int) line {
 		says = render.Clean(c.outcome.Listener) + " " + style.Arrow + " " + render.Clean(c.outcome.Cluster)
 	case c.outcome.Listener != "":
 		says = render.Clean(c.outcome.Listener)
+	case c.admin:
+		says = "Envoy's admin"
 	case c.known:
 		says = strings.TrimSpace(render.Clean(c.process) + " uid " + utoa(c.uid))
 	case c.nat():

@@ -53,6 +53,9 @@ func (t *requestScreen) rows() []formRow {
 func (t *requestScreen) fill(r flow.Request) {
 	t.form.fill(r)
 	t.filled, t.wrong = true, ""
+	if !r.Dst.IsValid() {
+		t.onRight, t.sel = false, int(fTo) // what is to be written first
+	}
 }
 
 // field is the text of a row; nil for a choice.
@@ -79,8 +82,12 @@ func (t *requestScreen) typing(k tea.KeyPressMsg) effect {
 	}
 	r := t.rows()[t.sel]
 	if f := t.field(r); f != nil {
+		before := f.String()
 		f.press(k)
 		t.more()
+		if r.id == fTo && f.String() != before {
+			t.form.url()
+		}
 		return effect{}
 	}
 	switch k.String() {
@@ -110,9 +117,13 @@ func (t *requestScreen) paste(s string) effect {
 	if looksLikeCurl(s) {
 		return t.curl(strings.TrimSpace(s))
 	}
-	if f := t.field(t.rows()[t.sel]); f != nil && !t.onRight {
+	r := t.rows()[t.sel]
+	if f := t.field(r); f != nil && !t.onRight {
 		f.insert(strings.TrimRight(s, "\r\n"))
 		t.more()
+		if r.id == fTo {
+			t.form.url()
+		}
 	}
 	return effect{}
 }
@@ -327,13 +338,12 @@ func (t *requestScreen) drawCommand(c *canvas, r rect, s *state) {
 		y += 2
 	}
 	req, err := t.form.request()
-	if err != nil {
-		for _, l := range wrap(render.Clean(err.Error()), r.w-4) {
-			if y < r.y+r.h {
-				c.put(r.x+1, y, r.w-2, style.Depends, l)
-			}
-			y++
-		}
+	switch {
+	case strings.TrimSpace(t.form.text[fTo].String()) == "":
+		c.page(rect{r.x + 1, y, r.w - 2, r.y + r.h - y}, 0, para(line{}, style.Faint, "Or write into to where it goes: an address with its port, or a URL.", r.w-4))
+		return
+	case err != nil:
+		c.page(rect{r.x + 1, y, r.w - 2, r.y + r.h - y}, 0, para(line{}, style.Depends, render.Clean(err.Error()), r.w-4))
 		return
 	}
 	for i, l := range commandLines(render.Command(command(s.opt), req), r.w-5) {

@@ -3,6 +3,7 @@ package tui
 import (
 	"encoding/json"
 	"net/netip"
+	"sort"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -78,20 +79,32 @@ func makeSurvey(s *rules.Snapshot, wanted []flow.Request) survey {
 	v.inbound(s)
 	v.outbound(s, wanted)
 	base := flow.Request{Dst: elsewhere(false, 80), Proto: flow.TCP}
+	base.UID, base.GID = v.user(wanted)
 	if len(wanted) > 0 {
 		base = wanted[0]
 	}
 	v.makeRoutes(s, base)
 	v.direct()
 	v.findings = doctor.Examine(s)
-	const most = 60
-	for i := range v.conns {
-		if i == most {
-			break
-		}
-		v.conns[i].outcome, v.conns[i].traced = rules.Trace(s, v.conns[i].request()).Outcome, true
-	}
+	v.traceConns(s)
 	return v
+}
+
+// traceConns traces the first connections, and puts those to the admin interface last:
+// most of them are meshtop's own.
+func (v *survey) traceConns(s *rules.Snapshot) {
+	const most = 60
+	for i := range v.conns[:min(len(v.conns), most)] {
+		c := &v.conns[i]
+		t := rules.Trace(s, c.request())
+		c.outcome, c.traced = t.Outcome, true
+		for _, leg := range t.Legs {
+			for _, st := range leg.Steps {
+				c.admin = c.admin || st.Reason.Kind == flow.WhyAdmin
+			}
+		}
+	}
+	sort.SliceStable(v.conns, func(i, k int) bool { return !v.conns[i].admin && v.conns[k].admin })
 }
 
 // addresses reads `ip -j addr`.
@@ -284,20 +297,12 @@ func owned(s *rules.Snapshot) []netip.AddrPort {
 			continue
 		}
 		raw, _ := s.Envoy.Raw(o.Ref)
-		var l struct {
-			Address struct {
-				Socket struct {
-					Address string `json:"address"`
-					Port    uint16 `json:"port_value"`
-				} `json:"socket_address"`
-			} `json:"address"`
-		}
+		var l listenerForm
 		if json.Unmarshal(raw, &l) != nil {
 			continue
 		}
-		a, err := netip.ParseAddr(l.Address.Socket.Address)
-		if err == nil && !a.IsUnspecified() && !a.IsLoopback() {
-			out = append(out, netip.AddrPortFrom(a, l.Address.Socket.Port))
+		if a, ok := l.addr(); ok && !a.Addr().IsUnspecified() && !a.Addr().IsLoopback() {
+			out = append(out, a)
 		}
 	}
 	return out
