@@ -82,10 +82,12 @@ func capturer(order string) error {
 		w.stop.Do(func() { close(w.quit) })
 	}()
 	var said capturerSaid
-	for o := range w.C() {
-		if o.Tuple.Dst.Port() == ask.Port {
-			said.Observed++
-			said.Payload += o.Len
+	for batch := range w.C() {
+		for i := range batch {
+			if o := &batch[i]; o.Tuple.Dst.Port() == ask.Port {
+				said.Observed++
+				said.Payload += o.Len
+			}
 		}
 	}
 	l := w.Loss()

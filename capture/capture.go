@@ -49,9 +49,8 @@ func FilterOf(legs []flow.Leg) Filter {
 
 // Packet is one packet as the ring holds it. Data is valid until the next one is asked for.
 type Packet struct {
-	At      time.Time
-	Device  string
-	Len     int    // bytes from the IP header on, as on the wire
-	Data    []byte // from the IP header on, at most the snaplen
-	Partial bool   // checksums were not filled in yet (lo)
+	At     time.Time
+	Device string
+	Len    int    // bytes from the IP header on, as on the wire
+	Data   []byte // from the IP header on, at most the snaplen
 }

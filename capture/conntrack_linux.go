@@ -19,12 +19,17 @@ import (
 // tracker listens for conntrack events (nfnetlink, NFNLGRP_CONNTRACK_*). It is for one
 // goroutine; wakeUp may be called from another.
 type tracker struct {
-	fd   int
-	wake int // eventfd: next ends once everything was read
+	file *os.File // the socket, known to the runtime's poller
+	raw  syscall.RawConn
 	buf  []byte
 	// pending are messages of one read that were not taken yet.
 	pending []syscall.NetlinkMessage
+	woken   bool // next ends once everything was read
+	after   int  // bytes that were read since
 }
+
+// eventBuffer is what the kernel may hold for the tracker, in bytes.
+const eventBuffer = 8 << 20
 
 // errLostEvents says that the kernel had more events than the socket's buffer took.
 var errLostEvents = errors.New("the kernel dropped events: there were more than could be read in time")
@@ -40,15 +45,15 @@ func openTracker() (*tracker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("conntrack events: %w", os.NewSyscallError("socket", err))
 	}
-	t := &tracker{fd: fd, wake: -1, buf: make([]byte, 64<<10)}
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) != nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 8<<20) // as much as may be had without power
+	t := &tracker{file: os.NewFile(uintptr(fd), "conntrack events"), buf: make([]byte, 64<<10)}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, eventBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, eventBuffer) // as much as may be had without power
 	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: conntrackGroups}); err != nil {
 		return nil, errors.Join(fmt.Errorf("conntrack events (needs CAP_NET_ADMIN): %w", os.NewSyscallError("bind", err)), t.close())
 	}
-	if t.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return nil, errors.Join(fmt.Errorf("conntrack events: %w", os.NewSyscallError("eventfd", err)), t.close())
+	if t.raw, err = t.file.SyscallConn(); err != nil {
+		return nil, errors.Join(fmt.Errorf("conntrack events: %w", err), t.close())
 	}
 	return t, nil
 }
@@ -73,18 +78,36 @@ func (t *tracker) next() (conntrack.Event, error) {
 	}
 }
 
-// read takes what the socket has, or waits for it.
+// read takes what the socket has, or waits for it. Traffic that goes on does not keep the end
+// away: no more is read after wakeUp than can have come before it.
 func (t *tracker) read() error {
-	n, _, err := unix.Recvfrom(t.fd, t.buf, unix.MSG_DONTWAIT)
-	switch {
-	case err == unix.EINTR:
+	var n int
+	got := error(unix.EAGAIN)
+	receive := func(fd uintptr) bool {
+		n, _, got = unix.Recvfrom(int(fd), t.buf, unix.MSG_DONTWAIT)
+		return got != unix.EAGAIN
+	}
+	var err error
+	if t.woken {
+		err = t.raw.Control(func(fd uintptr) { receive(fd) })
+	} else if err = t.raw.Read(receive); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.woken = true
 		return nil
-	case err == unix.ENOBUFS:
-		return errLostEvents
-	case err == unix.EAGAIN:
-		return t.wait()
+	}
+	switch {
 	case err != nil:
-		return os.NewSyscallError("recvfrom", err)
+		return err
+	case got == unix.EAGAIN || t.after > eventBuffer:
+		return ErrWoken
+	case got == unix.EINTR:
+		return nil
+	case got == unix.ENOBUFS:
+		return errLostEvents
+	case got != nil:
+		return os.NewSyscallError("recvfrom", got)
+	}
+	if t.woken {
+		t.after += n
 	}
 	// Data of the messages is in buf, which is not written to before all of them were taken.
 	if t.pending, err = syscall.ParseNetlinkMessage(t.buf[:n]); err != nil {
@@ -93,39 +116,17 @@ func (t *tracker) read() error {
 	return nil
 }
 
-func (t *tracker) wait() error {
-	fds := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLIN}, {Fd: int32(t.wake), Events: unix.POLLIN}}
-	_, err := unix.Poll(fds, -1)
-	switch {
-	case err == unix.EINTR:
-		return nil
-	case err != nil:
-		return os.NewSyscallError("poll", err)
-	case fds[0].Revents == 0 && fds[1].Revents != 0:
-		return ErrWoken
-	}
-	return nil
-}
-
 // wakeUp makes next return ErrWoken once it has nothing more.
-func (t *tracker) wakeUp() error {
-	one := [8]byte{7: 1}
-	if _, err := unix.Write(t.wake, one[:]); err != nil && err != unix.EAGAIN {
-		return os.NewSyscallError("eventfd", err)
-	}
-	return nil
-}
+func (t *tracker) wakeUp() error { return t.file.SetReadDeadline(time.Unix(0, 1)) }
 
-// close frees the sockets. It may be called twice, but not while next runs.
+// close frees the socket. It may be called twice, but not while next runs.
 func (t *tracker) close() error {
-	var errs []error
-	for _, fd := range []*int{&t.fd, &t.wake} {
-		if *fd >= 0 {
-			errs = append(errs, os.NewSyscallError("close", unix.Close(*fd)))
-			*fd = -1
-		}
+	if t.file == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	err := t.file.Close()
+	t.file = nil
+	return err
 }
 
 // observeEvent is an event as an observation; ok is false for one that concerns no TCP or

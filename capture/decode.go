@@ -1,101 +1,196 @@
 package capture
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
-
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
-// decoder turns packets into observations. It reuses its layers: one goroutine.
+// decoder turns packets into observations, many at a time: it numbers them, and copies what
+// is kept of them, since their memory is the ring's. It is for one goroutine.
 type decoder struct {
-	v4, v6  *gopacket.DecodingLayerParser
-	ip4     layers.IPv4
-	ip6     layers.IPv6
-	tcp     layers.TCP
-	udp     layers.UDP
-	payload gopacket.Payload
-	found   []gopacket.LayerType
-	n       int
-	keep    bool // payload heads are kept
-	raw     bool // whole packets are kept
+	heads  bool // the beginnings of payloads are kept
+	raw    bool // whole packets are kept
+	filter Filter
+
+	n    uint64 // packets so far
+	seen []flow.Observation
+	refs []byte // the names of those in seen, one after the other
+	ends []int
+	kept []byte // room for what is kept of packets
+
+	opened bool // a connection began
 }
 
-func newDecoder(keepHeads bool) *decoder {
-	d := &decoder{keep: keepHeads}
-	d.v4 = gopacket.NewDecodingLayerParser(layers.LayerTypeIPv4, &d.ip4, &d.tcp, &d.udp, &d.payload)
-	d.v6 = gopacket.NewDecodingLayerParser(layers.LayerTypeIPv6, &d.ip6, &d.tcp, &d.udp, &d.payload)
-	d.v4.IgnoreUnsupported, d.v6.IgnoreUnsupported = true, true
-	return d
-}
+// keptRoom is the least room that is made at a time for what is kept of packets.
+const keptRoom = 32 << 10
 
-// observe decodes one packet; ok is false for one that holds no TCP or UDP header.
-func (d *decoder) observe(p Packet) (o flow.Observation, ok bool) {
+// observe decodes a packet into one more observation; false for one that holds no TCP or UDP
+// header, or is not of the filter though the kernel could not see it.
+func (d *decoder) observe(p *Packet) bool {
 	d.n++
-	if len(p.Data) == 0 {
-		return o, false
+	tagged := untag(p)
+	h, ok := readHeaders(p.Data, p.Len)
+	if !ok {
+		return false
 	}
-	o = flow.Observation{Kind: flow.SeenPacket, At: p.At, Device: p.Device, Ref: "packet " + strconv.Itoa(d.n)}
-	var src, dst netip.Addr
-	header := 0
-	parser := d.v4
-	if p.Data[0]>>4 == 6 {
-		parser = d.v6
+	t := flow.Tuple{Src: netip.AddrPortFrom(h.src, h.srcPort), Dst: netip.AddrPortFrom(h.dst, h.dstPort), Proto: h.proto}
+	if (h.extended || tagged) && !d.filter.holds(t) {
+		return false
 	}
-	// A packet cut at the snaplen ends in a decoding error after the layers that fitted.
-	_ = parser.DecodeLayers(p.Data, &d.found)
-	transport := false
-	for _, l := range d.found {
-		switch l {
-		case layers.LayerTypeIPv4:
-			src, _ = netip.AddrFromSlice(d.ip4.SrcIP)
-			dst, _ = netip.AddrFromSlice(d.ip4.DstIP)
-			header = int(d.ip4.IHL) * 4
-		case layers.LayerTypeIPv6:
-			src, _ = netip.AddrFromSlice(d.ip6.SrcIP)
-			dst, _ = netip.AddrFromSlice(d.ip6.DstIP)
-			header = 40
-		case layers.LayerTypeTCP:
-			transport = true
-			d.fromTCP(&o, src, dst, p.Len-header)
-		case layers.LayerTypeUDP:
-			transport = true
-			o.Tuple = flow.Tuple{Src: netip.AddrPortFrom(src, uint16(d.udp.SrcPort)), Dst: netip.AddrPortFrom(dst, uint16(d.udp.DstPort)), Proto: flow.UDP}
-			o.Len = max(0, p.Len-header-8)
-			o.Head = d.head(d.udp.Payload)
+	d.opened = d.opened || h.flags&flow.SYN != 0
+	d.seen = append(d.seen, flow.Observation{})
+	o := &d.seen[len(d.seen)-1] // filled in where it stays: it is large
+	o.Kind, o.At, o.Device, o.Tuple = flow.SeenPacket, p.At, p.Device, t
+	o.Flags, o.Seq, o.Ack = h.flags, h.seq, h.ack
+	o.Len, o.Whole = h.end-h.payload, p.Len
+	head := p.Data[min(h.payload, len(p.Data)):min(h.end, len(p.Data))]
+	switch {
+	case d.raw:
+		o.Raw = d.keep(p.Data)
+		if from := min(h.payload, len(p.Data)); d.heads && len(head) > 0 {
+			o.Head = o.Raw[from : from+len(head) : from+len(head)]
 		}
+	case d.heads && len(head) > 0:
+		o.Head = d.keep(head)
 	}
-	o.Whole = p.Len
-	if d.raw {
-		o.Raw = append([]byte(nil), p.Data...)
-	}
-	return o, transport
+	d.refs = strconv.AppendUint(append(d.refs, "packet "...), d.n, 10)
+	d.ends = append(d.ends, len(d.refs))
+	return true
 }
 
-func (d *decoder) fromTCP(o *flow.Observation, src, dst netip.Addr, rest int) {
-	t := &d.tcp
-	o.Tuple = flow.Tuple{Src: netip.AddrPortFrom(src, uint16(t.SrcPort)), Dst: netip.AddrPortFrom(dst, uint16(t.DstPort)), Proto: flow.TCP}
-	o.Seq, o.Ack = t.Seq, t.Ack
-	for _, f := range []struct {
-		on  bool
-		bit flow.TCPFlags
-	}{{t.FIN, flow.FIN}, {t.SYN, flow.SYN}, {t.RST, flow.RST}, {t.PSH, flow.PSH}, {t.ACK, flow.ACK}} {
-		if f.on {
-			o.Flags |= f.bit
-		}
+// keep copies b to where it may stay.
+func (d *decoder) keep(b []byte) []byte {
+	if cap(d.kept)-len(d.kept) < len(b) {
+		d.kept = make([]byte, 0, max(len(b), min(keptRoom, len(b)*max(1, cap(d.seen)-len(d.seen)+1))))
 	}
-	o.Len = max(0, rest-int(t.DataOffset)*4)
-	o.Head = d.head(t.Payload)
+	n := len(d.kept)
+	d.kept = append(d.kept, b...)
+	return d.kept[n:len(d.kept):len(d.kept)]
 }
 
-// head copies the payload that was kept, if heads are asked for: the layers' memory is the
-// ring's.
-func (d *decoder) head(b []byte) []byte {
-	if !d.keep || len(b) == 0 {
-		return nil
+// take returns the observations so far, named, and begins anew.
+func (d *decoder) take() []flow.Observation {
+	out, from := d.seen, 0
+	names := string(d.refs) // one string for all
+	for i, end := range d.ends {
+		out[i].Ref, from = names[from:end], end
 	}
-	return append([]byte(nil), b...)
+	d.refs, d.ends, d.seen = d.refs[:0], d.ends[:0], nil
+	return out
+}
+
+// untag takes a VLAN's tag off that stands before the IP header.
+func untag(p *Packet) bool {
+	b := p.Data
+	if len(b) < tagLen || b[0]>>4 == 4 || b[0]>>4 == 6 {
+		return false
+	}
+	if kind := binary.BigEndian.Uint16(b[tagProto:]); kind != etherV4 && kind != etherV6 {
+		return false
+	}
+	p.Data, p.Len = b[tagLen:], p.Len-tagLen
+	return true
+}
+
+// headers are what the IP header and the one above it say of a packet.
+type headers struct {
+	src, dst         netip.Addr
+	srcPort, dstPort uint16
+	proto            flow.Proto
+	flags            flow.TCPFlags
+	seq, ack         uint32
+	payload, end     int  // where the payload begins and ends; of the packet on the wire, of which less may be at hand
+	extended         bool // extension headers stand before the ports, where the kernel's filter does not look
+}
+
+// readHeaders reads the headers of a packet that was wire bytes long, of which b was kept;
+// false if they hold no ports: another protocol, a later fragment, cut short.
+func readHeaders(b []byte, wire int) (h headers, ok bool) {
+	if len(b) == 0 {
+		return h, false
+	}
+	var next uint8
+	var at, total int
+	switch b[0] >> 4 {
+	case 4:
+		next, at, total, ok = h.v4(b)
+	case 6:
+		next, at, total, ok = h.v6(b)
+	}
+	if !ok {
+		return h, false
+	}
+	// A packet can be shorter than what carried it (Ethernet pads to 60 bytes), and its length
+	// is 0 where 16 bits do not hold it (segments still to be cut, RFC 2675 and IPv4 alike).
+	h.end = max(wire, len(b))
+	if total != 0 {
+		h.end = min(h.end, total)
+	}
+	if len(b) < at+8 {
+		return h, false
+	}
+	h.srcPort, h.dstPort = binary.BigEndian.Uint16(b[at:]), binary.BigEndian.Uint16(b[at+2:])
+	h.proto = flow.Proto(next)
+	switch {
+	case h.proto == flow.UDP:
+		h.payload = at + 8
+	case h.proto == flow.TCP && len(b) >= at+20:
+		h.seq, h.ack = binary.BigEndian.Uint32(b[at+4:]), binary.BigEndian.Uint32(b[at+8:])
+		h.flags = flow.TCPFlags(b[at+13]) & (flow.FIN | flow.SYN | flow.RST | flow.PSH | flow.ACK)
+		size := int(b[at+12]>>4) * 4
+		if size < 20 {
+			return h, false
+		}
+		h.payload = at + size
+	default:
+		return h, false
+	}
+	h.payload = min(h.payload, h.end)
+	return h, true
+}
+
+// v4 reads an IPv4 header (RFC 791, 3.1).
+func (h *headers) v4(b []byte) (next uint8, at, total int, ok bool) {
+	if len(b) < 20 || b[0]&0xf < 5 || binary.BigEndian.Uint16(b[v4Frag:])&0x1fff != 0 {
+		return 0, 0, 0, false
+	}
+	h.src, h.dst = netip.AddrFrom4([4]byte(b[v4Src:])), netip.AddrFrom4([4]byte(b[v4Dst:]))
+	return b[v4Proto], int(b[0]&0xf) * 4, int(binary.BigEndian.Uint16(b[2:])), true
+}
+
+// v6 reads an IPv6 header and its extensions (RFC 8200, 3 and 4; RFC 4302, 2.2).
+func (h *headers) v6(b []byte) (next uint8, at, total int, ok bool) {
+	if len(b) < 40 {
+		return 0, 0, 0, false
+	}
+	h.src, h.dst = netip.AddrFrom16([16]byte(b[v6Src:])), netip.AddrFrom16([16]byte(b[v6Dst:]))
+	if total = int(binary.BigEndian.Uint16(b[4:])); total != 0 {
+		total += 40
+	}
+	for next, at = b[v6Next], 40; ; {
+		size := 0
+		switch next {
+		case extHop, extRouting, extOptions, extFragment, extAuth:
+			if len(b) < at+8 {
+				return 0, 0, 0, false
+			}
+			h.extended = true
+			size = (int(b[at+1]) + 1) * 8
+		default:
+			return next, at, total, true
+		}
+		switch next {
+		case extFragment:
+			if binary.BigEndian.Uint16(b[at+2:])&^7 != 0 {
+				return 0, 0, 0, false // a later one
+			}
+			size = 8
+		case extAuth:
+			size = (int(b[at+1]) + 2) * 4
+		}
+		next, at = b[at], at+size
+	}
 }

@@ -19,9 +19,22 @@ const (
 	protoTCP, protoUDP            = 6, 17
 )
 
+// A VLAN's tag where no hardware takes it: two bytes, and the kind of what follows (IEEE 802.1Q).
+// A tag with priority 2 or 3 is taken for an IP header, and such a packet is left out.
+const (
+	tagLen, tagProto = 4, 2
+	etherV4, etherV6 = 0x0800, 0x86dd
+)
+
+// Extension headers of IPv6 that can stand before a transport header (RFC 8200, 4; RFC 4302).
+const (
+	extHop, extRouting, extFragment, extAuth, extOptions = 0, 43, 44, 51, 60
+)
+
 // Program is the filter for the kernel: it returns the number of bytes to keep, 0 for a
-// packet to leave out. IPv6 packets with extension headers are kept, since classic BPF
-// cannot walk them; so are later fragments of IPv4 packets of the endpoints' addresses not.
+// packet to leave out. Kept are also IPv6 packets with extension headers, since classic BPF
+// cannot walk them, and those with a VLAN's tag in front: the decoder looks at these again.
+// A later fragment of an IPv4 packet holds no ports and is left out.
 func (f Filter) Program(snaplen uint32) ([]bpf.RawInstruction, error) {
 	if len(f) > maxEndpoints {
 		return nil, fmt.Errorf("capture filter: %d endpoints, more than %d", len(f), maxEndpoints)
@@ -36,10 +49,17 @@ func (f Filter) Program(snaplen uint32) ([]bpf.RawInstruction, error) {
 	v6 := p.v6(f)
 	p.add(bpf.LoadAbsolute{Off: 0, Size: 1},
 		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x40, SkipTrue: 11}, // to v4
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x60, SkipTrue: 9},  // to the jump to v6
+		bpf.LoadAbsolute{Off: tagProto, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherV4, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherV6, SkipFalse: 4},
+		bpf.LoadAbsolute{Off: tagLen, Size: 1}, // ARP has the same two bytes at the same place
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x40, SkipTrue: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x60, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x60, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
-		bpf.Jump{Skip: 1},
+		p.keep,
 		bpf.Jump{Skip: uint32(len(v4))},
 	)
 	p.add(v4...)
@@ -86,7 +106,7 @@ func (p *program) v4(f Filter) []bpf.Instruction {
 // extension headers (RFC 8200, 4).
 func (p *program) v6(f Filter) []bpf.Instruction {
 	out := []bpf.Instruction{bpf.LoadAbsolute{Off: v6Next, Size: 1}}
-	for _, ext := range []uint32{0, 43, 44, 60} {
+	for _, ext := range []uint32{extHop, extRouting, extFragment, extAuth, extOptions} {
 		out = append(out, bpf.JumpIf{Cond: bpf.JumpEqual, Val: ext, SkipFalse: 1}, p.keep)
 	}
 	out = append(out,

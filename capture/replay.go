@@ -31,18 +31,18 @@ func ReadPackets(file []byte, device string, keep Keep) ([]flow.Observation, flo
 	if err != nil {
 		return nil, flow.Loss{}, fmt.Errorf("capture of %s: %w", device, err)
 	}
-	d := newDecoder(keep.Heads)
-	d.raw = keep.Raw
-	var out []flow.Observation
+	d := &decoder{heads: keep.Heads, raw: keep.Raw}
 	for {
 		data, ci, err := r.ReadPacketData()
 		if err == io.EOF {
+			out := d.take()
 			return out, flow.Loss{Seen: uint64(len(out))}, nil
 		}
 		if err != nil {
+			out := d.take()
 			return out, flow.Loss{Seen: uint64(len(out))}, fmt.Errorf("capture of %s: packet %d: %w", device, d.n+1, err)
 		}
-		out = addPacket(out, d, data, ci, layers.LinkType(r.LinkType()), device)
+		addPacket(d, data, ci, r.LinkType(), device)
 	}
 }
 
@@ -51,12 +51,11 @@ func readNg(file []byte, keep Keep) ([]flow.Observation, flow.Loss, error) {
 	if err != nil {
 		return nil, flow.Loss{}, fmt.Errorf("capture: %w", err)
 	}
-	d := newDecoder(keep.Heads)
-	d.raw = keep.Raw
-	var out []flow.Observation
+	d := &decoder{heads: keep.Heads, raw: keep.Raw}
 	for {
 		data, ci, rerr := r.ReadPacketData()
 		if rerr != nil {
+			out := d.take()
 			loss := flow.Loss{Seen: uint64(len(out))}
 			for i := range r.NInterfaces() {
 				if f, err := r.Interface(i); err == nil && f.Statistics.PacketsDropped != pcapgo.NgNoValue64 {
@@ -70,29 +69,30 @@ func readNg(file []byte, keep Keep) ([]flow.Observation, flow.Loss, error) {
 		}
 		f, err := r.Interface(ci.InterfaceIndex)
 		if err != nil {
-			return out, flow.Loss{}, fmt.Errorf("capture: packet %d: %w", d.n+1, err)
+			return d.take(), flow.Loss{}, fmt.Errorf("capture: packet %d: %w", d.n+1, err)
 		}
-		out = addPacket(out, d, data, ci, f.LinkType, f.Name)
+		addPacket(d, data, ci, f.LinkType, f.Name)
 	}
 }
 
-// addPacket decodes a packet from its IP header on.
-func addPacket(out []flow.Observation, d *decoder, data []byte, ci gopacket.CaptureInfo, link layers.LinkType, device string) []flow.Observation {
+// addPacket decodes a packet from its IP header on. An Ethernet header's last two bytes are
+// the kind of what follows it, and a VLAN's tag follows it.
+func addPacket(d *decoder, data []byte, ci gopacket.CaptureInfo, link layers.LinkType, device string) {
 	skip := 0
 	switch link {
 	case layers.LinkTypeEthernet:
 		skip = 14
 	case layers.LinkTypeLinuxSLL:
 		skip = 16
+	case layers.LinkTypeLinuxSLL2:
+		skip = 20
+	case layers.LinkTypeNull, layers.LinkTypeLoop:
+		skip = 4
 	}
 	if len(data) < skip {
-		return out
+		return
 	}
-	o, ok := d.observe(Packet{At: ci.Timestamp, Device: device, Data: data[skip:], Len: ci.Length - skip})
-	if !ok {
-		return out
-	}
-	return append(out, o)
+	d.observe(&Packet{At: ci.Timestamp, Device: device, Data: data[skip:], Len: ci.Length - skip})
 }
 
 // ReadAccessLog reads an access log of JSON lines (Envoy's json_format); names of fields

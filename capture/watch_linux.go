@@ -25,7 +25,7 @@ type WatchOptions struct {
 // Watch is a running observation of one network namespace. Its channel is closed by the
 // watch when it ends.
 type Watch struct {
-	out     chan flow.Observation
+	out     chan []flow.Observation // holds one
 	quit    chan struct{}
 	stop    sync.Once
 	rings   []*Ring
@@ -36,15 +36,22 @@ type Watch struct {
 	ended   chan struct{}
 	opt     WatchOptions
 
+	sending sync.Mutex
+	sent    [2][]flow.Observation // the last two that were put into out
+	rest    []flow.Observation
+
 	mu    sync.Mutex
 	loss  flow.Loss
 	left  int // packets until the bound
+	up    int // devices that are not known to be down
 	final bool
-	// spilled are observations that nobody took while the watch ended.
-	spilled uint64
 
 	lostEvents sync.Once // it is told once
 }
+
+// Observations go to the reader many at a time: what handing over costs is paid once for all
+// of them. A batch never waits to become full.
+const batchSize = 512
 
 // sampleEvery is the least time between two reads of the socket table.
 const sampleEvery = 20 * time.Millisecond
@@ -52,7 +59,7 @@ const sampleEvery = 20 * time.Millisecond
 // Open starts to watch the calling thread's network namespace; the watch goes on from any
 // thread. A source that cannot be opened is told by Loss; with no ring at all Open fails.
 func Open(opt WatchOptions) (*Watch, error) {
-	w := &Watch{out: make(chan flow.Observation, 4096), quit: make(chan struct{}), fresh: make(chan struct{}, 1), ended: make(chan struct{}), opt: opt, left: opt.Packets}
+	w := &Watch{out: make(chan []flow.Observation, 1), quit: make(chan struct{}), fresh: make(chan struct{}, 1), ended: make(chan struct{}), opt: opt, left: opt.Packets}
 	var errs []error
 	for _, d := range opt.Devices {
 		r, err := OpenRing(d, opt.Filter, opt.Ring)
@@ -73,6 +80,7 @@ func Open(opt WatchOptions) (*Watch, error) {
 	if w.sampler, err = openSampler(opt.Filter, opt.Owners); err != nil {
 		w.loss.Blind = append(w.loss.Blind, flow.Gap{Part: "sockets", Reason: err.Error()})
 	}
+	w.up = len(w.rings)
 	w.start()
 	return w, nil
 }
@@ -104,12 +112,10 @@ func (w *Watch) end() {
 	case <-w.quit:
 	}
 	w.stop.Do(func() { close(w.quit) })
-	// What the kernel has put into a block that is not full comes when the block's time is
-	// over: wait for that once, so that the last packets are not lost.
-	flush := time.NewTimer(2 * w.opt.Ring.defaults().Timeout)
-	<-flush.C
 	for _, r := range w.rings {
-		_ = r.Wake()
+		if err := r.Wake(); err != nil {
+			w.blind("packets on "+r.device, err)
+		}
 	}
 	if w.tracker != nil {
 		_ = w.tracker.wakeUp()
@@ -128,12 +134,13 @@ func (w *Watch) end() {
 	w.mu.Lock()
 	w.final = true
 	w.mu.Unlock()
-	close(w.out)
+	w.finish()
 	close(w.ended)
 }
 
-// C gives what is seen. It is closed when the watch ends.
-func (w *Watch) C() <-chan flow.Observation { return w.out }
+// C gives what is seen, as many as there are at a time. What it gave is only lent until the
+// next is received; what its elements point to stays. It is closed when the watch ends.
+func (w *Watch) C() <-chan []flow.Observation { return w.out }
 
 // Loss is what was not seen so far; it is final once C is closed.
 func (w *Watch) Loss() flow.Loss {
@@ -156,17 +163,18 @@ func (w *Watch) countLoss() {
 	if w.final {
 		return
 	}
-	w.loss.Dropped = w.spilled
+	w.loss.Seen, w.loss.Dropped = 0, 0
 	w.loss.Devices = make([]flow.DeviceLoss, len(w.rings))
 	for i, r := range w.rings {
 		seen, dropped, _ := r.Stats()
+		w.loss.Seen += seen
 		w.loss.Dropped += dropped
 		w.loss.Devices[i] = flow.DeviceLoss{Name: r.device, Seen: seen, Dropped: dropped}
 	}
 }
 
-// Close ends the watch and waits for it. It may be called twice. Once the watch is to end no
-// worker waits for a reader (send), so what was seen stays in the channel for one that reads on.
+// Close ends the watch and waits for it. It may be called twice. Nothing
+// waits for a reader then (send), and what was seen stays in the channel for one that reads on.
 func (w *Watch) Close() error {
 	w.stop.Do(func() { close(w.quit) })
 	<-w.ended
@@ -174,68 +182,114 @@ func (w *Watch) Close() error {
 }
 
 // packets reads one ring until it is woken. The channel is the only buffer beside the
-// ring: when its reader is slow the ring fills, and the kernel counts what is lost.
+// ring: when its reader is slow the ring fills, and the kernel counts what is lost. A device
+// that went down can come up again, and then the ring goes on.
 func (w *Watch) packets(r *Ring) {
-	d := newDecoder(w.opt.Heads)
-	d.raw = w.opt.Raw
+	d := &decoder{heads: w.opt.Heads, raw: w.opt.Raw, filter: w.opt.Filter}
+	down, told := false, false
 	for {
-		p, err := r.Next()
-		if err != nil {
-			if !errors.Is(err, ErrWoken) {
-				w.blind("packets on "+r.device, err)
+		batch, err := r.fill(d)
+		if len(batch) > 0 {
+			if down {
+				down = false
+				w.turned(+1)
 			}
-			return
+			if free := w.hand(r, batch); cap(free) >= batchSize/2 {
+				d.seen = free[:0]
+			}
 		}
-		o, ok := d.observe(p)
-		if !ok {
-			continue
-		}
-		if o.Flags&flow.SYN != 0 {
+		if d.opened {
+			d.opened = false
 			select {
 			case w.fresh <- struct{}{}:
 			default:
 			}
 		}
-		if w.send(o) {
-			w.count()
+		switch {
+		case err == nil:
+			continue
+		case errors.Is(err, ErrWoken):
+			return
+		case !told:
+			told = true
+			w.blind("packets on "+r.device, err)
+		}
+		if !down {
+			down = true
+			w.turned(-1)
+		}
+		if !errors.Is(err, errDown) {
+			return
 		}
 	}
 }
 
-// count counts a packet, and ends the watch at its bound.
-func (w *Watch) count() {
+// turned counts a device that went down or came up; with none left there is nothing more to
+// see, and the watch ends.
+func (w *Watch) turned(by int) {
 	w.mu.Lock()
-	w.loss.Seen++
-	w.left--
-	done := w.opt.Packets > 0 && w.left <= 0
+	w.up += by
+	none := w.up == 0
 	w.mu.Unlock()
-	if done {
+	if none {
 		w.stop.Do(func() { close(w.quit) })
 	}
 }
 
-// send hands an observation over. While the watch runs it waits for its reader; once it is
-// to end, what does not fit any more is counted as dropped.
-func (w *Watch) send(o flow.Observation) bool {
-	select {
-	case w.out <- o:
-		return true
-	default:
-	}
-	select {
-	case w.out <- o:
-		return true
-	case <-w.quit:
-	}
-	select {
-	case w.out <- o:
-		return true
-	default:
+// hand hands packets over and counts them; at its bound the watch ends, and what is past it
+// was not asked for.
+func (w *Watch) hand(r *Ring, batch []flow.Observation) []flow.Observation {
+	n := len(batch)
+	if w.opt.Packets > 0 {
 		w.mu.Lock()
-		w.spilled++
+		n = min(n, w.left)
+		w.left -= n
+		done := w.left == 0
 		w.mu.Unlock()
-		return false
+		if done {
+			defer w.stop.Do(func() { close(w.quit) })
+		}
+		if n == 0 {
+			return nil
+		}
 	}
+	r.seen.Add(uint64(n))
+	return w.send(batch[:n])
+}
+
+// send hands observations over, and returns memory for as many that is not used any more, or
+// none. While the watch runs it waits for the reader, and so do the other workers. Once it is
+// to end, what nobody takes is put together for finish.
+func (w *Watch) send(batch []flow.Observation) []flow.Observation {
+	w.sending.Lock()
+	defer w.sending.Unlock()
+	if w.rest == nil {
+		select {
+		case w.out <- batch:
+			// The channel holds one. So the reader has taken the one before this, and the one
+			// before that is not the reader's any more.
+			free := w.sent[0]
+			w.sent = [2][]flow.Observation{w.sent[1], batch}
+			return free
+		case <-w.quit:
+		}
+	}
+	w.rest = append(w.rest, batch...)
+	return nil
+}
+
+// finish leaves in the channel what nobody took while the watch ended: Close needs no reader,
+// and one that reads on gets everything. The rings bound how much that is.
+func (w *Watch) finish() {
+	if w.rest != nil {
+		select {
+		case before := <-w.out:
+			w.rest = append(before[:len(before):len(before)], w.rest...)
+		default:
+		}
+		w.out <- w.rest // there is room for one, and nobody else sends any more
+	}
+	close(w.out)
 }
 
 // events reads conntrack's events until it is woken.
@@ -260,7 +314,7 @@ func (w *Watch) events() {
 // and of what becomes of those of the filter.
 func (w *Watch) event(e conntrack.Event) {
 	if o, ok := observeEvent(e, time.Now()); ok && (o.Event == "NEW" || w.opt.Filter.holds(o.Tuple) || w.opt.Filter.holds(o.Reply)) {
-		w.send(o)
+		w.send([]flow.Observation{o})
 	}
 }
 
@@ -292,8 +346,8 @@ func (w *Watch) sampleOnce() bool {
 		w.blind("sockets", err)
 		return false
 	}
-	for _, o := range found {
-		w.send(o)
+	if len(found) > 0 {
+		w.send(found)
 	}
 	return true
 }

@@ -60,22 +60,24 @@ func TestObserve(t *testing.T) {
 	}
 	want := map[string]bool{"lo": false, "eth0": false, "conntrack": false}
 	for left := len(want); left > 0; {
-		o, open := <-w.C()
+		batch, open := <-w.C()
 		if !open {
 			t.Fatalf("the watch ended: %v, loss %+v", want, w.Loss())
 		}
-		what := ""
-		switch {
-		case o.Kind == flow.SeenPacket && o.Device == "lo" && o.Tuple.Src == res.Local && o.Tuple.Dst == legs[0].To.Dst:
-			what = "lo"
-		case o.Kind == flow.SeenPacket && o.Device == "eth0" && o.Tuple.Dst == legs[0].From.Dst && o.Tuple.Src != res.Local:
-			what = "eth0"
-		case o.Kind == flow.SeenConntrack && o.Tuple.Src == res.Local && o.Reply.Src == legs[0].To.Dst:
-			what = "conntrack"
-		}
-		if what != "" && !want[what] {
-			want[what] = true
-			left--
+		for _, o := range batch {
+			what := ""
+			switch {
+			case o.Kind == flow.SeenPacket && o.Device == "lo" && o.Tuple.Src == res.Local && o.Tuple.Dst == legs[0].To.Dst:
+				what = "lo"
+			case o.Kind == flow.SeenPacket && o.Device == "eth0" && o.Tuple.Dst == legs[0].From.Dst && o.Tuple.Src != res.Local:
+				what = "eth0"
+			case o.Kind == flow.SeenConntrack && o.Tuple.Src == res.Local && o.Reply.Src == legs[0].To.Dst:
+				what = "conntrack"
+			}
+			if what != "" && !want[what] {
+				want[what] = true
+				left--
+			}
 		}
 	}
 	for range 2 { // closing twice is allowed

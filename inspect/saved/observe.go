@@ -17,7 +17,7 @@ import (
 // Observe replays what the snapshot holds of the traffic: captures (*.pcap, *.pcapng),
 // conntrack-events and access.log, also in a folder observed/. ErrReadOnly if it holds none.
 func (p *Pod) Observe(_ context.Context, legs []flow.Leg, opt inspect.ObserveOptions) (inspect.Watch, error) {
-	r := &replay{out: make(chan flow.Observation), quit: make(chan struct{})}
+	r := &replay{out: make(chan []flow.Observation), quit: make(chan struct{})}
 	any := false
 	for _, name := range slices.Sorted(maps.Keys(p.files)) {
 		base, data := path.Base(name), p.files[name]
@@ -61,7 +61,7 @@ func (p *Pod) Send(context.Context, flow.Request) (inspect.Sent, error) {
 type replay struct {
 	seen []flow.Observation
 	loss flow.Loss
-	out  chan flow.Observation
+	out  chan []flow.Observation
 	quit chan struct{}
 	once sync.Once
 	done sync.WaitGroup
@@ -71,9 +71,9 @@ var _ inspect.Watch = (*replay)(nil)
 
 func (r *replay) play() {
 	defer close(r.out)
-	for _, o := range r.seen {
+	for batch := range slices.Chunk(r.seen, 128) {
 		select {
-		case r.out <- o:
+		case r.out <- batch:
 		case <-r.quit:
 			return
 		}
@@ -81,7 +81,7 @@ func (r *replay) play() {
 }
 
 // C gives what was seen, in the order of time.
-func (r *replay) C() <-chan flow.Observation { return r.out }
+func (r *replay) C() <-chan []flow.Observation { return r.out }
 
 // Loss is what the captures say that they lost.
 func (r *replay) Loss() flow.Loss { return r.loss }

@@ -96,10 +96,12 @@ type file struct {
 
 // all writes what is seen. What stands in the buffer is written when nothing more waits, so
 // that who reads the other end of a pipe sees packets as they come.
-func (f *file) all(seen <-chan flow.Observation) error {
-	for o := range seen {
-		if err := f.add(o); err != nil {
-			return err
+func (f *file) all(seen <-chan []flow.Observation) error {
+	for batch := range seen {
+		for i := range batch {
+			if err := f.add(batch[i]); err != nil {
+				return err
+			}
 		}
 		if len(seen) == 0 {
 			if err := f.blocks.flush(); err != nil {

@@ -24,22 +24,20 @@ type watched struct {
 }
 
 type shown struct {
-	c    chan flow.Observation
+	c    chan []flow.Observation
 	loss flow.Loss
 }
 
 func (w *watched) Observe(context.Context, []flow.Leg, inspect.ObserveOptions) (inspect.Watch, error) {
-	s := &shown{make(chan flow.Observation, len(w.seen)), w.loss}
-	for _, o := range w.seen {
-		s.c <- o
-	}
+	s := &shown{make(chan []flow.Observation, 1), w.loss}
+	s.c <- w.seen
 	close(s.c)
 	return s, nil
 }
 
-func (s *shown) C() <-chan flow.Observation { return s.c }
-func (s *shown) Loss() flow.Loss            { return s.loss }
-func (s *shown) Close() error               { return nil }
+func (s *shown) C() <-chan []flow.Observation { return s.c }
+func (s *shown) Loss() flow.Loss              { return s.loss }
+func (s *shown) Close() error                 { return nil }
 
 // seenPacket is a packet of an outgoing connection.
 func seenPacket(device, src, dst string, flags flow.TCPFlags, n int) flow.Observation {

@@ -152,13 +152,15 @@ func gather(w inspect.Watch, opt ConfirmOptions, kept *keeper, judge func() conf
 	judged := -1 // observations that last knows of
 	for {
 		select {
-		case o, ok := <-w.C():
+		case batch, ok := <-w.C():
 			if !ok {
 				return
 			}
-			kept.add(o)
-			if opt.Seen != nil {
-				opt.Seen(o)
+			for i := range batch {
+				kept.add(batch[i])
+				if opt.Seen != nil {
+					opt.Seen(batch[i])
+				}
 			}
 		case <-due:
 			if loss := kept.loss(w.Loss()); judged == len(kept.seen) && loss.Dropped == last.Loss.Dropped {
