@@ -160,6 +160,7 @@ func numbered(listing string) map[[2]string][]int {
 // Every packet of the recorded Istio pods hit the rules that Walk says, in order, and came
 // where it says. nft traces nothing of iptables-legacy: there only the end is compared.
 func TestIstioTrace(t *testing.T) {
+	metadata := netip.MustParseAddr("169.254.169.254") // nobody answers there: SYNs are sent again and again
 	var n struct{ pods, packets, hits, again, before int }
 	for _, p := range istioPods(t) {
 		rs, gaps, err := Parse(p.files)
@@ -180,7 +181,7 @@ func TestIstioTrace(t *testing.T) {
 			known[k] = true
 			ch := &flow.Choices{}
 			r := rs.Walk(h, p.packet(h, s), ch)
-			if s.hook == "out" && !s.nat && len(nftHits(r)) > 0 { // its connection began before the recording
+			if s.dst.Addr() == metadata && !s.nat && len(nftHits(r)) > 0 { // its connection began before the recording
 				n.before++
 				continue
 			}
@@ -193,7 +194,7 @@ func TestIstioTrace(t *testing.T) {
 		}
 	}
 	t.Logf("%d pods, %d packets, %d rules hit; %d SYNs sent again, %d of connections begun before", n.pods, n.packets, n.hits, n.again, n.before)
-	if n.pods != 37 || n.packets < 700 || n.before > 4 {
+	if n.pods != 37 || n.packets < 700 || n.before > 5 {
 		t.Errorf("%d pods, %d packets, %d begun before", n.pods, n.packets, n.before)
 	}
 }
