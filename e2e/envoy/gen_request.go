@@ -39,6 +39,9 @@ func (d *dice) wishFor(hosts []virtualHost) *wish {
 			d.spoilLine(w, n-17)
 		}
 	}
+	if d.chance(0.25) {
+		d.rare(w)
+	}
 	return w
 }
 

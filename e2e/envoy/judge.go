@@ -212,7 +212,7 @@ func details(o *Outcome) string {
 
 // beyond: Envoy chose an endpoint, and what came then is not its decision: nothing answers
 // there (which comes before a network filter's refusal, since tcp_proxy dials first), the
-// endpoint declines an upgrade, the client leaves a tunnel, or a silent one leaves (whose
+// endpoint declines an upgrade, one of both leaves a tunnel, or a silent one leaves (whose
 // end is the first thing that a filter hears of it).
 func beyond(o *Outcome, r *envoy.Result) bool {
 	if r.Outcome.Endpoint == "" || o.Host == "" {
@@ -220,7 +220,8 @@ func beyond(o *Outcome, r *envoy.Result) bool {
 	}
 	f := strings.Split(o.Flags, ",")[0]
 	silent := o.Client != nil && o.Client.Timeout && o.Log == "tcp"
-	return silent || f == "UF" || f == "DC" || o.Details == "websocket_handshake_unsuccessful"
+	left := f == "DC" || f == "UC" && strings.HasPrefix(o.Details, "upstream_reset_after_response_started")
+	return silent || left || f == "UF" || o.Details == "websocket_handshake_unsuccessful"
 }
 
 type differ struct {

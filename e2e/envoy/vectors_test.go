@@ -43,7 +43,7 @@ func (y *tally) add(c *Case, j Judgement) {
 		y.reason[c.Family+": "+j.Why]++
 	case Disagree:
 		if len(y.lines) < *shown {
-			y.lines = append(y.lines, fmt.Sprintf("%s/%s: %s", c.World, c.Request.ID, j.Why))
+			y.lines = append(y.lines, fmt.Sprintf("%s/%s: %s\n%s", c.World, c.Request.ID, j.Why, raw(c.Request)))
 		}
 	}
 }

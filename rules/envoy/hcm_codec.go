@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -45,6 +46,7 @@ func (s *stream) codec(r *flow.HTTP) *codecError {
 	if s.http2 {
 		return s.http2Headers(r, method, target)
 	}
+	target = strings.Trim(target, " \t") // the parser skips all of the space between the words
 	if err := s.requestLine(r, method, target); err != nil {
 		return err
 	}
@@ -136,7 +138,7 @@ func all(s string, ok func(byte) bool) bool {
 // http1Headers decodes the header lines, the Host header among them.
 func (s *stream) http1Headers(r *flow.HTTP) *codecError {
 	if !r.NoHost && (r.Authority != "" || r.Exact) {
-		s.h.decode(":authority", r.Authority)
+		s.h.decode(":authority", strings.Trim(r.Authority, " \t"))
 	}
 	size := 0
 	for _, e := range r.Headers {
@@ -203,12 +205,50 @@ func (s *stream) connectTarget(r *flow.HTTP, target string) string {
 	if target == "/" && !r.Exact {
 		target = r.Authority
 	}
-	name, port, ok := portOf(target)
-	if !ok || name == "" || len(port) > 5 || len(port) == 5 && port > "65535" || strings.ContainsAny(target, "/?#") {
+	if _, _, ok := portOf(target); !ok || !urlAuthority(target) {
 		return ""
 	}
 	s.h.set(":authority", target)
 	return target
+}
+
+// urlAuthority says whether Envoy takes host[:port] in a URL: an IP address in brackets, or
+// a name of letters, digits, '-' and '.'; a port of 0 to 65535, in any number of digits.
+// (Http::Utility::Url; measured on 1.40.0 by the targets of the end-to-end tests)
+func urlAuthority(s string) bool {
+	port := ""
+	if rest, ok := strings.CutPrefix(s, "["); ok {
+		in, after, closed := strings.Cut(rest, "]")
+		if a, err := netip.ParseAddr(in); !closed || err != nil || a.Zone() != "" {
+			return false
+		}
+		if after == "" {
+			return true
+		}
+		if port, ok = strings.CutPrefix(after, ":"); !ok {
+			return false
+		}
+	} else {
+		name, after, has := strings.Cut(s, ":")
+		if name == "" || !all(name, func(c byte) bool { return unreserved(c) && c != '_' && c != '~' }) {
+			return false
+		}
+		if !has {
+			return true
+		}
+		port = after
+	}
+	n := 0
+	for i := 0; i < len(port); i++ {
+		c := port[i]
+		if c < '0' || c > '9' {
+			return false
+		}
+		if n = 10*n + int(c-'0'); n > 65535 {
+			return false
+		}
+	}
+	return port != ""
 }
 
 // absoluteTarget takes an absolute-form target apart.
@@ -222,10 +262,10 @@ func (s *stream) absoluteTarget(target string) *codecError {
 	if j := strings.IndexAny(rest, "/?#"); j >= 0 {
 		host, path = rest[:j], rest[j:]
 	}
-	if j := strings.LastIndexByte(host, '@'); j >= 0 {
-		host = host[j+1:] // user information is dropped
+	if _, after, ok := strings.Cut(host, "@"); ok {
+		host = after // user information is dropped
 	}
-	if host == "" || host[0] == ':' {
+	if !urlAuthority(host) {
 		return errURL()
 	}
 	if path == "" {

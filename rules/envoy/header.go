@@ -102,12 +102,21 @@ func (h *headers) decode(name, value string) {
 	if isInline(name) {
 		for i := range h.list {
 			if h.list[i].name == name {
-				h.list[i].value += "," + value
+				h.list[i].value = joined(h.list[i].value, value)
 				return
 			}
 		}
 	}
 	h.list = append(h.list, header{name: name, value: value})
+}
+
+// joined is what becomes of an inline header that comes again: an empty value adds nothing.
+// (HeaderMapImpl::appendToHeader)
+func joined(before, value string) string {
+	if before == "" || value == "" {
+		return before + value
+	}
+	return before + "," + value
 }
 
 // add appends an entry; for inline names it joins (HeaderMap::addCopy).

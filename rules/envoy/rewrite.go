@@ -112,9 +112,6 @@ func (s *stream) templateRewrite(f tree.Node, path string) (string, bool) {
 	if kind != "UriTemplateRewriteConfig" || s.route.path.template() == nil {
 		return "", false
 	}
-	if s.table.ignoreParam {
-		path = withoutParameters(path, s.p.cfg.version)
-	}
 	return s.route.path.template().rewrite(path, config.Field("path_template_rewrite").Str())
 }
 

@@ -1,0 +1,61 @@
+package envoy
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+)
+
+// oddTargets are request targets in absolute form whose parts are odd: Envoy reads them with
+// Chromium's URL parser.
+var oddTargets = []string{
+	"http://a.test/x", "http://a.test", "http://a.test?x=1", "http://a.test#f", "http://a.test/x?y#f", "http://a.test:80/", "http://a.test:8080/", "http://a.test:443/",
+	"https://a.test/", "https://a.test:443/", "https://a.test:80/", "HTTP://A.Test/X", "hTTp://a.test/",
+	"http://a.test:/", "http://:80/", "http:///x", "http://", "http:/a.test/x", "http:a.test/x", "http://?x", "http://#x",
+	"http://a.test:0/", "http://a.test:00080/", "http://a.test:65535/", "http://a.test:65536/", "http://a.test:x/", "http://a.test:8 0/", "http://a.test:-1/", "http://a.test:80:80/",
+	"http://user@a.test/", "http://user:pw@a.test/", "http://@a.test/", "http://user@@a.test/", "http://u@v@a.test/", "http://user@/",
+	"http://[::1]/", "http://[::1]:80/", "http://[::1]:/", "http://[::1/", "http://[::01]/", "http://[0:0:0:0:0:0:0:1]/", "http://[zz]/", "http://[]/", "http://[::ffff:1.2.3.4]/",
+	"http://10.0.0.1/", "http://010.0.0.1/", "http://0x7f.1/", "http://10.1/", "http://256.1.1.1/", "http://1.2.3.4.5/", "http://1.2.3.4./",
+	"http://a.test./", "http://a..test/", "http://.a.test/", "http://a_b.test/", "http://a-b.test/", "http://*.test/", "http://a*c.test/", "http://a%2etest/", "http://a%20b/",
+	"http://a%41.test/", "http://a!b/", "http://a$b/", "http://a&b/", "http://a'b/", "http://a(b)/", "http://a+b/", "http://a,b/", "http://a;b/", "http://a=b/", "http://a~b/", "http://%/", "http://a%/", "http://a%zz/",
+	"http://a.test/../x", "http://a.test/./x", "http://a.test/%2e%2e/x", "http://a.test//x", "http://a.test/a%41", "http://a.test/a|b", "http://a.test/a\"b", "http://a.test/a<b", "http://a.test/a\\b", "http://a.test\\x", "http:\\\\a.test/x", "http://a.test/{x}", "http://a.test/?q=\"x\"", "http://a.test/x?a'b",
+	"ftp://a.test/x", "ftp://a.test:21/x", "ftp://[::1]:/x", "ws://a.test/", "ws://a.test:10000/", "ws://a*c.test:80/", "wss://a.test/", "file:///x", "file://a.test/x", "foo://a.test/x", "foo://a.test:80/x", "foo:///x", "urn:x", "a+b://a.test/", "1a://a.test/", "mailto:a@a.test", "javascript://a.test/", "about://a.test/x", "data://a.test/", "chrome://a.test/", "filesystem:http://a.test/x/y", "filesystem://a.test/", "blob://a.test/", "foo://", "foo://a b/", "foo://[::1]:/x", "foo://a*c.test/", "foo://:80/x", "http://a.test:80http://b.test/", "ftp://a.test:80.http://b/",
+	"http://[1]/", "http://[:::]/", "http://[1:2]/", "http://[::1%25lo]/", "http://[::1.2.3.4]/", "http://[1.2.3.4]/", "http://[V1.x]/", "http://[::g]/", "http://[::FFFF]/", "http://[::1]x/", "http://[::1]:080/", "http://x[::1]/", "http://::1/",
+	"http://a.test:000000080/", "http://a.test:99999999999/", "http://-a.test/", "http://a-/", "http://-/", "http://./", "http://../x", "http://1/", "http://user:@a.test/", "http://us%er@a.test/", "http://u@[::1]:80/", "http://u@:80/", "http://a@b:80@c/",
+}
+
+// connectTargets are those of CONNECT.
+var connectTargets = []string{"a.test:80", "A.Test:80", "a.test", "a.test:", ":80", "u@a.test:80", "a.test:0", "a.test:00080", "a.test:000080", "a.test:65535", "a.test:65536", "a.test:x", "a.test:-1", "a.test:80:80", "a.test:80x",
+	"a_b.test:80", "a*c.test:80", "a!b:80", "*:80", "*", "/", "//a.test:80", "a%41:80", "%:80", "a b:80", "10.0.0.1:80", "[::1]:80", "[::1]", "[::1]:", "[zz]:80", "[]:80", "[::1:80", "::1:80", "http://a.test:80/", "a.test:80/", "a.test:80/x", "a.test:80?x", "a.test:80#x", "-:80", ".:80", "a..b:80", "a.:80", "a,b:80", "a;b:80"}
+
+// TestTargets sends each of them.
+func TestTargets(t *testing.T) {
+	if !Isolated(t) {
+		return
+	}
+	b := &Batch{World: World{ID: "targets", Family: "targets", Clusters: usualClusters(12)}}
+	methods := []string{"GET", "OPTIONS"}
+	l := listener(listenerName(0), acceptAddr(0), acceptPort)
+	b.World.Listeners = append(b.World.Listeners, raw(web(oneRoute(routeTo("c1", everything, nil), routeTo("c2", M{"connect_matcher": M{}}, M{"upgrade_configs": A{M{"upgrade_type": "CONNECT"}}})), nil)(l)))
+	host := "h.test"
+	for i, x := range oddTargets {
+		for _, m := range methods {
+			b.Requests = append(b.Requests, Request{ID: fmt.Sprint(i, " ", m, " ", x), Accept: acceptAt(0), HTTP: &HTTP{Method: m, Target: x, Host: &host}})
+		}
+	}
+	for i, x := range connectTargets {
+		b.Requests = append(b.Requests, Request{ID: fmt.Sprint("c", i, " CONNECT ", x), Accept: acceptAt(0), HTTP: &HTTP{Method: "CONNECT", Target: x, Host: &host}})
+	}
+	r := runClear(t, startOracle(t), b)
+	cfg, err := loadWhole(r.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range r.Cases {
+		c := &r.Cases[i]
+		if j := judgeCase(t, cfg, c); j.Word != Agree {
+			seen, _ := json.Marshal(c.Outcomes[0].Upstream)
+			t.Errorf("%s: %s\n%s", c.Request.ID, j.Why, seen)
+		}
+	}
+}
