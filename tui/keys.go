@@ -1,5 +1,7 @@
 package tui
 
+import "slices"
+
 // act is what a key does, a click on the footer, or a line of the palette.
 type act uint8
 
@@ -24,6 +26,9 @@ const (
 	actEdit
 	actConfirm
 	actPause
+	actSend
+	actPayload
+	actExport
 	actBack
 	actPane
 	actPaneBack
@@ -31,6 +36,7 @@ const (
 	actRequestScreen
 	actTraceScreen
 	actConfigScreen
+	actConfirmScreen
 	actZoom
 	actFind
 	actFindNext
@@ -61,9 +67,10 @@ type binding struct {
 	short string // in the footer; empty: not there
 }
 
-// moves are the same on every screen with a list or text.
-func moves(down, short string) []binding {
-	return []binding{
+// moves are the same on every screen with a list or text, but for keys that the screen
+// has another use for.
+func moves(down, short string, taken ...string) []binding {
+	list := []binding{
 		{actDown, []string{"j", "down"}, "j k ↓ ↑", down, short},
 		{actUp, []string{"k", "up"}, "", "", ""},
 		{actFirst, []string{"g", "home"}, "g G", "first, last", ""},
@@ -73,6 +80,10 @@ func moves(down, short string) []binding {
 		{actPageDown, []string{"ctrl+f", "pgdown", "space"}, "", "", ""},
 		{actPageUp, []string{"ctrl+b", "pgup"}, "", "", ""},
 	}
+	for i := range list {
+		list[i].keys = slices.DeleteFunc(list[i].keys, func(k string) bool { return slices.Contains(taken, k) })
+	}
+	return list
 }
 
 // globalKeys work on every screen that is no form.
@@ -80,10 +91,11 @@ func globalKeys() []binding {
 	return []binding{
 		{actHelp, []string{"?", "f1"}, "?", "this help", ""},
 		{actPalette, []string{":"}, ":", "go to, or do, by name", ""},
-		{actOverviewScreen, []string{"1"}, "1 2 3 4", "the four screens", ""},
+		{actOverviewScreen, []string{"1"}, "1 2 3 4 5", "the five screens", ""},
 		{actRequestScreen, []string{"2"}, "", "", ""},
 		{actTraceScreen, []string{"3", "t"}, "", "", ""},
 		{actConfigScreen, []string{"4"}, "", "", ""},
+		{actConfirmScreen, []string{"5"}, "", "", ""},
 		{actBack, []string{"esc"}, "esc", "back one level", ""},
 		{actPane, []string{"tab"}, "tab", "next pane", ""},
 		{actPaneBack, []string{"shift+tab"}, "", "", ""},

@@ -22,6 +22,7 @@ type model struct {
 	config configScreen
 	live   confirmScreen
 	dialog dialog
+	owner  *owner // of watches
 }
 
 // screen is what the root needs of each screen.
@@ -38,7 +39,7 @@ type dialog interface {
 }
 
 func newModel(ctx context.Context, opt Options, now time.Time) *model {
-	m := &model{ctx: ctx, tick: tick}
+	m := &model{ctx: ctx, tick: tick, owner: newOwner()}
 	m.s = state{opt: opt, w: 80, h: 24, now: now, way: -1, mouse: !opt.NoMouse}
 	m.config.hit = -1
 	m.s.req.HTTP = &flow.HTTP{} // what the empty form asks for, as the command line does
@@ -107,6 +108,8 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		m.gotSurvey(msg)
 	case seenMsg:
 		return m.gotSeen(msg)
+	case exportedMsg:
+		m.gotExported(msg)
 	case copiedMsg:
 		m.s.say = "copied " + msg.what
 	}
@@ -278,7 +281,7 @@ func (m *model) gotTrace(t tracedMsg) tea.Cmd {
 		way = sameWay(m.s.trace.Variants[m.s.way], t.trace.Variants)
 	}
 	m.s.reading, m.s.trace, m.s.traced, m.s.way = t.reading, t.trace, true, way
-	m.s.seen = nil // of an older trace
+	m.s.seen, m.live = nil, confirmScreen{} // of an older trace
 	m.trace.keep(before, m.s.steps())
 	return nil
 }

@@ -40,9 +40,20 @@ type Source struct {
 	Read func(ctx context.Context, progress func(inspect.Progress)) (Reading, error)
 	// Trace traces over a reading, and brings more of it where the trace needs more.
 	Trace func(ctx context.Context, in Reading, req flow.Request, progress func(inspect.Progress)) (Reading, flow.Trace, error)
-	// Confirm watches the request's traffic, and sends it once if send is set; seen is told
-	// of each observation. It judges what was seen until ctx ended. Nil: it cannot be watched.
-	Confirm func(ctx context.Context, in Reading, req flow.Request, send bool, seen func(flow.Observation)) (Reading, confirm.Report, error)
+	// Confirm watches the request's traffic until the watch's time is over or ctx ended, and
+	// judges what was seen. Nil: it cannot be watched.
+	Confirm func(ctx context.Context, in Reading, req flow.Request, w Watch) (Reading, confirm.Report, error)
+	// Export writes packets that were seen, with their raw bytes, to a new file that only
+	// its owner may read, and names it. Nil: nothing can be written.
+	Export func(t flow.Trace, seen []flow.Observation, loss flow.Loss) (file string, err error)
+}
+
+// Watch is what a watch is to do and whom it tells. Its functions do not block.
+type Watch struct {
+	Send   bool // send the request once; else wait for one like it
+	Ready  func()
+	Seen   func(flow.Observation)
+	Judged func(confirm.Report) // about once a second: how the trace stands so far
 }
 
 // Reading is one look at the pod.

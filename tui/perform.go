@@ -42,7 +42,7 @@ func (m *model) everywhere(a act) (tea.Cmd, bool) {
 		m.dialog = m.palette()
 	case actActivity:
 		m.dialog = activity(&m.s)
-	case actOverviewScreen, actRequestScreen, actTraceScreen, actConfigScreen:
+	case actOverviewScreen, actRequestScreen, actTraceScreen, actConfigScreen, actConfirmScreen:
 		m.goTo(screenID(a - actOverviewScreen))
 	default:
 		return nil, false
@@ -102,6 +102,8 @@ func (m *model) perform(e effect) tea.Cmd {
 		m.s.way = e.n
 	case effWatch:
 		return m.watch(e.n == 1)
+	case effExport:
+		return m.export()
 	case effDialog:
 		m.dialog = e.dialog
 	case effCancel:
@@ -139,6 +141,9 @@ func (m *model) choose(n int) {
 		m.form.onRight, m.form.sel = false, n
 	case configID:
 		m.config.sel = n
+	case confirmID:
+		m.live.focus = onFlow
+		m.live.pick(n)
 	case overviewID:
 		m.over.choose(n, &m.s)
 	default:

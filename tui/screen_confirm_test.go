@@ -38,19 +38,19 @@ func meshSeen() []flow.Observation {
 func TestConfirmScreen(t *testing.T) {
 	for _, sz := range sizes {
 		opt := confirming(confirm.Confirmed)
-		opt.Source.Confirm = func(_ context.Context, in Reading, _ flow.Request, _ bool, seen func(flow.Observation)) (Reading, confirm.Report, error) {
+		opt.Source.Confirm = func(_ context.Context, in Reading, _ flow.Request, w Watch) (Reading, confirm.Report, error) {
 			for _, o := range meshSeen() {
-				seen(o)
+				w.Seen(o)
 			}
 			return in, meshReport(confirm.Confirmed), nil
 		}
 		d := drive(t, opt, sz[0], sz[1])
-		d.keys("w", "enter")
+		d.keys("w", "w")
 		d.exact("confirm")
 		d.has("DELIVERED")
 		harmless(t, "confirm", d.m.View().Content)
 		if sz[0] >= 80 {
-			d.has("▸ Confirm", "connect :80 ╌", "SYN :15001 ─", "GET /a ─", "0.402", "200 OK", "7 packets  0 dropped", "ended")
+			d.has("▸ Confirm", "connect :80 ╌", "SYN :15001 ─", "GET /a ─", "0.402", "200 OK", "7 packets · 0 dropped", "ended")
 			d.hasNot("hidden")
 			d.golden(fmt.Sprintf("confirm-%dx%d", sz[0], sz[1]))
 		}
@@ -70,7 +70,7 @@ func TestEscEndsTheWatch(t *testing.T) {
 	ended := false
 	stop := d.m.s.busy.stop
 	d.m.s.busy.stop = func() { ended = true; stop() }
-	d.has("live 0 s of 30 s")
+	d.has("starting")
 	d.keys("esc")
 	if !ended {
 		t.Error("the watch goes on")
@@ -80,7 +80,7 @@ func TestEscEndsTheWatch(t *testing.T) {
 // 5,000 observations a second cost the screen at most ten messages a second.
 func TestTheScreenIsToldTenTimesASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, told := newEyes(), 0
+		e, told := newEyes(1), 0
 		go func() {
 			for range 5000 {
 				e.see(flow.Observation{Kind: flow.SeenPacket})
@@ -89,7 +89,7 @@ func TestTheScreenIsToldTenTimesASecond(t *testing.T) {
 			close(e.done)
 		}()
 		last := 0
-		for msg := e.follow(1)(); msg != nil; msg = e.follow(1)() {
+		for msg := e.follow()(); msg != nil; msg = e.follow()() {
 			told, last = told+1, msg.(seenMsg).packets
 			if last == 5000 {
 				break

@@ -103,6 +103,7 @@ const (
 	effFill                // the request form from effect.req
 	effCancel              // stop the read
 	effWatch               // confirm the trace; n is 1 to send the request
+	effExport              // write the packets that were seen
 	effPickItem            // row effect.n of the dialog, by a click
 	effQuit
 )

@@ -25,7 +25,11 @@ func Run(ctx context.Context, opt Options) error {
 	if opt.Environment != nil {
 		opts = append(opts, tea.WithEnvironment(opt.Environment))
 	}
-	_, err := tea.NewProgram(newModel(ctx, opt, time.Now()), opts...).Run()
+	inner, stop := context.WithCancel(ctx)
+	m := newModel(inner, opt, time.Now())
+	_, err := tea.NewProgram(m, opts...).Run()
+	stop()
+	m.owner.wait() // a watch may still have its sockets open
 	switch {
 	case err == nil, errors.Is(err, tea.ErrInterrupted):
 		return nil

@@ -1,9 +1,12 @@
 package tui
 
 import (
+	"errors"
 	"strings"
+	"sync"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/confirm"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
@@ -26,7 +29,7 @@ type confirmedMsg struct {
 	last    seenMsg // what the screen was not told yet
 }
 
-// askConfirm is key w: how to see whether the trace is true.
+// askConfirm is key w: to the screen that sees whether the trace is true.
 func askConfirm(s *state) effect {
 	switch {
 	case s.opt.Source.Confirm == nil:
@@ -34,37 +37,66 @@ func askConfirm(s *state) effect {
 	case !s.traced:
 		return say("there is no trace to confirm: e makes a request")
 	}
-	d := &chooser{title: "Confirm with what really happens", prompt: "filter: ", width: 76, foot: "rules, conntrack, sockets and packets are compared with the steps"}
-	what := render.Curl(s.trace.Request)
-	if what == "" {
-		what = render.RequestLine(s.trace.Request)
-	}
-	if s.trace.Request.Dir == flow.Outbound {
-		d.items = append(d.items, item{name: "send it once from inside the pod", note: what, ink: style.Faint, effect: effect{kind: effWatch, n: 1}})
-	}
-	d.items = append(d.items, item{name: "wait 30 s for traffic that fits", note: "nothing is sent; esc judges what was seen", ink: style.Faint, effect: effect{kind: effWatch}})
-	return effect{kind: effDialog, dialog: d}
+	return effect{kind: effGo, screen: confirmID}
 }
 
 // watch confirms the trace: it sends the request, or waits for one like it.
 func (m *model) watch(send bool) tea.Cmd {
+	if e := askConfirm(&m.s); e.kind == effSay {
+		return m.perform(e)
+	}
 	what := "Watching for traffic that fits"
 	if send {
 		what = "Sending the request and watching it"
 	}
 	ctx, gen, ch := m.begin(what)
 	m.s.busy.counts = true
-	m.live = confirmScreen{gen: gen}
+	m.s.seen = nil
+	m.live = confirmScreen{gen: gen, list: m.live.list}
 	m.goTo(confirmID)
 	ask, in, req := m.s.opt.Source.Confirm, m.s.reading, m.s.trace.Request
-	e := newEyes()
-	return tea.Batch(follow(gen, ch), e.follow(gen), func() tea.Msg {
+	e, owner := newEyes(gen), m.owner
+	return tea.Batch(follow(gen, ch), e.follow(), func() tea.Msg {
+		defer owner.enter()()
 		defer close(ch)
 		defer close(e.done)
-		r, rep, err := ask(ctx, in, req, send, e.see)
-		last := e.take(gen)
-		return confirmedMsg{gen, r, rep, err, last}
+		r, rep, err := ask(ctx, in, req, e.watch(send))
+		return confirmedMsg{gen, r, rep, err, e.take()}
 	})
+}
+
+// owner waits for the watches of a program that has ended: none may leave a socket.
+type owner struct {
+	mu    sync.Mutex
+	going int
+	idle  *sync.Cond
+}
+
+func newOwner() *owner {
+	o := &owner{}
+	o.idle = sync.NewCond(&o.mu)
+	return o
+}
+
+// enter begins a watch; what it returns ends it.
+func (o *owner) enter() func() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.going++
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.going--
+		o.idle.Broadcast()
+	}
+}
+
+func (o *owner) wait() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.going > 0 {
+		o.idle.Wait()
+	}
 }
 
 func (m *model) gotConfirmed(c confirmedMsg) {
@@ -78,26 +110,75 @@ func (m *model) gotConfirmed(c confirmedMsg) {
 	if c.last.from != nil {
 		m.gotSeen(c.last)
 	}
+	m.live.ended = true
 	if c.err != nil {
-		if m.s.at == confirmID {
-			m.leave(actBack)
+		m.live.failed = render.Clean(c.err.Error())
+		if errors.Is(c.err, inspect.ErrReadOnly) && !m.s.reading.Live {
+			m.live.failed = "this recording holds no capture, no conntrack events and no access log: there is nothing to replay"
 		}
-		m.fail(c.err)
-		m.s.failed = ""
+		m.s.say, m.s.alarm = m.live.failed, true
 		return
 	}
-	// The watch traced anew: what it judged is what is shown.
+	m.judged(c.report)
+	m.live.arrange(&m.s)
+}
+
+// judged shows a report. The watch traced anew: what it judged is what is shown.
+func (m *model) judged(r confirm.Report) {
 	before := m.s.steps()
-	seen := &confirmed{report: c.report, way: -1, steps: c.report.Steps}
-	for i, v := range c.report.Trace.Variants {
-		if v.Outcome == c.report.Trace.Outcome && v.Verdict == c.report.Trace.Verdict && v.Caller == c.report.Trace.Caller {
+	seen := &confirmed{report: r, way: -1, steps: r.Steps}
+	for i, v := range r.Trace.Variants {
+		if v.Outcome == r.Trace.Outcome && v.Verdict == r.Trace.Verdict && v.Caller == r.Trace.Caller {
 			seen.way = i
 		}
 	}
 	req := m.s.trace.Request
-	m.s.trace, m.s.way, m.s.seen = c.report.Trace, seen.way, seen
+	m.s.trace, m.s.way, m.s.seen = r.Trace, seen.way, seen
 	m.s.trace.Request = req
 	m.trace.keep(before, m.s.steps())
+}
+
+// exportedMsg: packets were written to a file.
+type exportedMsg struct {
+	file    string
+	packets int
+	letGo   int
+	err     error
+}
+
+// export writes the packets that the screen keeps.
+func (m *model) export() tea.Cmd {
+	write := m.s.opt.Source.Export
+	var seen []flow.Observation
+	for _, o := range m.live.log.all() {
+		if o.Kind == flow.SeenPacket && len(o.Raw) > 0 {
+			seen = append(seen, *o)
+		}
+	}
+	if write == nil || len(seen) == 0 {
+		m.s.say = "there is no packet to export"
+		return nil
+	}
+	loss := flow.Loss{Seen: uint64(m.live.packets)}
+	if m.s.seen != nil {
+		loss = m.s.seen.report.Loss
+	}
+	t, letGo := m.s.trace, m.live.log.letGo
+	return func() tea.Msg {
+		file, err := write(t, seen, loss)
+		return exportedMsg{file, len(seen), letGo, err}
+	}
+}
+
+func (m *model) gotExported(e exportedMsg) {
+	if e.err != nil {
+		m.s.say, m.s.alarm = "not exported: "+render.Clean(e.err.Error()), true
+		return
+	}
+	m.s.say = "wrote " + itoa(e.packets) + " packets to " + render.Clean(e.file) + ", for you alone to read"
+	if e.letGo > 0 {
+		m.s.say += " · " + itoa(e.letGo) + " were let go before"
+	}
 }
 
 // word is what was seen of step i of the way that is shown; false: nothing was watched.
@@ -114,7 +195,12 @@ func (s *state) seenMark(i int) (string, style.Ink) {
 	if !ok {
 		return style.SeenNotYet, style.Faint
 	}
-	switch st.Word {
+	return signOf(st.Word)
+}
+
+// signOf is the sign of a word: each has its own, so that none is told by colour alone.
+func signOf(w confirm.Word) (string, style.Ink) {
+	switch w {
 	case confirm.Confirmed:
 		return style.SeenYes, style.Goes
 	case confirm.Contradicted:
@@ -134,7 +220,7 @@ func (s *state) seenLines(i, width int) []line {
 		return nil
 	}
 	_, ink := s.seenMark(i)
-	word := strings.ReplaceAll(st.Word.String(), "-", " ")
+	word := wordOf(st.Word)
 	why := render.Reason(st.Why)
 	out := append([]line{{}}, para(text(ink, word+"  "), style.Plain, why, width)...)
 	for _, e := range st.Evidence {
@@ -182,7 +268,7 @@ func (s *state) confirmRows(width int) []line {
 // confirmTitle heads the pane: what was sent and got, how much was seen, what was lost.
 func (s *state) confirmTitle() string {
 	r := s.seen.report
-	out := "confirmation · " + strings.ReplaceAll(r.Word.String(), "-", " ")
+	out := "confirmation · " + wordOf(r.Word)
 	if r.Sent != nil {
 		if code := render.Clean(r.Sent.Fields["code"]); code != "" && code != "0" {
 			out += " · answered " + code

@@ -30,9 +30,10 @@ func meshReport(words ...confirm.Word) confirm.Report {
 
 func confirming(words ...confirm.Word) Options {
 	opt := meshOptions()
-	opt.Source.Confirm = func(_ context.Context, in Reading, _ flow.Request, send bool, seen func(flow.Observation)) (Reading, confirm.Report, error) {
-		seen(flow.Observation{Kind: flow.SeenPacket})
-		if !send {
+	opt.Source.Confirm = func(_ context.Context, in Reading, _ flow.Request, w Watch) (Reading, confirm.Report, error) {
+		w.Ready()
+		w.Seen(flow.Observation{Kind: flow.SeenPacket})
+		if !w.Send {
 			return in, confirm.Report{}, inspect.ErrReadOnly
 		}
 		return in, meshReport(words...), nil
@@ -46,8 +47,10 @@ func TestConfirm(t *testing.T) {
 	for _, sz := range sizes {
 		d := drive(t, confirming(confirm.Confirmed, confirm.NotObservable, confirm.NotObserved), sz[0], sz[1])
 		d.keys("j", "j", "j", "w")
+		d.exact("before")
+		d.keys("s")
 		d.exact("asking")
-		d.keys("enter")
+		d.keys("y")
 		d.exact("confirmed")
 		d.keys("t")
 		if sz[0] < 80 {
@@ -68,7 +71,7 @@ func TestConfirm(t *testing.T) {
 // A contradiction is told before everything else.
 func TestContradicted(t *testing.T) {
 	d := drive(t, confirming(confirm.Contradicted, confirm.Confirmed), 80, 24)
-	d.keys("w", "enter", "t")
+	d.keys("w", "s", "y", "t")
 	d.has("! PREDICTED DELIVERED, BUT SEEN OTHERWISE", "✓!  1", "contradicted")
 	d.golden("contradicted-80x24")
 }
@@ -79,8 +82,8 @@ func TestCannotConfirm(t *testing.T) {
 	d.keys("w")
 	d.has("cannot be watched")
 	d = drive(t, confirming(confirm.Confirmed), 80, 24)
-	d.keys("w", "down", "enter")
-	d.has("read only", "DELIVERED", "14 steps")
+	d.keys("w", "enter")
+	d.has("✗ read only", "DELIVERED", "14 steps", "what to watch")
 	old := d.m.s.gen
 	d.keys("r")
 	d.send(confirmedMsg{gen: old, err: errors.New("late")})

@@ -79,6 +79,8 @@ func (c *check) step(l, s int) Step {
 		return c.routeStep(l)
 	case flow.HTTPFilter, flow.NetworkFilter:
 		return c.filterStep(l, st)
+	case flow.RouteLookup:
+		return Step{Word: NotObservable, Why: flow.Because(flow.SeenKernel)}
 	}
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 }

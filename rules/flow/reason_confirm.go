@@ -17,6 +17,7 @@ const (
 	SeenPayload                            // an answer came though none was expected. Args: tuple
 	SeenAmbiguous                          // what was seen fits several causes. Args: what, causes
 	SeenInside                             // happens inside the proxy: nothing outside shows it
+	SeenKernel                             // decided in the kernel: only where packets go shows it
 	SeenNoConntrack                        // the namespace has no rule that uses conntrack
 	SeenNoneOfIt                           // nothing of it was seen
 	SeenTooLittle                          // packets were lost, or the watch began late: absence proves nothing. Args: dropped

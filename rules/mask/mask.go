@@ -93,6 +93,9 @@ func holder(name string) bool {
 	return false
 }
 
+// Secret says whether a field or header of this name holds a secret.
+func Secret(name string) bool { return secret(name) }
+
 func pointer(name string) bool {
 	n := squash(name)
 	return strings.HasPrefix(n, "@") || slices.Contains(plainWords, n)

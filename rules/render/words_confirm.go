@@ -44,6 +44,8 @@ func confirmWords(k flow.ReasonKind, a [3]string) string {
 		return a[0] + " was seen, which fits " + a[1]
 	case flow.SeenInside:
 		return "happens inside the proxy: nothing outside shows it"
+	case flow.SeenKernel:
+		return "decided in the kernel: only where the packets go shows it"
 	case flow.SeenNoConntrack:
 		return "conntrack is inactive: no rule of this namespace uses it"
 	case flow.SeenNoneOfIt:

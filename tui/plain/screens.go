@@ -2,7 +2,10 @@ package plain
 
 import (
 	"context"
+	"errors"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/session"
@@ -49,7 +52,7 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 	}
 	src := &source{pod: pod, live: t.kind == "netns" || t.kind == "pid", full: full}
 	opt := tui.Options{
-		Target: pod.Name(), Command: t.String(), Source: tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm}, Requests: requests,
+		Target: pod.Name(), Command: t.String(), Source: tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm, Export: a.export}, Requests: requests,
 		ASCII: s.ascii || !a.utf8(), NoColor: s.color == "never" || a.env("NO_COLOR") != "", NoMouse: s.noMouse, Theme: theme,
 	}
 	if len(requests) > 0 {
@@ -95,9 +98,23 @@ func (s *source) trace(ctx context.Context, in tui.Reading, q flow.Request, prog
 	return s.give(r), t, err
 }
 
-func (s *source) confirm(ctx context.Context, in tui.Reading, q flow.Request, send bool, seen func(flow.Observation)) (tui.Reading, confirm.Report, error) {
-	r, rep, err := session.Confirm(ctx, s.pod, in.Reading, q, session.ConfirmOptions{Send: send, Seen: seen})
+func (s *source) confirm(ctx context.Context, in tui.Reading, q flow.Request, w tui.Watch) (tui.Reading, confirm.Report, error) {
+	r, rep, err := session.Confirm(ctx, s.pod, in.Reading, q, session.ConfirmOptions{Send: w.Send, Ready: w.Ready, Seen: w.Seen, Judged: w.Judged, Raw: true})
 	return s.give(r), rep, err
+}
+
+// export writes packets that screens show to a new file in the working folder.
+func (a *App) export(t flow.Trace, seen []flow.Observation, loss flow.Loss) (string, error) {
+	name := "meshtop-" + time.Now().Format("20060102-150405.000") + ".pcapng"
+	w, done, err := a.create(name)
+	if err != nil {
+		return "", err
+	}
+	err = errors.Join(session.Export(w, t, seen, loss, "meshtop "+a.Version), done())
+	if err != nil {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return name, err
 }
 
 // give is the reading as screens hold it: of a recording, with the time of the recording.
