@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/spf13/cobra"
@@ -67,6 +68,11 @@ func (a *App) trace(cmd *cobra.Command, args []string, o *traceOptions) error {
 	t, err := l.trace(cmd.Context(), q)
 	if err != nil {
 		return err
+	}
+	if len(o.request.picks) > 0 {
+		if err := rules.CheckPick(l.reading.Snapshot, q); err != nil {
+			return usage("%w", err)
+		}
 	}
 	a.print(l, t, o.out.form, o.why)
 	return status(verdictStatus(t.Verdict))
