@@ -18,6 +18,7 @@ type Host struct {
 	Sockets []Socket // as ss lists them
 
 	socketsRead bool
+	socketsLost bool     // some lines could not be read
 	devices     []device // as ip lists them; nil: not read
 	families    [2]routing
 	sysctls     map[string]string // nil: not read
@@ -42,7 +43,7 @@ type devAddr struct {
 
 // ParseHost reads the parts addr.json (`ip -j addr`), route.json and route6.json (`ip -j
 // route show table all`), rule.json and rule6.json (`ip -j rule`), sysctl (`sysctl -a`) and
-// sockets (`ss -tuanpe`). A part that is absent was not read. What cannot be read is a Gap.
+// sockets (`ss -tuanpe`); of conntrack only that it is one. A part that is absent was not read. What cannot be read is a Gap.
 func ParseHost(files map[string][]byte) (*Host, []flow.Gap, error) {
 	h := &Host{}
 	var gaps []flow.Gap
@@ -64,6 +65,7 @@ func ParseHost(files map[string][]byte) (*Host, []flow.Gap, error) {
 	read("rule6.json", h.readRules6)
 	read("sysctl", h.readSysctls)
 	read("sockets", h.readSockets)
+	read("conntrack", readConntrack)
 	h.complete()
 	return h, gaps, nil
 }

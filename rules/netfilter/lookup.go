@@ -14,7 +14,7 @@ func (h *Host) ready() *Host {
 	}
 	c := &Host{}
 	if h != nil {
-		c.Sockets, c.socketsRead = h.Sockets, h.socketsRead || h.Sockets != nil
+		c.Sockets, c.socketsRead, c.socketsLost = h.Sockets, h.socketsRead || h.Sockets != nil, h.socketsLost
 	}
 	c.complete()
 	return c

@@ -28,8 +28,9 @@ type Socket struct {
 func (h *Host) readSockets(data []byte) error {
 	h.socketsRead = true
 	var last *Socket
-	for _, l := range strings.Split(string(data), "\n") {
-		if l == "" {
+	var b lines
+	for i, l := range strings.Split(string(data), "\n") {
+		if l = strings.TrimRight(l, "\r"); l == "" {
 			continue
 		}
 		if l[0] == ' ' || l[0] == '\t' {
@@ -41,10 +42,17 @@ func (h *Host) readSockets(data []byte) error {
 		s, ok := parseSocket(l)
 		if !ok {
 			last = nil
+			if alienSocket(l) {
+				b.bad(i+1, l)
+			}
 			continue // the header, or a socket of another kind (unix, netlink)
 		}
 		h.Sockets = append(h.Sockets, s)
 		last = &h.Sockets[len(h.Sockets)-1]
+	}
+	if err := b.err("no socket as ss prints it"); err != nil {
+		h.socketsLost = true // the one that listens may be among them
+		return err
 	}
 	return nil
 }
@@ -185,6 +193,9 @@ func (h *Host) Listening(p flow.Proto, at netip.AddrPort) (Socket, flow.Answer) 
 		}
 	}
 	if best < 0 {
+		if h.socketsLost {
+			return Socket{}, flow.Maybe
+		}
 		return Socket{}, flow.No
 	}
 	if score == 1 {
