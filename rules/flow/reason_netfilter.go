@@ -88,7 +88,7 @@ const (
 	// What was assumed.
 	WhyTakenAsMatch       // Args: condition, "chance", "state" or "" (not known)
 	WhyTakenAsNoMatch     // Args: as above
-	WhyOrder              // Args: chain, "nft-first" or "legacy-first"
+	WhyOrder              // Args: chain, "nft-first", "legacy-first" or "inet/TABLE-first"
 	WhyOrderByAge         // Args: chain
 	WhyAddrAssumed        // Args: address, device
 	WhyTransparentAssumed // Args: address

@@ -3,8 +3,6 @@ package netfilter
 import (
 	"slices"
 	"sort"
-
-	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // hookPlan is what runs at a hook for packets of one family, in order of priority over
@@ -20,8 +18,7 @@ const (
 )
 
 // hookItem is one place of a hook. nft and legacy are the chains of the two registries;
-// where both hold some at one priority, the one that was registered last runs first, and
-// that cannot be read from outside (net/netfilter/core.c, nf_hook_entries_grow).
+// where several tables hold some at one priority, see ordered.
 type hookItem struct {
 	kind   itemKind
 	prio   int
@@ -167,58 +164,4 @@ func groupByPriority(chains []*chain) []group {
 		}
 	}
 	return out
-}
-
-// ordered runs the chains of an item, and where two back ends meet at one priority takes
-// the order that can be told apart only by its result.
-func (w *walk) ordered(it *hookItem, run func([]*chain) verdict) {
-	for i := range it.groups {
-		g := &it.groups[i]
-		first, then := g.nft, g.legacy
-		if len(first) > 0 && len(then) > 0 && w.orderMatters(g, run) {
-			c := then[0]
-			ch := flow.Choice{Ref: w.prefix + "order " + c.table.family + " " + c.table.name + " " + c.name, Kind: flow.Unmodelled,
-				Options: []flow.Option{{Value: "nft-first"}, {Value: "legacy-first"}}}
-			n := w.ch.Take(ch)
-			if n == 1 {
-				first, then = then, first
-			}
-			w.pending = append(w.pending, flow.Assumption{Reason: flow.Because(flow.WhyOrder, c.name, ch.Options[n].Value), Flag: pickFlag(ch, n)})
-		}
-		if v := run(first); v != vAccept || w.ended {
-			return
-		}
-		if v := run(then); v != vAccept || w.ended {
-			return
-		}
-	}
-}
-
-// orderMatters tries both orders and compares the rules hit, the packet and the end.
-func (w *walk) orderMatters(g *group, run func([]*chain) verdict) bool {
-	here := *w
-	defer func() { *w = here }()
-	try := func(a, b []*chain) walk {
-		*w = here
-		w.steps, w.misses, w.taken, w.pending, w.asked = nil, nil, 0, nil, nil
-		w.ch = &flow.Choices{Pick: here.ch.Pick}
-		if run(a) == vAccept && !w.ended {
-			run(b)
-		}
-		return *w
-	}
-	a, b := try(g.nft, g.legacy), try(g.legacy, g.nft)
-	if a.ended != b.ended || a.fate != b.fate || a.p != b.p || len(a.ch.Made())+len(b.ch.Made()) > 0 {
-		return true
-	}
-	hits := func(x *walk) []string {
-		var out []string
-		for _, s := range x.steps {
-			if s.Reason.Kind != flow.WhyPolicy {
-				out = append(out, s.Subject)
-			}
-		}
-		return out
-	}
-	return !slices.Equal(hits(&a), hits(&b))
 }

@@ -218,7 +218,7 @@ func assumedWords(k flow.ReasonKind, a [3]string) string {
 	case flow.WhyTakenAsNoMatch:
 		return a[0] + " taken not to match" + openWhy(a[1])
 	case flow.WhyOrder:
-		return "both back ends have a chain here and their order cannot be read: taken " + a[1]
+		return "tables meet here at one priority and their order cannot be read: taken " + a[1]
 	case flow.WhyOrderByAge:
 		return "chains of one priority taken to be registered in the order of their tables"
 	case flow.WhyAddrAssumed:
