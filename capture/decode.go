@@ -16,16 +16,15 @@ type decoder struct {
 	filter Filter
 
 	n    uint64 // packets so far
-	seen []flow.Observation
-	refs []byte // the names of those in seen, one after the other
+	room batch  // what was seen, and what is kept of it
+	refs []byte // the names of those that were seen, one after the other
 	ends []int
-	kept []byte // room for what is kept of packets
 
 	opened bool // a connection began
 }
 
-// keptRoom is the least room that is made at a time for what is kept of packets.
-const keptRoom = 32 << 10
+// keptRoom is how much room is made at a time for what is kept of packets.
+const keptRoom = 128 << 10
 
 // observe decodes a packet into one more observation; false for one that holds no TCP or UDP
 // header, or is not of the filter though the kernel could not see it.
@@ -41,8 +40,8 @@ func (d *decoder) observe(p *Packet) bool {
 		return false
 	}
 	d.opened = d.opened || h.flags&flow.SYN != 0
-	d.seen = append(d.seen, flow.Observation{})
-	o := &d.seen[len(d.seen)-1] // filled in where it stays: it is large
+	d.room.seen = append(d.room.seen, flow.Observation{})
+	o := &d.room.seen[len(d.room.seen)-1] // filled in where it stays: it is large
 	o.Kind, o.At, o.Device, o.Tuple = flow.SeenPacket, p.At, p.Device, t
 	o.Flags, o.Seq, o.Ack = h.flags, h.seq, h.ack
 	o.Len, o.Whole = h.end-h.payload, p.Len
@@ -61,24 +60,24 @@ func (d *decoder) observe(p *Packet) bool {
 	return true
 }
 
-// keep copies b to where it may stay.
+// keep copies b out of the ring.
 func (d *decoder) keep(b []byte) []byte {
-	if cap(d.kept)-len(d.kept) < len(b) {
-		d.kept = make([]byte, 0, max(len(b), min(keptRoom, len(b)*max(1, cap(d.seen)-len(d.seen)+1))))
+	if k := d.room.kept; cap(k)-len(k) < len(b) {
+		d.room.kept = make([]byte, 0, max(len(b), keptRoom)) // what is in the old one stays
 	}
-	n := len(d.kept)
-	d.kept = append(d.kept, b...)
-	return d.kept[n:len(d.kept):len(d.kept)]
+	n := len(d.room.kept)
+	d.room.kept = append(d.room.kept, b...)
+	return d.room.kept[n:len(d.room.kept):len(d.room.kept)]
 }
 
-// take returns the observations so far, named, and begins anew.
-func (d *decoder) take() []flow.Observation {
-	out, from := d.seen, 0
+// take returns the observations so far, named, and begins anew without room.
+func (d *decoder) take() batch {
+	out, from := d.room, 0
 	names := string(d.refs) // one string for all
 	for i, end := range d.ends {
-		out[i].Ref, from = names[from:end], end
+		out.seen[i].Ref, from = names[from:end], end
 	}
-	d.refs, d.ends, d.seen = d.refs[:0], d.ends[:0], nil
+	d.refs, d.ends, d.room = d.refs[:0], d.ends[:0], batch{}
 	return out
 }
 

@@ -28,7 +28,7 @@ func decode(d *decoder, p Packet) (flow.Observation, bool) {
 	if !d.observe(&p) {
 		return flow.Observation{}, false
 	}
-	return d.take()[0], true
+	return d.take().seen[0], true
 }
 
 func TestDecode(t *testing.T) {

@@ -35,11 +35,11 @@ func ReadPackets(file []byte, device string, keep Keep) ([]flow.Observation, flo
 	for {
 		data, ci, err := r.ReadPacketData()
 		if err == io.EOF {
-			out := d.take()
+			out := d.take().seen
 			return out, flow.Loss{Seen: uint64(len(out))}, nil
 		}
 		if err != nil {
-			out := d.take()
+			out := d.take().seen
 			return out, flow.Loss{Seen: uint64(len(out))}, fmt.Errorf("capture of %s: packet %d: %w", device, d.n+1, err)
 		}
 		addPacket(d, data, ci, r.LinkType(), device)
@@ -55,7 +55,7 @@ func readNg(file []byte, keep Keep) ([]flow.Observation, flow.Loss, error) {
 	for {
 		data, ci, rerr := r.ReadPacketData()
 		if rerr != nil {
-			out := d.take()
+			out := d.take().seen
 			loss := flow.Loss{Seen: uint64(len(out))}
 			for i := range r.NInterfaces() {
 				if f, err := r.Interface(i); err == nil && f.Statistics.PacketsDropped != pcapgo.NgNoValue64 {
@@ -69,7 +69,7 @@ func readNg(file []byte, keep Keep) ([]flow.Observation, flow.Loss, error) {
 		}
 		f, err := r.Interface(ci.InterfaceIndex)
 		if err != nil {
-			return d.take(), flow.Loss{}, fmt.Errorf("capture: packet %d: %w", d.n+1, err)
+			return d.take().seen, flow.Loss{}, fmt.Errorf("capture: packet %d: %w", d.n+1, err)
 		}
 		addPacket(d, data, ci, f.LinkType, f.Name)
 	}

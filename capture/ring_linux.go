@@ -12,8 +12,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // Ring reads packets of one device from memory that the kernel fills (packet(7),
@@ -114,13 +112,13 @@ const packetIgnoreOutgoing = 23
 
 // fill decodes the packets that are there, at most batchSize; it waits while there is none.
 // ErrWoken after Wake, when every packet that had come by then was returned.
-func (r *Ring) fill(d *decoder) ([]flow.Observation, error) {
+func (r *Ring) fill(d *decoder) (batch, error) {
 	var p Packet
 	for {
 		if until := r.until.Load(); until != 0 && r.read >= until-1 {
-			return nil, ErrWoken
+			return batch{}, ErrWoken
 		}
-		for len(d.seen) < batchSize {
+		for len(d.room.seen) < batchSize {
 			ok, err := r.more(&p)
 			if err != nil {
 				return d.take(), err
@@ -128,16 +126,13 @@ func (r *Ring) fill(d *decoder) ([]flow.Observation, error) {
 			if !ok {
 				break
 			}
-			if cap(d.seen) == 0 {
-				d.seen = make([]flow.Observation, 0, min(batchSize, int(r.left)+1))
-			}
 			d.observe(&p)
 		}
-		if len(d.seen) > 0 {
+		if len(d.room.seen) > 0 {
 			return d.take(), nil
 		}
 		if err := r.wait(); err != nil {
-			return nil, err
+			return batch{}, err
 		}
 	}
 }

@@ -65,8 +65,8 @@ func readAll(r *Ring) ([]flow.Observation, error) {
 	d := &decoder{raw: true}
 	var out []flow.Observation
 	for {
-		batch, err := r.fill(d)
-		out = append(out, batch...)
+		got, err := r.fill(d)
+		out = append(out, got.seen...)
 		if errors.Is(err, ErrWoken) {
 			return out, nil
 		}

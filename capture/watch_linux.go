@@ -37,7 +37,8 @@ type Watch struct {
 	opt     WatchOptions
 
 	sending sync.Mutex
-	sent    [2][]flow.Observation // the last two that were put into out
+	sent    [2]batch // the last two that were put into out
+	spare   []batch
 	rest    []flow.Observation
 
 	mu    sync.Mutex
@@ -62,7 +63,7 @@ func Open(opt WatchOptions) (*Watch, error) {
 	w := &Watch{out: make(chan []flow.Observation, 1), quit: make(chan struct{}), fresh: make(chan struct{}, 1), ended: make(chan struct{}), opt: opt, left: opt.Packets}
 	var errs []error
 	for _, d := range opt.Devices {
-		r, err := OpenRing(d, opt.Filter, opt.Ring)
+		r, err := OpenRing(d, opt.Filter, opt.Ring.among(len(opt.Devices)))
 		if err != nil {
 			errs = append(errs, err)
 			w.loss.Blind = append(w.loss.Blind, flow.Gap{Part: "packets on " + d, Reason: err.Error()})
@@ -139,7 +140,7 @@ func (w *Watch) end() {
 }
 
 // C gives what is seen, as many as there are at a time. What it gave is only lent until the
-// next is received; what its elements point to stays. It is closed when the watch ends.
+// next is received, and so is what Head and Raw hold. It is closed when the watch ends.
 func (w *Watch) C() <-chan []flow.Observation { return w.out }
 
 // Loss is what was not seen so far; it is final once C is closed.
@@ -185,18 +186,17 @@ func (w *Watch) Close() error {
 // ring: when its reader is slow the ring fills, and the kernel counts what is lost. A device
 // that went down can come up again, and then the ring goes on.
 func (w *Watch) packets(r *Ring) {
-	d := &decoder{heads: w.opt.Heads, raw: w.opt.Raw, filter: w.opt.Filter}
+	d := &decoder{heads: w.opt.Heads, raw: w.opt.Raw, filter: w.opt.Filter, room: w.room()}
 	down, told := false, false
 	for {
-		batch, err := r.fill(d)
-		if len(batch) > 0 {
+		got, err := r.fill(d)
+		if len(got.seen) > 0 {
 			if down {
 				down = false
 				w.turned(+1)
 			}
-			if free := w.hand(r, batch); cap(free) >= batchSize/2 {
-				d.seen = free[:0]
-			}
+			w.hand(r, got)
+			d.room = w.room()
 		}
 		if d.opened {
 			d.opened = false
@@ -238,8 +238,8 @@ func (w *Watch) turned(by int) {
 
 // hand hands packets over and counts them; at its bound the watch ends, and what is past it
 // was not asked for.
-func (w *Watch) hand(r *Ring, batch []flow.Observation) []flow.Observation {
-	n := len(batch)
+func (w *Watch) hand(r *Ring, b batch) {
+	n := len(b.seen)
 	if w.opt.Packets > 0 {
 		w.mu.Lock()
 		n = min(n, w.left)
@@ -250,32 +250,52 @@ func (w *Watch) hand(r *Ring, batch []flow.Observation) []flow.Observation {
 			defer w.stop.Do(func() { close(w.quit) })
 		}
 		if n == 0 {
-			return nil
+			return
 		}
 	}
 	r.seen.Add(uint64(n))
-	return w.send(batch[:n])
+	b.seen = b.seen[:n]
+	w.send(b)
 }
 
-// send hands observations over, and returns memory for as many that is not used any more, or
-// none. While the watch runs it waits for the reader, and so do the other workers. Once it is
-// to end, what nobody takes is put together for finish.
-func (w *Watch) send(batch []flow.Observation) []flow.Observation {
+// batch is what is handed over together: the observations, and the memory that their heads and
+// packets stand in.
+type batch struct {
+	seen []flow.Observation
+	kept []byte
+}
+
+// send hands observations over. While the watch runs it waits for the reader, and so do the
+// other workers. Once it is to end, what nobody takes is put together for finish.
+func (w *Watch) send(b batch) {
 	w.sending.Lock()
 	defer w.sending.Unlock()
 	if w.rest == nil {
 		select {
-		case w.out <- batch:
+		case w.out <- b.seen:
 			// The channel holds one. So the reader has taken the one before this, and the one
 			// before that is not the reader's any more.
-			free := w.sent[0]
-			w.sent = [2][]flow.Observation{w.sent[1], batch}
-			return free
+			if free := w.sent[0]; cap(free.seen) == batchSize && len(w.spare) <= len(w.rings) {
+				w.spare = append(w.spare, free)
+			}
+			w.sent = [2]batch{w.sent[1], b}
+			return
 		case <-w.quit:
 		}
 	}
-	w.rest = append(w.rest, batch...)
-	return nil
+	w.rest = append(w.rest, b.seen...)
+}
+
+// room is memory for a batch of packets: one that nobody uses any more, or a new one.
+func (w *Watch) room() batch {
+	w.sending.Lock()
+	defer w.sending.Unlock()
+	if n := len(w.spare); n > 0 {
+		b := w.spare[n-1]
+		w.spare = w.spare[:n-1]
+		return batch{b.seen[:0], b.kept[:0]}
+	}
+	return batch{seen: make([]flow.Observation, 0, batchSize)}
 }
 
 // finish leaves in the channel what nobody took while the watch ended: Close needs no reader,
@@ -314,7 +334,7 @@ func (w *Watch) events() {
 // and of what becomes of those of the filter.
 func (w *Watch) event(e conntrack.Event) {
 	if o, ok := observeEvent(e, time.Now()); ok && (o.Event == "NEW" || w.opt.Filter.holds(o.Tuple) || w.opt.Filter.holds(o.Reply)) {
-		w.send([]flow.Observation{o})
+		w.send(batch{seen: []flow.Observation{o}})
 	}
 }
 
@@ -347,7 +367,7 @@ func (w *Watch) sampleOnce() bool {
 		return false
 	}
 	if len(found) > 0 {
-		w.send(found)
+		w.send(batch{seen: found})
 	}
 	return true
 }

@@ -66,7 +66,8 @@ type ObserveOptions struct {
 // Watch is a running observation.
 type Watch interface {
 	// C gives what was seen, as many as there are at a time. A slice is only lent until the next
-	// is received; what its elements point to stays. It is closed by the watch when it ends.
+	// is received, and so is what Head and Raw of its elements hold. It is closed by the watch
+	// when it ends.
 	C() <-chan []flow.Observation
 	// Loss may be asked at any time; it is final after C was closed.
 	Loss() flow.Loss

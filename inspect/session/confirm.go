@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -156,10 +157,11 @@ func gather(w inspect.Watch, opt ConfirmOptions, kept *keeper, judge func() conf
 			if !ok {
 				return
 			}
-			for i := range batch {
-				kept.add(batch[i])
+			for _, o := range batch {
+				kept.add(o)
 				if opt.Seen != nil {
-					opt.Seen(batch[i])
+					o.Head, o.Raw = bytes.Clone(o.Head), bytes.Clone(o.Raw) // they are only lent
+					opt.Seen(o)
 				}
 			}
 		case <-due:

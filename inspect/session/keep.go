@@ -1,6 +1,10 @@
 package session
 
-import "github.com/meshtop/meshtop/rules/flow"
+import (
+	"bytes"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
 
 // Bounds of what a judgement keeps, so that a busy pod cannot fill the memory.
 const (
@@ -30,7 +34,8 @@ func (k *keeper) add(o flow.Observation) {
 	if o.Kind == flow.SeenPacket {
 		k.each[o.Tuple]++
 	}
-	o.Raw = nil // that is for a file
+	o.Raw = nil                  // that is for a file
+	o.Head = bytes.Clone(o.Head) // it is only lent
 	k.seen = append(k.seen, o)
 }
 
