@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/charmbracelet/x/term"
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/local"
 	"github.com/meshtop/meshtop/tui"
@@ -15,6 +16,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second interrupt ends it at once
 	app := plain.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr),
@@ -29,7 +31,6 @@ func main() {
 
 // terminal says whether f is one. TERM=dumb and an empty TERM have no screen to draw on.
 func terminal(f *os.File) bool {
-	st, err := f.Stat()
-	term := os.Getenv("TERM")
-	return err == nil && st.Mode()&os.ModeCharDevice != 0 && term != "" && term != "dumb"
+	kind := os.Getenv("TERM")
+	return term.IsTerminal(f.Fd()) && kind != "" && kind != "dumb"
 }

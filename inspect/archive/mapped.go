@@ -40,8 +40,10 @@ func Map(name string) (*Mapped, error) {
 			return m, nil
 		}
 	}
-	m.Bytes, err = bounded(f, MaxBytes)
-	return m, err
+	if m.Bytes, err = bounded(f, MaxBytes); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return m, nil
 }
 
 // Changed says that a mapped file is no longer what it was, so that what was read of it

@@ -252,7 +252,7 @@ func bounded(r io.Reader, max int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(data)) > max {
-		return nil, fmt.Errorf("more than %d bytes unpacked", int64(MaxBytes))
+		return nil, fmt.Errorf("more than %d bytes", int64(MaxBytes))
 	}
 	return data, nil
 }

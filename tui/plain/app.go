@@ -77,12 +77,17 @@ func cannot(err error) error { return &failure{ExitUnknown, err} }
 // Run runs one command line and gives its exit status. Errors go to stderr, one sentence
 // each, with nothing in them that a terminal acts on.
 func Run(ctx context.Context, app App, args []string) int {
+	out := &answer{w: app.Stdout}
+	app.Stdout = out
 	root := newRoot(&app)
 	root.SetArgs(args)
 	root.SetIn(app.Stdin)
 	root.SetOut(app.Stdout)
 	root.SetErr(app.Stderr)
 	err := app.execute(ctx, root)
+	if out.err != nil { // whatever the answer was, nobody has it
+		err = cannot(brief("standard output", out.err))
+	}
 	if err == nil {
 		return ExitOK
 	}
@@ -93,6 +98,22 @@ func Run(ctx context.Context, app App, args []string) int {
 	}
 	app.say(err)
 	return code
+}
+
+// answer is standard output, and remembers that what was written did not arrive: on a full
+// disk an exit status of 0 beside an empty file would be no answer.
+type answer struct {
+	w   io.Writer
+	err error
+}
+
+// Write writes on; the first error is the one that is told.
+func (a *answer) Write(b []byte) (int, error) {
+	n, err := a.w.Write(b)
+	if a.err == nil {
+		a.err = err
+	}
+	return n, err
 }
 
 // say writes an error to stderr: a line for each that was joined, at most ten.

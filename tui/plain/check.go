@@ -58,9 +58,9 @@ func (a *App) check(cmd *cobra.Command, args []string, o *checkOptions) error {
 			return usage("--%s - and cases from -: standard input can be read only once", partFlags[i].flag)
 		}
 	}
-	data, err := a.readInput(path)
+	data, err := a.readInput(cmd.Context(), path)
 	if err != nil {
-		return usage("%w", err)
+		return badInput(err)
 	}
 	cases, err := check.Parse(data)
 	if err != nil {

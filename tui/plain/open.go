@@ -25,7 +25,7 @@ type looked struct {
 // reach opens the target with the parts that are given as files. Who calls it closes
 // what it gives.
 func (a *App) reach(ctx context.Context, t target, p *parts) (*looked, error) {
-	files, err := p.read(a)
+	files, err := p.read(ctx, a)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package plain
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -66,35 +67,71 @@ func (p *parts) check(f *pflag.FlagSet) error {
 }
 
 // read reads the files.
-func (p *parts) read(a *App) (inspect.Files, error) {
+func (p *parts) read(ctx context.Context, a *App) (inspect.Files, error) {
 	files := inspect.Files{}
 	for i, path := range p.paths {
 		if path == "" {
 			continue
 		}
-		data, err := a.input(path, p.still)
+		data, err := a.input(ctx, path, p.still)
 		if err != nil {
-			return nil, usage("--%s: %w", partFlags[i].flag, err)
+			return nil, badInput(fmt.Errorf("--%s: %w", partFlags[i].flag, err))
 		}
 		files[partFlags[i].part] = data
 	}
 	return files, nil
 }
 
-// readInput reads a file, or standard input where its name is -.
-func (a *App) readInput(path string) ([]byte, error) { return a.input(path, false) }
+// errInterrupted is reading that the user ended: no fault of what was read.
+var errInterrupted = errors.New("interrupted")
 
-// input is readInput; a large file may be mapped instead.
-func (a *App) input(path string, mayMap bool) ([]byte, error) {
+// badInput is an input that cannot be read; one that was not waited for says nothing.
+func badInput(err error) error {
+	if errors.Is(err, errInterrupted) {
+		return cannot(err)
+	}
+	return &failure{ExitUsage, err}
+}
+
+// readInput reads a file, or standard input where its name is -.
+func (a *App) readInput(ctx context.Context, path string) ([]byte, error) {
+	return a.input(ctx, path, false)
+}
+
+// input is readInput; a large file may be mapped instead. A pipe that nobody writes into
+// blocks without an end, so an interrupt does not wait for it: the goroutine that hangs
+// there goes with the program.
+func (a *App) input(ctx context.Context, path string, mayMap bool) ([]byte, error) {
+	type result struct {
+		file *archive.Mapped
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		m, err := a.readFile(path, mayMap)
+		done <- result{m, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s: %w", path, errInterrupted)
+	case r := <-done:
+		if r.err != nil {
+			return nil, brief(path, r.err)
+		}
+		if mayMap {
+			a.mapped = append(a.mapped, r.file)
+		}
+		return r.file.Bytes, nil
+	}
+}
+
+func (a *App) readFile(path string, mayMap bool) (*archive.Mapped, error) {
 	if path == "-" {
 		if a.Stdin == nil {
 			return nil, errors.New("there is no standard input")
 		}
-		data, err := io.ReadAll(io.LimitReader(a.Stdin, archive.MaxBytes+1))
-		if err == nil && len(data) > archive.MaxBytes {
-			err = fmt.Errorf("standard input: more than %d bytes", archive.MaxBytes)
-		}
-		return data, err
+		data, err := bounded(a.Stdin, "standard input")
+		return &archive.Mapped{Bytes: data}, err
 	}
 	st, err := os.Stat(path)
 	if err == nil && st.IsDir() {
@@ -104,18 +141,27 @@ func (a *App) input(path string, mayMap bool) ([]byte, error) {
 		err = fmt.Errorf("%s: %d bytes, more than the %d that are read", path, st.Size(), archive.MaxBytes)
 	}
 	if err != nil {
-		return nil, brief(path, err)
+		return nil, err
 	}
-	if !mayMap {
-		data, err := os.ReadFile(path)
-		return data, brief(path, err)
+	if mayMap {
+		return archive.Map(path)
 	}
-	m, err := archive.Map(path)
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, brief(path, err)
+		return nil, err
 	}
-	a.mapped = append(a.mapped, m)
-	return m.Bytes, nil
+	defer f.Close()
+	data, err := bounded(f, path)
+	return &archive.Mapped{Bytes: data}, err
+}
+
+// bounded reads what has an end that is near enough: a device may have none.
+func bounded(r io.Reader, name string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, archive.MaxBytes+1))
+	if err == nil && len(data) > archive.MaxBytes {
+		err = fmt.Errorf("%s: more than %d bytes", name, archive.MaxBytes)
+	}
+	return data, err
 }
 
 // brief is an error of a file with the file's name once.

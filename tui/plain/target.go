@@ -44,6 +44,9 @@ func parseTarget(args []string) (target, error) {
 				return target{}, usage("target %s: which one? want %s", k, example(k))
 			}
 		}
+		if args[0] == "" {
+			return target{}, usage("the target is an empty word: want netns NAME, pid N, file PATH or demo SCENE")
+		}
 		return target{kind: "pod", name: args[0]}, nil
 	case 2:
 	default:
