@@ -53,10 +53,23 @@ func (r *reading) rules(ctx context.Context) {
 		}
 		return
 	}
-	for _, family := range []string{"iptables", "ip6tables"} {
-		r.save(ctx, family)
+	big := r.big(ctx)
+	for _, f := range []struct {
+		name   string
+		number uint8
+	}{{"iptables", 2}, {"ip6tables", 10}} {
+		if big == nil {
+			r.save(ctx, f.name)
+			continue
+		}
+		r.keep(f.name+"-save", big.text[f.number])
+		r.legacy(ctx, f.name, f.name+"-legacy-save", have(f.name+"-legacy-save"))
 	}
-	r.tool(ctx, "nft.json", "nft", "-j", "list", "ruleset")
+	if big == nil {
+		r.tool(ctx, "nft.json", "nft", "-j", "list", "ruleset")
+	} else {
+		r.bigJSON(ctx, big)
+	}
 	r.sets(ctx)
 }
 
