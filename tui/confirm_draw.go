@@ -163,12 +163,14 @@ func (s *state) tally(width int) []line {
 	}
 	r := s.seen.report
 	head, ink := "", style.Depends
-	switch r.Word {
-	case confirm.Confirmed:
+	switch {
+	case s.watching() && r.Word != confirm.Contradicted:
+		head, ink = "so far", style.Faint
+	case r.Word == confirm.Confirmed:
 		head, ink = style.MarkGoes+" as predicted", style.Goes
-	case confirm.Contradicted:
+	case r.Word == confirm.Contradicted:
 		head, ink = style.SeenOther+" not as predicted", style.Stops
-	case confirm.Unverifiable:
+	case r.Word == confirm.Unverifiable:
 		head = style.MarkUnknown + " packets were lost"
 	default:
 		head = style.SeenNotYet + " not all was seen"
@@ -184,7 +186,7 @@ func (s *state) tally(width int) []line {
 		if n == 0 {
 			ink = style.Faint
 		}
-		part := g + " " + itoa(n) + " " + wordOf(w)
+		part := g + " " + itoa(n) + " " + s.wordNow(w)
 		if l.width()+textWidth(part)+2 > width {
 			out, l = append(out, l), line{}
 		}
@@ -286,7 +288,7 @@ func (s *state) stepWord(n, width int) line {
 	w, ok := s.word(n)
 	word := "not seen yet"
 	if ok {
-		word = wordOf(w.Word)
+		word = s.wordNow(w.Word)
 	}
 	l := text(ink, g).with(style.Plain, right(itoa(n+1), 3)+" ").with(ink, pad(word, 14)+" ").with(style.Plain, pad2(render.StepName(leg, st), 13))
 	if width == 0 {

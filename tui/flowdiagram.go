@@ -251,7 +251,7 @@ func (t *confirmScreen) drawFlow(c *canvas, r rect, s *state) {
 		return
 	}
 	var x [4]int
-	for i, name := range t.columns(s, min(room-2, end+1)) {
+	for i, name := range t.columns(s, room-2, end+1) {
 		x[i] = r.x + left + i*room
 		c.put(max(x[i]-1, 0), r.y, room-1, style.Faint, name)
 	}
@@ -332,7 +332,8 @@ func (t *confirmScreen) ms(o *flow.Observation) string {
 }
 
 // columns are the names of the diagram's columns; where there is room, with who they are.
-func (t *confirmScreen) columns(s *state, room int) [4]string {
+// The last one has less of it.
+func (t *confirmScreen) columns(s *state, room, last int) [4]string {
 	names := [4]string{"app", "kernel", "envoy", "wire"}
 	for _, l := range s.legs() {
 		if l.Owner == flow.OwnerApp && s.trace.Request.Dir == flow.Outbound {
@@ -346,7 +347,7 @@ func (t *confirmScreen) columns(s *state, room int) [4]string {
 		}
 	}
 	for i, n := range names {
-		if textWidth(n) > room {
+		if textWidth(n) > room || i == colWire && textWidth(n) > last {
 			names[i], _, _ = strings.Cut(n, " ")
 		}
 	}

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -158,6 +159,7 @@ func (s *state) proofLine(steps []int) line {
 	}
 	var out line
 	words := s.w >= wideFrom
+	slices.SortStableFunc(steps, func(a, b int) int { return s.contradicts(b) - s.contradicts(a) }) // where room is short, the worst is told
 	for i := 0; i < len(steps); {
 		st, _ := s.word(steps[i])
 		n := i
@@ -174,7 +176,7 @@ func (s *state) proofLine(steps []int) line {
 		g, ink := signOf(st.Word)
 		out = out.with(style.Plain, number+" ").with(ink, g)
 		if words {
-			out = out.with(ink, " "+wordOf(st.Word))
+			out = out.with(ink, " "+s.wordNow(st.Word))
 		}
 		if why := render.Reason(st.Why); words && len(steps) == 1 && why != "" {
 			out = out.with(style.Faint, " "+why)
@@ -183,6 +185,23 @@ func (s *state) proofLine(steps []int) line {
 	}
 	return out
 }
+
+// contradicts is 1 where what was seen contradicts step i.
+func (s *state) contradicts(i int) int {
+	st, _ := s.word(i)
+	return b2i(st.Word == confirm.Contradicted)
+}
+
+// wordNow is a word on a step: while the watch goes on, what was not seen may still come.
+func (s *state) wordNow(w confirm.Word) string {
+	if w == confirm.NotObserved && s.watching() {
+		return "not seen yet"
+	}
+	return wordOf(w)
+}
+
+// watching says whether a watch goes on.
+func (s *state) watching() bool { return s.busy != nil && s.busy.counts }
 
 // wordOf is a word as screens say it.
 func wordOf(w confirm.Word) string { return strings.ReplaceAll(w.String(), "-", " ") }
@@ -324,11 +343,11 @@ func (t *confirmScreen) packet(width int) []line {
 func (t *confirmScreen) hint(s *state, short bool) string {
 	var out []string
 	switch {
-	case s.busy != nil && s.busy.counts && t.ended:
+	case s.watching() && t.ended:
 		out = append(out, "judging"+style.Ellipsis)
-	case s.busy != nil && s.busy.counts && !t.ready:
+	case s.watching() && !t.ready:
 		out = append(out, "starting"+style.Ellipsis)
-	case s.busy != nil && s.busy.counts:
+	case s.watching():
 		out = append(out, style.SeenYes+" live "+itoa(since(s.busy.since, s.now))+" s of "+itoa(int(session.DefaultWatch/time.Second))+" s")
 	default:
 		out = append(out, "ended")

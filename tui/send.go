@@ -61,7 +61,7 @@ func (d *sendDialog) draw(c *canvas, s *state) {
 	add := func(name, says string) {
 		out = append(out, para(text(style.Faint, pad(name, 5)), style.Plain, says, inner)...)
 	}
-	out = append(out, para(line{}, style.Depends, style.SeenOther+" This sends one real request from the pod: whatever it does there, it does.", inner)...)
+	out = append(out, para(line{}, style.Depends, style.SeenOther+" This sends one real request from the pod. If it orders, deletes or pays, it really does.", inner)...)
 	out = append(out, line{})
 	add("what", sentWords(r))
 	add("to", r.Dst.String()+" by "+r.Proto.String())

@@ -3,6 +3,7 @@ package tui
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -14,6 +15,9 @@ import (
 func meshReport(words ...confirm.Word) confirm.Report {
 	r := confirm.Report{Word: words[0], Trace: meshTrace(), Loss: flow.Loss{Seen: 41},
 		Sent: &flow.Observation{Kind: flow.SeenAnswer, Fields: map[string]string{"code": "200", "tcp": "ok", "ms": "7.2"}}}
+	if slices.Contains(words, confirm.Contradicted) {
+		r.Word = confirm.Contradicted
+	}
 	i := 0
 	for l, leg := range r.Trace.Legs {
 		for k, st := range leg.Steps {
