@@ -22,6 +22,9 @@ func (d *dice) lb(b *Batch) {
 				break
 			}
 			if md := d.wantedSubset(); subsets && md != nil {
+				if d.chance(0.2) { // heeded only with a metadata_fallback_policy
+					md["fallback_list"] = pick(d, A{M{"v": "9"}, M{"v": "1"}}, A{M{"env": "q"}}, A{}, A{M{"v": "3"}, M{"v": "2", "env": "q"}, M{}})
+				}
 				action["metadata_match"] = M{"filter_metadata": M{"envoy.lb": md}}
 			}
 			path, host := fmt.Sprintf("/%s/%d", name, k), "a"
@@ -39,7 +42,8 @@ func (d *dice) lb(b *Batch) {
 
 // wantedSubset is the metadata_match of a route; nil: none.
 func (d *dice) wantedSubset() M {
-	return pick(d, M{"v": "1"}, M{"v": "2"}, M{"v": "1", "env": "p"}, M{"env": "q"}, M{"v": "3"}, M{"env": "p", "v": "2"}, nil)
+	return pick(d, M{"v": "1"}, M{"v": "2"}, M{"v": "1", "env": "p"}, M{"env": "q"}, M{"v": "3"}, M{"env": "p", "v": "2"},
+		M{"v": "1", "x": "y"}, M{"env": "z", "v": "1"}, M{"v": A{"1", "2"}}, M{"v": 1}, nil)
 }
 
 func (d *dice) lbCluster(name string, subsets bool, hosts *int) M {
@@ -58,6 +62,9 @@ func (d *dice) lbCluster(name string, subsets bool, hosts *int) M {
 	if d.chance(0.1) {
 		load["policy"] = M{"overprovisioning_factor": pick(d, 100, 200)}
 	}
+	if d.chance(0.1) {
+		load["policy"] = M{"weighted_priority_health": true}
+	}
 	c["load_assignment"] = load
 	common := M{}
 	if d.chance(0.3) {
@@ -66,11 +73,15 @@ func (d *dice) lbCluster(name string, subsets bool, hosts *int) M {
 	if d.chance(0.25) {
 		common["locality_weighted_lb_config"] = M{}
 	}
+	if subsets {
+		sub := d.subsetConfig()
+		c["lb_subset_config"] = sub
+		if sub["locality_weight_aware"] == true { // refused without
+			common["locality_weighted_lb_config"] = M{}
+		}
+	}
 	if len(common) > 0 {
 		c["common_lb_config"] = common
-	}
-	if subsets {
-		c["lb_subset_config"] = d.subsetConfig()
 	}
 	return c
 }
@@ -91,6 +102,9 @@ func (d *dice) endpoints(subsets bool, hosts *int) A {
 			if d.chance(0.2) {
 				delete(md, "env")
 			}
+			if d.chance(0.1) { // one value of a list_as_any, or a value of its own
+				md["v"] = pick[any](d, A{"1", "2"}, A{"1"}, A{}, 1)
+			}
 			e["metadata"] = M{"filter_metadata": M{"envoy.lb": md}}
 		}
 		out = append(out, e)
@@ -100,13 +114,38 @@ func (d *dice) endpoints(subsets bool, hosts *int) A {
 
 func (d *dice) subsetConfig() M {
 	fallback := func() string { return pick(d, "NO_FALLBACK", "ANY_ENDPOINT", "DEFAULT_SUBSET") }
-	first := M{"keys": A{"v"}}
-	if d.chance(0.3) {
-		first["fallback_policy"] = fallback()
+	selector := func(keys ...any) M {
+		m := M{"keys": A(keys)}
+		if d.chance(0.35) {
+			m["fallback_policy"] = fallback()
+		}
+		if len(keys) > 1 && d.chance(0.35) {
+			m["fallback_policy"], m["fallback_keys_subset"] = "KEYS_SUBSET", A{pick(d, keys...)}
+		}
+		if d.chance(0.1) {
+			m["single_host_per_subset"] = true
+		}
+		return m
 	}
-	selectors := A{first}
+	selectors := A{selector("v")}
 	if d.chance(0.5) {
-		selectors = append(selectors, M{"keys": A{"v", "env"}})
+		selectors = append(selectors, selector("v", "env"))
 	}
-	return M{"subset_selectors": selectors, "fallback_policy": fallback(), "default_subset": M{"env": "p"}}
+	if d.chance(0.3) {
+		selectors = append(selectors, selector("env"))
+	}
+	d.Shuffle(len(selectors), func(i, j int) { selectors[i], selectors[j] = selectors[j], selectors[i] })
+	m := M{"subset_selectors": selectors, "fallback_policy": fallback(), "default_subset": M{"env": pick(d, "p", "p", "z")}}
+	for _, k := range []string{"allow_redundant_keys", "panic_mode_any", "list_as_any", "locality_weight_aware"} {
+		if d.chance(0.2) {
+			m[k] = true
+		}
+	}
+	if m["locality_weight_aware"] == true && d.chance(0.5) {
+		m["scale_locality_weight"] = true
+	}
+	if d.chance(0.2) {
+		m["metadata_fallback_policy"] = "FALLBACK_LIST"
+	}
+	return m
 }

@@ -212,6 +212,9 @@ func (h *hunt) keep(b *Batch, c *Case) {
 	var last *Result
 	kind := "" // of the first disagreement: shrinking must not end at another one
 	disagrees := func(b *Batch) bool {
+		if _, _, err := b.Requests[0].Flow(); err != nil {
+			return false
+		}
 		r, err := h.oracle.Run(context.Background(), b)
 		if err != nil || r.Trouble[0] != "" || r.Cases[0].Outcomes[0].Client.Error != "" {
 			return false

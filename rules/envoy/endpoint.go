@@ -49,20 +49,15 @@ func (p *pass) toHost(c *cluster, h lbHints) fate {
 	if len(s.hosts) == 0 {
 		return p.noHost(c, h, flow.Because(flow.WhyNoHosts), s.all(), nil)
 	}
-	if c.subsets == nil {
-		d := memo(p.cfg, c.node, func() *draws { return p.cfg.draws(c, s, nil) })
-		return p.draw(c, s, d, h, "")
+	if c.subsets != nil {
+		return p.toSubset(c, s, h)
 	}
-	want := criteria(h.match)
-	pick := c.subsets.pick(s, want)
-	if pick.none {
-		return p.noHost(c, h, flow.Because(flow.WhyNoSubset, keysOf(h.match)), evidence(c.subsets.node), &hostWhy{s: s, want: want})
-	}
-	if pick.only == nil && !c.subsets.localities {
-		pick.only = func(*host) bool { return true }
-	}
-	return p.draw(c, s, p.cfg.draws(c, s, pick.only), h, pick.how)
+	d := memo(p.cfg, c.node, func() *draws { return p.cfg.draws(c, s, nil) })
+	f, _ := p.draw(c, s, d, h, "", 0, false)
+	return f
 }
+
+func whyNoSubset(h lbHints) flow.Reason { return flow.Because(flow.WhyNoSubset, keysOf(h.match)) }
 
 // draws are the hosts that a load balancer can choose, ready for a choice.
 type draws struct {
@@ -72,7 +67,15 @@ type draws struct {
 }
 
 func (c *Config) draws(cl *cluster, s *hostSet, only func(*host) bool) *draws {
-	list, none := c.lbConfig(cl, cl.policy, s).choose(s, only)
+	b := c.lbConfig(cl, cl.policy, s)
+	if cl.subsets != nil {
+		b.localities, b.scale = b.localities && cl.subsets.localities, cl.subsets.scale
+	}
+	list, none := b.choose(s, only)
+	return newDraws(s, list, none)
+}
+
+func newDraws(s *hostSet, list []candidate, none float64) *draws {
 	d := &draws{list: list}
 	shares := make([]float64, 0, len(list)+1)
 	in := make([]bool, len(s.hosts))
@@ -126,12 +129,17 @@ func keysOf(match []tree.Node) string {
 	return b.String()
 }
 
-// draw takes one of the hosts, or none where part of the traffic finds none.
-func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string) fate {
+// draw takes one of the hosts, or none where part of the traffic finds none. try counts the
+// subsets that were asked before; with more to ask, none is no end, and found is false.
+func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string, try int, more bool) (f fate, found bool) {
 	if len(d.list) == 0 {
-		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.all(), &hostWhy{s: s})
+		return p.noHealthy(c, s, h), true
 	}
-	choice := flow.Choice{Ref: p.ref("endpoint"), Kind: flow.Chance, Options: d.options}
+	ref := "endpoint"
+	if try > 0 {
+		ref += " fallback " + strconv.Itoa(try)
+	}
+	choice := flow.Choice{Ref: p.ref(ref), Kind: flow.Chance, Options: d.options}
 	_, pinned := p.ch.Pick[choice.Ref]
 	many := len(d.list) > manyHosts && !pinned
 	if many {
@@ -142,7 +150,10 @@ func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string) 
 		i = p.ch.Take(choice)
 	}
 	if choice.Options[i].Value == "none" {
-		return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.all(), &hostWhy{s: s})
+		if more {
+			return fate{}, false
+		}
+		return p.noHealthy(c, s, h), true
 	}
 	got := &s.hosts[d.list[i].host]
 	step := flow.Step{Reason: flow.Because(flow.WhyEndpoint, c.policyWords(h), strconv.Itoa(len(d.list)), subset), Decision: len(s.hosts) > 1, Evidence: s.evidence(got)}
@@ -155,11 +166,15 @@ func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string) 
 	if step.Passed, step.PassedTotal = d.passed, len(d.passed); len(d.passed) > 0 {
 		step.Explain = &hostWhy{s: s}
 	}
-	f := p.dial(c, got, h, step)
+	f = p.dial(c, got, h, step)
 	if many {
 		p.res.Outcome.Endpoint = ""
 	}
-	return f
+	return f, true
+}
+
+func (p *pass) noHealthy(c *cluster, s *hostSet, h lbHints) fate {
+	return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.all(), &hostWhy{s: s})
 }
 
 // collapse stands for many hosts by the first one.

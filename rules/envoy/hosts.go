@@ -127,7 +127,8 @@ func (s *hostSet) readPolicy(n tree.Node) {
 		return
 	}
 	s.over = int(min(n.Field("overprovisioning_factor").Uint(140), 1<<20))
-	s.weighted = n.Field("weighted_priority_health").Bool(false)
+	// A dump of endpoints does not repeat it: what the cluster's own assignment says stays.
+	s.weighted = n.Field("weighted_priority_health").Bool(s.weighted)
 	s.drops = nil
 	for _, d := range n.Field("drop_overloads").All() {
 		num, den := fractional(d.Field("drop_percentage"))

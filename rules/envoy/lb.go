@@ -1,6 +1,9 @@
 package envoy
 
-import "strconv"
+import (
+	"math"
+	"strconv"
+)
 
 // candidates are the hosts among which a cluster's load balancer chooses, with the share
 // of each: what spec 7.5 calls steps 2 and 3.
@@ -12,7 +15,8 @@ type candidate struct {
 // level is one priority of a cluster, as the load balancer sees it.
 type level struct {
 	hosts                               []int // all, those that are excluded too
-	total, good, half                   int   // counted: without the excluded ones
+	total, good, half                   int   // their weights, or their number; without the excluded ones
+	count, healthy, degraded            int   // their number; without the excluded ones
 	healthyLoad, degradedLoad           int   // percent of the traffic that goes to its healthy, degraded hosts
 	healthyAvailable, degradedAvailable int
 	panic                               bool
@@ -83,8 +87,8 @@ func share(levels []level, sum int) {
 
 func (l *level) inPanic(threshold int) bool {
 	percent := 0.0
-	if l.total > 0 {
-		percent = 100*float64(l.good)/float64(l.total) + 100*float64(l.half)/float64(l.total)
+	if l.count > 0 {
+		percent = 100*float64(l.healthy)/float64(l.count) + 100*float64(l.degraded)/float64(l.count)
 	}
 	return percent < float64(threshold)
 }
@@ -118,6 +122,7 @@ type lbConfig struct {
 	threshold  int
 	failPanic  bool // fail_traffic_on_panic
 	localities bool // locality_weighted_lb_config
+	scale      bool // locality weights go down with the hosts that a subset leaves out
 	weighted   bool // weighted_priority_health
 }
 
@@ -161,11 +166,14 @@ func (b lbConfig) levels(s *hostSet, only func(*host) bool) []level {
 			w = int(h.weight)
 		}
 		l.total += w
+		l.count++
 		switch h.health {
 		case healthy:
 			l.good += w
+			l.healthy++
 		case degraded:
 			l.half += w
+			l.degraded++
 		}
 	}
 	return levels
@@ -176,7 +184,6 @@ func (b lbConfig) levels(s *hostSet, only func(*host) bool) []level {
 func (b lbConfig) choose(s *hostSet, only func(*host) bool) (out []candidate, none float64) {
 	levels := b.levels(s, only)
 	balance(levels, b.over, b.threshold)
-	subset := only != nil
 	for i := range levels {
 		l := &levels[i]
 		for _, class := range []health{healthy, degraded} {
@@ -187,7 +194,7 @@ func (b lbConfig) choose(s *hostSet, only func(*host) bool) (out []candidate, no
 			if load == 0 {
 				continue
 			}
-			got := b.source(s, l, class, float64(load)/100, subset)
+			got := b.source(s, l, class, float64(load)/100)
 			if got == nil {
 				none += float64(load) / 100
 			}
@@ -198,7 +205,7 @@ func (b lbConfig) choose(s *hostSet, only func(*host) bool) (out []candidate, no
 }
 
 // source is the host list that a draw within one priority is made from.
-func (b lbConfig) source(s *hostSet, l *level, class health, load float64, subset bool) []candidate {
+func (b lbConfig) source(s *hostSet, l *level, class health, load float64) []candidate {
 	if l.panic {
 		if b.failPanic {
 			return nil
@@ -211,7 +218,7 @@ func (b lbConfig) source(s *hostSet, l *level, class health, load float64, subse
 			of = append(of, i)
 		}
 	}
-	if b.localities && !subset {
+	if b.localities {
 		if got := b.byLocality(s, l, of, load); got != nil {
 			return got
 		}
@@ -264,7 +271,7 @@ func (b lbConfig) byLocality(s *hostSet, l *level, of []int, load float64) []can
 			continue
 		}
 		ratio := min(1, float64(b.over)/100*float64(len(eligible[loc]))/float64(total[loc]))
-		effective[loc] = float64(s.weights[loc]) * ratio
+		effective[loc] = b.weight(s, l, loc) * ratio
 		sum += effective[loc]
 	}
 	if sum == 0 {
@@ -277,4 +284,25 @@ func (b lbConfig) byLocality(s *hostSet, l *level, of []int, load float64) []can
 		}
 	}
 	return out
+}
+
+// weight is a locality's; scaled by how many of its hosts the subset holds.
+// (HostSubsetImpl::determineLocalityWeights)
+func (b lbConfig) weight(s *hostSet, l *level, locality int32) float64 {
+	w := float64(s.weights[locality])
+	if !b.scale {
+		return w
+	}
+	in, all := 0, 0
+	for _, i := range l.hosts {
+		if s.hosts[i].locality == locality {
+			in++
+		}
+	}
+	for i := range s.hosts {
+		if s.hosts[i].locality == locality {
+			all++
+		}
+	}
+	return math.Round(w * float64(in) / float64(max(all, 1)))
 }

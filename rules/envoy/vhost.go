@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -217,17 +218,17 @@ func withoutPort(host string) string {
 	return host[:i]
 }
 
-// portOf cuts ":digits" off the end of a host; false where there is none.
+// portOf cuts ":digits" off the end of a host and gives the number; false where there is
+// none. It may have a plus sign and up to 32 bits, as absl::SimpleAtoi reads it.
 // (strip_any_host_port, strip_matching_host_port: HeaderUtility::stripPortFromHost)
 func portOf(host string) (name, port string, ok bool) {
 	i := strings.LastIndexByte(host, ':')
 	if i < 0 || i == len(host)-1 || strings.IndexByte(host[i:], ']') >= 0 {
 		return host, "", false
 	}
-	for _, c := range []byte(host[i+1:]) {
-		if c < '0' || c > '9' {
-			return host, "", false
-		}
+	n, err := strconv.ParseUint(strings.TrimPrefix(host[i+1:], "+"), 10, 32)
+	if err != nil {
+		return host, "", false
 	}
-	return host[:i], host[i+1:], true
+	return host[:i], strconv.FormatUint(n, 10), true
 }
