@@ -30,15 +30,8 @@ func lastXFF(xff string, skip uint64) (addr netip.Addr, single bool) {
 		xff = xff[i+1:]
 	}
 	xff = strings.Trim(xff, " \t")
-	a, err := netip.ParseAddr(xff)
-	if err != nil {
-		ap, err := netip.ParseAddrPort(xff)
-		if err != nil {
-			return netip.Addr{}, false
-		}
-		a = ap.Addr()
-	}
-	return a, i < 0 && skip == 0
+	a, err := netip.ParseAddr(xff) // one with a port is none
+	return a, err == nil && i < 0 && skip == 0
 }
 
 // sanitize is ConnectionManagerUtility::mutateRequestHeaders: what of the request's headers

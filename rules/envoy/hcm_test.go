@@ -148,7 +148,7 @@ func TestLastXFF(t *testing.T) {
 		single bool
 	}{
 		{"10.1.1.1", 0, "10.1.1.1", true}, {"10.1.1.1, 8.8.8.8", 0, "8.8.8.8", false}, {"10.1.1.1, 8.8.8.8", 1, "10.1.1.1", false}, {"10.1.1.1", 1, "invalid IP", false},
-		{"bogus", 0, "invalid IP", false}, {"::1", 0, "::1", true}, {"10.1.1.1:80", 0, "10.1.1.1", true}, {"", 0, "invalid IP", false}, {"a,", 9, "invalid IP", false},
+		{"bogus", 0, "invalid IP", false}, {"::1", 0, "::1", true}, {"10.1.1.1:80", 0, "invalid IP", false}, {"[::1]", 0, "invalid IP", false}, {"10.1.1.1:80,1S", 1, "invalid IP", false}, {"10.1.1.1,,", 0, "invalid IP", false}, {"10.1.1.1,,", 2, "10.1.1.1", false}, {"", 0, "invalid IP", false}, {"a,", 9, "invalid IP", false},
 	} {
 		if a, single := lastXFF(c.xff, c.skip); a.String() != c.want || single != c.single {
 			t.Errorf("%q skip %d: %v %v", c.xff, c.skip, a, single)

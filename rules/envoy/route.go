@@ -153,7 +153,7 @@ func (t *pathTest) beginning() string {
 	case pathRegex:
 		return literalPrefix(t.text)
 	case pathTemplate:
-		if i := strings.IndexAny(t.text, "{*"); i >= 0 {
+		if i := strings.IndexAny(t.text, "{*;"); i >= 0 {
 			return t.text[:i]
 		}
 	}
@@ -259,7 +259,7 @@ func (t *pathTest) match(in *routeInput) flow.Answer {
 	case pathRegex:
 		return t.regex(in.version).match(p)
 	case pathTemplate:
-		return flow.Is(t.extra.template.match(p))
+		return flow.Is(t.extra.template.match(withoutQuery(in.full))) // with its parameters, in any case
 	}
 	return flow.Maybe
 }
