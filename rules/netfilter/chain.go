@@ -57,7 +57,7 @@ func (w *walk) run(c *chain) verdict {
 		case vReturn:
 			stack = stack[:len(stack)-1]
 		case vGoto, vJump:
-			if w.jumps++; w.jumps > maxJumps {
+			if w.jumps++; w.jumps > maxJumps || inside(stack, o.to) {
 				w.add(flow.Step{Stage: flow.Netfilter, Subject: f.c.subject(n), Reason: flow.Because(flow.WhyTooManyJumps)})
 				return vUnknown
 			}
@@ -72,6 +72,12 @@ func (w *walk) run(c *chain) verdict {
 		}
 	}
 	return w.policy(c)
+}
+
+// inside says that a chain is being run: a jump to it would go in a circle, which the
+// kernel refuses to load (net/ipv4/netfilter/ip_tables.c, mark_source_chains).
+func inside(stack []frame, c *chain) bool {
+	return slices.ContainsFunc(stack, func(f frame) bool { return f.c == c })
 }
 
 // policy ends a base chain whose rules decided nothing.

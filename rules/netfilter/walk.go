@@ -34,7 +34,7 @@ type walk struct {
 	tracking flow.Answer
 }
 
-// maxJumps bounds chains that jump in circles: the kernel refuses to load those, a
+// maxJumps bounds chains that go in circles by -g: the kernel refuses to load those, a
 // hand-made file may hold them.
 const maxJumps = 4096
 
