@@ -38,19 +38,30 @@ func inNamespace(t testing.TB, f func()) {
 }
 
 // blast sends n datagrams of size bytes to addr, in the calling thread's namespace.
-func blast(t testing.TB, addr string, n, size int) {
+func blast(t testing.TB, addr string, n, size int) { blastFrom(t, "127.0.0.1:0", addr, n, size) }
+
+func blastFrom(t testing.TB, from, addr string, n, size int) {
+	t.Helper()
+	texts := make([]string, n)
+	for i := range texts {
+		texts[i] = string(make([]byte, size))
+	}
+	blastText(t, from, addr, texts...)
+}
+
+func blastText(t testing.TB, from, addr string, texts ...string) {
+	t.Helper()
 	// Not connected: a connected socket would report the ICMP error of the datagram before
 	// instead of sending.
-	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	c, err := net.ListenPacket("udp", from)
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	defer c.Close()
 	to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr))
-	b := make([]byte, size)
-	for range n {
-		if _, err := c.WriteTo(b, to); err != nil {
+	for _, text := range texts {
+		if _, err := c.WriteTo([]byte(text), to); err != nil {
 			t.Error(err)
 			return
 		}
