@@ -81,6 +81,10 @@ type Sent struct {
 	Local   netip.AddrPort // the client's end; zero if there was no connection
 	Took    time.Duration
 	Note    string // what the symptom does not hold, such as a TLS error
+	// Own says that meshtop made it as its own UID and GID: it may not become the user that
+	// the request asks for (CAP_SETUID, CAP_SETGID).
+	Own      bool
+	UID, GID uint32
 }
 
 // Pod is one pod, network namespace or saved snapshot.

@@ -4,7 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/meshtop/meshtop/capture"
 	"github.com/meshtop/meshtop/inspect"
@@ -32,6 +36,22 @@ func (p *Pod) Observe(ctx context.Context, legs []flow.Leg, opt inspect.ObserveO
 		return nil, fmt.Errorf("%s: watch: %w", p.name, err)
 	}
 	return &watch{Watch: w, cancel: context.AfterFunc(ctx, func() { _ = w.Close() })}, nil
+}
+
+// marked gives a socket the mark that a request asks for, before it connects (SO_MARK, socket(7)).
+func marked(mark uint32) func(string, string, syscall.RawConn) error {
+	if mark == 0 {
+		return nil
+	}
+	return func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		if err := c.Control(func(fd uintptr) {
+			failed = os.NewSyscallError("SO_MARK (needs CAP_NET_ADMIN)", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark)))
+		}); err != nil {
+			return err
+		}
+		return failed
+	}
 }
 
 // proxyUsers are the users of the legs that the proxy opens.

@@ -72,13 +72,18 @@ func Do(ctx context.Context, dial Dialer, r flow.Request) (Result, error) {
 // talk speaks the request's protocol.
 func talk(ctx context.Context, conn net.Conn, r flow.Request, res *Result) error {
 	res.Symptom.TCP = flow.TCPOK
+	if r.Proxy != nil {
+		return errors.New("a PROXY protocol header is not sent: nothing was")
+	}
 	h2 := r.HTTP != nil && r.HTTP.Version == "2"
 	if r.TLS != nil {
 		c := tls.Client(conn, &tls.Config{ServerName: r.TLS.SNI, NextProtos: r.TLS.ALPN, InsecureSkipVerify: true}) //nolint:gosec // the answer is looked at, not trusted
 		if err := c.HandshakeContext(ctx); err != nil {
 			return fmt.Errorf("TLS handshake: %w", err)
 		}
-		h2 = c.ConnectionState().NegotiatedProtocol == "h2"
+		if r.HTTP != nil && r.HTTP.Version == "" {
+			h2 = c.ConnectionState().NegotiatedProtocol == "h2"
+		}
 		conn = c
 	}
 	switch {
@@ -90,10 +95,18 @@ func talk(ctx context.Context, conn net.Conn, r flow.Request, res *Result) error
 	return overHTTP1(conn, r, res)
 }
 
-// raw sends the payload and waits for a byte, or for the end.
+// unknownBytes are what a client sends that speaks no protocol which a proxy knows.
+const unknownBytes = "\x00meshtop\r\n"
+
+// raw sends the payload and waits for a byte, or for the end. No payload at all stands for
+// bytes of no known protocol, an empty one for a client that waits.
 func raw(conn net.Conn, r flow.Request, res *Result) error {
-	if len(r.Payload) > 0 {
-		if _, err := conn.Write(r.Payload); err != nil {
+	payload := r.Payload
+	if payload == nil && r.TLS == nil {
+		payload = []byte(unknownBytes)
+	}
+	if len(payload) > 0 {
+		if _, err := conn.Write(payload); err != nil {
 			return err
 		}
 	}
@@ -113,33 +126,42 @@ func raw(conn net.Conn, r flow.Request, res *Result) error {
 }
 
 func overHTTP1(conn net.Conn, r flow.Request, res *Result) error {
-	h := r.HTTP
-	version := h.Version
-	if version == "" {
-		version = "1.1"
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s HTTP/%s\r\n", or(h.Method, "GET"), target(h), version)
-	if h.Authority != "" {
-		fmt.Fprintf(&b, "Host: %s\r\n", h.Authority)
-	}
-	for _, kv := range h.Headers {
-		fmt.Fprintf(&b, "%s: %s\r\n", kv[0], kv[1])
-	}
-	b.WriteString("Connection: close\r\n\r\n")
-	if strings.ContainsAny(target(h)+h.Method+h.Authority, "\r\n") {
-		return errors.New("the request holds a line feed: not sent")
-	}
-	if _, err := io.WriteString(conn, b.String()); err != nil {
+	head, err := head1(r.HTTP)
+	if err != nil {
 		return err
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: or(h.Method, "GET")})
+	if _, err := io.WriteString(conn, head); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: or(r.HTTP.Method, "GET")})
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	answer(resp, res)
 	return nil
+}
+
+// head1 is the head of an HTTP/1 request, with nothing in it that the request does not say:
+// a route may look at any header.
+func head1(h *flow.HTTP) (string, error) {
+	method, path, version := h.Method, h.Path, h.Version
+	if !h.Exact {
+		method, path, version = or(method, "GET"), target(h), or(version, "1.1")
+	}
+	lines := []string{method + " " + path + " HTTP/" + version}
+	if !h.NoHost && (h.Exact || h.Authority != "") {
+		lines = append(lines, "Host: "+h.Authority)
+	}
+	for _, kv := range h.Headers {
+		lines = append(lines, kv[0]+": "+kv[1])
+	}
+	for _, l := range lines {
+		if strings.ContainsAny(l, "\r\n") {
+			return "", errors.New("the request holds a line feed: not sent")
+		}
+	}
+	return strings.Join(lines, "\r\n") + "\r\n\r\n", nil
 }
 
 func overHTTP2(ctx context.Context, conn net.Conn, r flow.Request, res *Result) error {
@@ -153,7 +175,12 @@ func overHTTP2(ctx context.Context, conn net.Conn, r flow.Request, res *Result) 
 	path, query, _ := strings.Cut(or(h.Path, "/"), "?")
 	u := &url.URL{Scheme: scheme, Host: h.Authority, Path: path, RawPath: path, RawQuery: query}
 	req := &http.Request{Method: or(h.Method, "GET"), URL: u, Host: h.Authority, Header: http.Header{}}
+	req.Header["User-Agent"] = []string{""} // none, unless the request names one
 	for _, kv := range h.Headers {
+		if strings.EqualFold(kv[0], "user-agent") {
+			req.Header.Set(kv[0], kv[1])
+			continue
+		}
 		req.Header.Add(kv[0], kv[1])
 	}
 	resp, err := t.RoundTrip(req.WithContext(ctx))
@@ -168,7 +195,7 @@ func overHTTP2(ctx context.Context, conn net.Conn, r flow.Request, res *Result) 
 // oneConnection is a transport that speaks HTTP/2 over the connection that is there.
 func oneConnection(conn net.Conn) *http.Transport {
 	give := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
-	t := &http.Transport{DialContext: give, DialTLSContext: give, Protocols: new(http.Protocols)}
+	t := &http.Transport{DialContext: give, DialTLSContext: give, Protocols: new(http.Protocols), DisableCompression: true}
 	t.Protocols.SetHTTP2(true)
 	t.Protocols.SetUnencryptedHTTP2(true)
 	return t

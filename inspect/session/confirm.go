@@ -3,7 +3,6 @@ package session
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -52,9 +51,6 @@ const countWithin = 5 * time.Second
 // counted are the parts that hold counters.
 var counted = []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "stats"}
 
-// ErrSelfDial refuses to send what would make the proxy dial itself.
-var ErrSelfDial = errors.New("not sent: the request goes straight to the port that captures, and the proxy would dial itself until its limit of connections")
-
 // Confirm traces the request, watches its traffic and puts a word on every step. What
 // could be seen until the context ended is judged too.
 func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, opt ConfirmOptions) (Reading, confirm.Report, error) {
@@ -62,8 +58,10 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	if err != nil {
 		return r, confirm.Report{Trace: t}, err
 	}
-	if opt.Send && selfDial(t) {
-		return r, confirm.Report{Trace: t}, ErrSelfDial
+	if opt.Send {
+		if err := sendable(r, t, opt.Sender != nil); err != nil {
+			return r, confirm.Report{Trace: t}, err
+		}
 	}
 	watched := opt.Watch
 	if watched == 0 {
@@ -82,6 +80,7 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	}
 	known := confirm.Known{ClientPort: req.Src.Port()}
 	known.ProxyUID, _, known.HasProxy = r.Snapshot.ProxyOwner()
+	known.Tells = tells(r, req)
 	kept := newKeeper()
 	sent, err := watch(ctx, pod, w, req, opt, &known, kept, func() confirm.Report { return best(t, kept.seen, kept.loss(w.Loss()), known) })
 	if err != nil {
@@ -92,13 +91,17 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	defer stop()
 	seen := kept.seen
 	after, err := counters(late, pod)
-	if err == nil && !maps.Equal(before, after) { // a saved pod counts nothing
+	loss := kept.loss(w.Loss())
+	if err != nil {
+		loss.Blind = append(loss.Blind, flow.Gap{Part: "counters after the watch", Reason: err.Error()})
+	} else if !maps.Equal(before, after) { // a saved pod counts nothing
 		seen = append(seen, confirm.Deltas(before, after)...)
 	}
+	known.As = owner(sent)
 	if sent != nil {
 		seen = append(seen, answerOf(*sent))
 	}
-	return r, best(t, seen, kept.loss(w.Loss()), known), nil
+	return r, best(t, seen, loss, known), nil
 }
 
 // watch gathers what is seen until the watch ends, or a little after what was sent was
@@ -211,21 +214,7 @@ func everyLeg(t flow.Trace) []flow.Leg {
 	return legs
 }
 
-// selfDial says whether the request would reach the proxy without having been redirected,
-// and the proxy would send it to itself again.
-func selfDial(t flow.Trace) bool {
-	if t.Verdict == flow.Looped {
-		return true
-	}
-	for _, v := range t.Variants {
-		if v.Verdict == flow.Looped {
-			return true
-		}
-	}
-	return false
-}
-
-func counters(ctx context.Context, pod inspect.Pod) (map[string]uint64, error) {
+func counters(ctx context.Context, pod inspect.Pod) (map[string]confirm.Counter, error) {
 	s, err := pod.Read(ctx, inspect.Want{Parts: counted})
 	if err != nil {
 		return nil, err

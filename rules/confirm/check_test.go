@@ -16,6 +16,12 @@ var (
 	t0   = time.Unix(1795400789, 0)
 )
 
+// The rules of the trace, as iptables-save has them.
+const (
+	exempt   = "-A OUTPUT -m owner --uid-owner 1337 -j RETURN"
+	redirect = "-A OUTPUT ! -d 127.0.0.1/32 -p tcp -j REDIRECT --to-ports 15001"
+)
+
 // mesh is the trace of a request that is redirected, routed and sent on.
 func mesh() flow.Trace {
 	any := netip.AddrPortFrom(app.Addr(), 0)
@@ -26,7 +32,8 @@ func mesh() flow.Trace {
 		Legs: []flow.Leg{
 			{Owner: flow.OwnerApp, From: flow.Conn{Src: any, Dst: svc, UID: 1000, Out: "eth0"}, To: flow.Conn{Src: any, Dst: trap, In: "lo"}, Steps: []flow.Step{
 				{Stage: flow.Socket, Verdict: flow.Continue},
-				{Stage: flow.Netfilter, Subject: "ip nat OUTPUT 2", Verdict: flow.Continue},
+				{Stage: flow.Netfilter, Subject: "ip nat OUTPUT 2", Verdict: flow.Continue, Reason: flow.Because(flow.WhyRedirected, trap.String(), "15001"),
+					Evidence: []flow.Evidence{{Source: "iptables-save", Ref: "ip nat OUTPUT 2", Text: "[15:900] " + redirect}}},
 				{Stage: flow.Listener, Subject: "virtualOutbound", Verdict: flow.Continue},
 				{Stage: flow.VirtualHost, Verdict: flow.Continue},
 				{Stage: flow.Cluster, Subject: "c", Verdict: flow.Continue},
@@ -34,7 +41,8 @@ func mesh() flow.Trace {
 			}},
 			{Owner: flow.OwnerProxy, From: flow.Conn{Src: any, Dst: svc, UID: 1337, Out: "eth0"}, To: flow.Conn{Src: any, Dst: svc, Out: "eth0"}, Steps: []flow.Step{
 				{Stage: flow.Socket, Verdict: flow.Continue},
-				{Stage: flow.Netfilter, Subject: "ip nat OUTPUT 1", Verdict: flow.Continue},
+				{Stage: flow.Netfilter, Subject: "ip nat OUTPUT 1", Verdict: flow.Continue, Reason: flow.Because(flow.WhyVerdictReturn),
+					Evidence: []flow.Evidence{{Source: "iptables-save", Ref: "ip nat OUTPUT 1", Text: "[9:540] " + exempt}}},
 				{Stage: flow.Wire, Subject: "eth0", Verdict: flow.Delivered},
 			}},
 		},
@@ -49,6 +57,9 @@ func track(ms int, src, dst, reply netip.AddrPort) flow.Observation {
 	return flow.Observation{Kind: flow.SeenConntrack, At: t0.Add(time.Duration(ms) * time.Millisecond), Event: "NEW", State: "ESTABLISHED",
 		Tuple: flow.Tuple{Src: src, Dst: dst, Proto: flow.TCP}, Reply: flow.Tuple{Src: reply, Dst: src, Proto: flow.TCP}}
 }
+
+// closed is an entry of a connection that was refused.
+func closed(o flow.Observation) flow.Observation { o.State = "CLOSE"; return o }
 
 func sock(src, dst netip.AddrPort, uid uint32) flow.Observation {
 	return flow.Observation{Kind: flow.SeenSocket, At: t0.Add(2 * time.Millisecond), Tuple: flow.Tuple{Src: src, Dst: dst, Proto: flow.TCP}, UID: uid}
@@ -104,7 +115,7 @@ func TestContradicted(t *testing.T) {
 	}{
 		{"rule removed: the app's SYN leaves as it was dialled", []flow.Observation{track(0, app, svc, svc), pkt(0, "eth0", app, svc, flow.SYN, 0), pkt(1, "eth0", svc, app, flow.SYN|flow.ACK, 0)}, 0, 1},
 		{"redirected elsewhere", []flow.Observation{track(0, app, svc, netip.MustParseAddrPort("127.0.0.1:15009"))}, 0, 1},
-		{"proxy down", []flow.Observation{track(0, app, svc, trap), pkt(0, "lo", app, trap, flow.SYN, 0), pkt(0, "lo", svc, app, flow.RST|flow.ACK, 0)}, 0, 2},
+		{"proxy down", []flow.Observation{closed(track(0, app, svc, trap)), pkt(0, "lo", app, trap, flow.SYN, 0), pkt(0, "lo", svc, app, flow.RST|flow.ACK, 0)}, 0, 2},
 		{"another cluster", append(asSeen()[:8:8], logLine("d", svc.String(), "-")), 0, 4},
 		{"another endpoint, by the log", append(asSeen()[:8:8], logLine("c", other.String(), "-")), 0, 5},
 		{"another endpoint, by the socket's owner", append(asSeen()[:4:4], sock(up, other, 1337), track(2, up, other, other),
@@ -198,10 +209,10 @@ func TestCounters(t *testing.T) {
 		"iptables-save": []byte("*nat\n:OUTPUT ACCEPT [0:0]\n[9:540] -A OUTPUT -m owner --uid-owner 1337 -j RETURN\n[15:900] -A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n*filter\n-A OUTPUT -j ACCEPT\n"),
 		"stats":         []byte("cluster.a|b.upstream_cx_total: 3\nhistogram: P0(nan,0)\n"),
 	})
-	if len(before) != 3 || before["ip nat OUTPUT 2"] != 15 || before["cluster.a|b.upstream_cx_total"] != 3 {
+	if len(before) != 3 || before["ip nat OUTPUT 2"] != (Counter{15, "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"}) || before["cluster.a|b.upstream_cx_total"].N != 3 {
 		t.Errorf("%v", before)
 	}
-	d := Deltas(before, map[string]uint64{"ip nat OUTPUT 2": 16, "new": 1})
+	d := Deltas(before, map[string]Counter{"ip nat OUTPUT 1": {10, "-A OUTPUT -j ACCEPT"}, "ip nat OUTPUT 2": {16, "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"}, "new": {N: 1}})
 	if len(d) != 1 || d[0].Name != "ip nat OUTPUT 2" || d[0].Before != 15 || d[0].After != 16 {
 		t.Errorf("%v", d)
 	}

@@ -9,25 +9,32 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
+// Counter is a counter's value. Rule is the rule that it is of, as it was added: a number
+// names another rule when one before it is taken away. Empty: of no rule.
+type Counter struct {
+	N    uint64
+	Rule string
+}
+
 // Counters are the counters of a snapshot's files: of rules, by the rule's subject
 // ("ip nat OUTPUT 2"), from iptables-save -c; and Envoy's, by name, from stats (lines
 // "name: value").
-func Counters(files map[string][]byte) map[string]uint64 {
-	out := map[string]uint64{}
+func Counters(files map[string][]byte) map[string]Counter {
+	out := map[string]Counter{}
 	for part, prefix := range map[string]string{"iptables-save": "ip", "ip6tables-save": "ip6", "iptables-legacy-save": "legacy ip", "ip6tables-legacy-save": "legacy ip6"} {
 		ruleCounters(out, files[part], prefix)
 	}
 	for line := range bytes.Lines(files["stats"]) {
 		name, value, ok := strings.Cut(strings.TrimSpace(string(line)), ": ")
 		if n, err := strconv.ParseUint(value, 10, 64); ok && err == nil {
-			out[name] = n
+			out[name] = Counter{N: n}
 		}
 	}
 	return out
 }
 
 // ruleCounters reads "[packets:bytes] -A CHAIN ..." and numbers each chain's rules from 1.
-func ruleCounters(out map[string]uint64, save []byte, family string) {
+func ruleCounters(out map[string]Counter, save []byte, family string) {
 	table := ""
 	number := map[string]int{}
 	for line := range bytes.Lines(save) {
@@ -47,17 +54,22 @@ func ruleCounters(out map[string]uint64, save []byte, family string) {
 		number[chain]++
 		packets, _, _ := strings.Cut(strings.TrimPrefix(count, "["), ":")
 		if n, err := strconv.ParseUint(packets, 10, 64); err == nil {
-			out[family+" "+table+" "+chain+" "+strconv.Itoa(number[chain])] = n
+			out[family+" "+table+" "+chain+" "+strconv.Itoa(number[chain])] = Counter{n, "-A " + rest}
 		}
 	}
 }
 
-// Deltas are the counters that both readings hold, as observations, in order of their names.
-func Deltas(before, after map[string]uint64) []flow.Observation {
+// Deltas are the counters that both readings hold, of the same rule, as observations in order
+// of their names.
+func Deltas(before, after map[string]Counter) []flow.Observation {
 	var out []flow.Observation
 	for name, a := range after {
-		if b, ok := before[name]; ok {
-			out = append(out, flow.Observation{Kind: flow.SeenCounter, Ref: name, Name: name, Before: b, After: a})
+		if b, ok := before[name]; ok && a.Rule == b.Rule {
+			o := flow.Observation{Kind: flow.SeenCounter, Ref: name, Name: name, Before: b.N, After: a.N}
+			if a.Rule != "" {
+				o.Fields = map[string]string{"rule": a.Rule}
+			}
+			out = append(out, o)
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })

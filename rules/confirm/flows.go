@@ -14,9 +14,34 @@ type conn struct {
 	client  netip.AddrPort
 	dst     netip.AddrPort // as its client dialled it, if that was seen
 	first   time.Time
-	track   *flow.Observation // its conntrack entry; nil: none was seen
+	track   *flow.Observation // the last of its conntrack entry; nil: none was seen
+	began   *flow.Observation // conntrack's NEW
+	replied *flow.Observation // an entry in a state that only an answer brings about
 	packets []*flow.Observation
 	socket  *flow.Observation // the client's end
+}
+
+// syn is the packet that opens the connection; nil: it was not seen.
+func (x *conn) syn() *flow.Observation {
+	for _, p := range x.packets {
+		if p.Tuple.Src == x.client && p.Flags&(flow.SYN|flow.ACK) == flow.SYN {
+			return p
+		}
+	}
+	return nil
+}
+
+// fresh says whether the connection was seen to begin.
+func (x *conn) fresh() bool { return x.began != nil || x.syn() != nil }
+
+// answers says whether a TCP state of conntrack's says that the server answered
+// (net/netfilter/nf_conntrack_proto_tcp.c).
+func answers(state string) bool {
+	switch state {
+	case "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT":
+		return true
+	}
+	return false
 }
 
 // uid is the owner of the client's socket.
@@ -36,7 +61,6 @@ type check struct {
 	counters map[string]*flow.Observation
 	counted  []*flow.Observation // the same in the order in which they came
 	logs     []*flow.Observation
-	tracked  bool    // some conntrack event was seen
 	legs     []*conn // the connection of each leg; nil: not seen
 	sent     *flow.Observation
 }
@@ -60,9 +84,14 @@ func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *c
 		o := &seen[i]
 		switch o.Kind {
 		case flow.SeenConntrack:
-			c.tracked = true
 			x := at(o.Tuple.Src, o.At)
 			x.track, x.dst = o, o.Tuple.Dst
+			if o.Event == "NEW" {
+				x.began = o
+			}
+			if answers(o.State) {
+				x.replied = o
+			}
 		case flow.SeenSocket:
 			if x := at(o.Tuple.Src, o.At); x.socket == nil {
 				x.socket = o
@@ -79,6 +108,9 @@ func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *c
 	c.legs = make([]*conn, len(t.Legs))
 	for i := range t.Legs {
 		c.legs[i] = c.find(i)
+	}
+	if len(c.legs) > 0 && c.legs[0] != nil && t.Legs[0].From.Proto != flow.UDP && !c.legs[0].fresh() {
+		c.loss.Late = true // its beginning was not seen, which is what most steps show in
 	}
 	return c
 }
@@ -148,14 +180,15 @@ func (c *check) fromClient(x *conn, leg flow.Leg) bool {
 	return !ok || !c.known.HasProxy || leg.Owner != flow.OwnerApp || uid != c.known.ProxyUID || uid == leg.From.UID
 }
 
-// reaches says whether a connection was dialled to the leg's destination, or was seen at
-// the place where the leg's rules send it.
+// reaches says whether a connection was dialled to the leg's destination: by conntrack, or
+// because packets go there or come from there. That it goes where the rules would send it is
+// not enough: other destinations are sent there, too.
 func (x *conn) reaches(leg flow.Leg) bool {
 	if x.dst.IsValid() {
 		return x.dst == leg.From.Dst
 	}
 	for _, p := range x.packets {
-		if p.Tuple.Dst == leg.From.Dst || p.Tuple.Dst == leg.To.Dst {
+		if p.Tuple.Dst == leg.From.Dst || p.Tuple.Src == leg.From.Dst && p.Tuple.Dst == x.client {
 			return true
 		}
 	}
@@ -177,16 +210,18 @@ func (c *check) upstream(i int) *conn {
 	}
 	var pooled *conn
 	for _, x := range c.conns {
-		if x == down || !x.reaches(leg) || c.taken(x) || x.track != nil && !same(x.track.Reply.Src, leg.To.Dst) {
+		if x == down || !x.reaches(leg) || c.taken(x) {
 			continue
 		}
-		if uid, ok := x.uid(); ok && c.known.HasProxy && uid != c.known.ProxyUID {
-			continue
+		uid, ok := x.uid()
+		own := ok && c.known.HasProxy && uid == c.known.ProxyUID
+		if ok && c.known.HasProxy && !own || !own && x.track != nil && !same(x.track.Reply.Src, leg.To.Dst) {
+			continue // another's; where the owner is not known, one that goes elsewhere may be
 		}
 		if down == nil || !x.first.Before(down.first) {
 			return x
 		}
-		if pooled == nil && len(x.dataTo(leg.To.Dst)) > 0 {
+		if pooled == nil && x.data(leg.To.Dst, down.first) != nil {
 			pooled = x
 		}
 	}
@@ -202,15 +237,23 @@ func (c *check) taken(x *conn) bool {
 	return false
 }
 
-// dataTo are the packets with payload to an address.
-func (x *conn) dataTo(dst netip.AddrPort) []*flow.Observation {
-	var out []*flow.Observation
+// data is the first packet with payload to an address that did not come before a time.
+func (x *conn) data(dst netip.AddrPort, since time.Time) *flow.Observation {
 	for _, p := range x.packets {
-		if p.Len > 0 && p.Tuple.Dst == dst {
-			out = append(out, p)
+		if p.Len > 0 && p.Tuple.Dst == dst && !p.At.Before(since) {
+			return p
 		}
 	}
-	return out
+	return nil
+}
+
+// pooled is the packet that shows that a leg went over a connection which the proxy had
+// opened before the request; nil: it opened one, or none was seen.
+func (c *check) pooled(l int) *flow.Observation {
+	if l == 0 || c.legs[l] == nil || c.legs[0] == nil || !c.legs[l].first.Before(c.legs[0].first) {
+		return nil
+	}
+	return c.legs[l].data(c.trace.Legs[l].To.Dst, c.legs[0].first)
 }
 
 // logged is a field of the proxy's access log for the request: of the line of the client's
@@ -232,7 +275,13 @@ func (c *check) logged(field string) (string, bool) {
 }
 
 // lossy says whether absence proves nothing.
-func (c *check) lossy() bool { return c.loss.Dropped > 0 || c.loss.Late }
+func (c *check) lossy() bool { return c.loss.Dropped > 0 || c.loss.Late || len(c.loss.Blind) > 0 }
+
+// untracked says whether conntrack does not follow the connection: it was seen to begin, and
+// the events, which were read, hold nothing of it.
+func (c *check) untracked(x *conn) bool {
+	return x.track == nil && x.fresh() && !c.lossy()
+}
 
 // statistic is Envoy's spelling of a name within a statistic's (":" becomes "_").
 func statistic(s string) string { return strings.ReplaceAll(s, ":", "_") }

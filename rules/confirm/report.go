@@ -49,34 +49,72 @@ type Known struct {
 	ClientPort uint16 // of a request that meshtop sent; 0: any client
 	ProxyUID   uint32
 	HasProxy   bool // ProxyUID is known
+	// As is who sent the request, where meshtop could not send it as the user that it asks
+	// for; nil: that user did.
+	As *Owner
+	// Tells is the first step of the first leg at which the request, made by another user,
+	// goes another way than the leg says; false: it goes the same way. nil: not known.
+	Tells func(leg flow.Leg, by Owner) (step int, apart bool)
 }
 
+// Owner is the user of a socket.
+type Owner struct{ UID, GID uint32 }
+
 // Check puts a word on every step of a trace. Absence never contradicts: a step is
-// contradicted only by evidence of another one for the same connection. With loss, what
-// was not seen is unverifiable. (What can be seen where: packets of a redirected
+// contradicted only by evidence of another one for the same connection. With loss, a late
+// start, or a source that could not be read, what was not seen is unverifiable. (What can be seen where: packets of a redirected
 // connection never show its first destination on the way out, and never port 15006 on the
 // way in; there conntrack is the only proof.)
 func Check(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) Report {
 	c := newCheck(t, seen, loss, k)
-	r := Report{Trace: t, Loss: loss}
-	for i := range seen {
-		if seen[i].Kind == flow.SeenAnswer {
-			r.Sent = &seen[i]
-		}
-	}
+	r := Report{Trace: t, Loss: c.loss, Sent: c.sent}
+	other, from, apart := c.otherOwner()
 	for l := range t.Legs {
 		for s := range t.Legs[l].Steps {
 			st := c.step(l, s)
+			if apart && (l > 0 || s >= from) && st.Word != NotObservable {
+				st.Word, st.Why = Unverifiable, flow.Because(flow.SeenOtherOwner, utoa(uint64(other.UID)), utoa(uint64(t.Legs[0].From.UID)))
+			}
 			st.Leg, st.Step = l, s
 			st.Stage, st.Subject = t.Legs[l].Steps[s].Stage, t.Legs[l].Steps[s].Subject
 			if st.Word == NotObserved && c.lossy() {
-				st.Word, st.Why = Unverifiable, flow.Because(flow.SeenTooLittle, utoa(loss.Dropped))
+				st.Word, st.Why = Unverifiable, c.tooLittle()
 			}
 			r.Steps = append(r.Steps, st)
 		}
 	}
 	r.Word = overall(r.Steps)
 	return r
+}
+
+// tooLittle says what was not seen.
+func (c *check) tooLittle() flow.Reason {
+	if c.loss.Dropped == 0 && !c.loss.Late {
+		return flow.Because(flow.SeenBlind, c.loss.Blind[0].Part, c.loss.Blind[0].Reason)
+	}
+	return flow.Because(flow.SeenTooLittle, utoa(c.loss.Dropped))
+}
+
+// otherOwner is the user who made the request, if not the one that the trace is of, and
+// the step from which on an owner's rule tells the two apart.
+func (c *check) otherOwner() (by Owner, from int, apart bool) {
+	if len(c.trace.Legs) == 0 || c.trace.Legs[0].Owner != flow.OwnerApp || c.known.Tells == nil {
+		return by, 0, false
+	}
+	leg := c.trace.Legs[0]
+	switch {
+	case c.known.As != nil:
+		by = *c.known.As
+	case c.legs[0] != nil && c.legs[0].socket != nil:
+		by = Owner{c.legs[0].socket.UID, leg.From.GID} // the socket table has no gid
+	default:
+		return by, 0, false
+	}
+	if by.UID == leg.From.UID && by.GID == leg.From.GID {
+		return by, 0, false
+	}
+	from, apart = c.known.Tells(leg, by)
+	return by, from, apart
 }
 
 // overall is the word of the whole: contradicted if any step is; else unverifiable if loss

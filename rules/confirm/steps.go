@@ -1,7 +1,6 @@
 package confirm
 
 import (
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -33,6 +32,8 @@ func evidence(o *flow.Observation) []flow.Evidence {
 		e.Source, e.Text = "sockets", o.Tuple.Src.String()+"->"+o.Tuple.Dst.String()+" uid "+utoa(uint64(o.UID))
 	case flow.SeenCounter:
 		e.Source, e.Ref, e.Text = "counter", o.Name, utoa(o.Before)+" -> "+utoa(o.After)
+	case flow.SeenAnswer:
+		e.Source, e.Text = "answer", o.Fields["code"]+" tcp "+o.Fields["tcp"]
 	case flow.SeenAccessLog:
 		e.Source, e.Text = "access log", o.Fields["listener_name"]+" "+o.Fields["upstream_cluster_raw"]+" "+o.Fields["upstream_host"]+" "+o.Fields["response_flags"]
 	}
@@ -54,31 +55,39 @@ func flagText(f flow.TCPFlags) string {
 
 // step is the word of one step.
 func (c *check) step(l, s int) Step {
-	leg, st, x := c.trace.Legs[l], c.trace.Legs[l].Steps[s], c.legs[l]
+	st, x := c.trace.Legs[l].Steps[s], c.legs[l]
 	if st.Verdict == flow.Unknown {
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenUnpredicted)}
 	}
+	if st.Verdict == flow.Refused && l == 0 {
+		switch st.Stage {
+		case flow.Listener, flow.ListenerFilter, flow.FilterChain, flow.TransportSocket, flow.NetworkFilter, flow.HTTPFilter, flow.Cluster, flow.Endpoint:
+			return c.refusedInside(st)
+		}
+	}
 	switch st.Stage {
 	case flow.Socket:
-		return c.socketStep(leg, st, x, s)
+		return c.socketStep(l, s, st, x)
 	case flow.Netfilter:
-		return c.ruleStep(leg, st, x)
+		return c.ruleStep(l, st, x)
 	case flow.Listener:
-		return c.listenerStep(l, leg, st, x)
+		return c.accepted(x)
 	case flow.Wire:
-		return c.wireStep(leg, x)
+		return c.wireStep(l, x)
 	case flow.Endpoint:
-		return c.endpointStep(l, leg)
+		return c.endpointStep(l)
 	case flow.Cluster:
-		return c.clusterStep(l, st)
+		return c.clusterStep(l)
 	case flow.Handoff:
 		return c.logStep(l, "listener_name", c.trace.Outcome.Listener, "listener."+statistic(c.trace.Outcome.Listener)+".downstream_cx_total")
 	case flow.FilterChain:
 		return c.logStep(l, "filter_chain_name", c.trace.Outcome.FilterChain, "")
 	case flow.Route:
-		return c.routeStep(l)
+		return c.routeStep(l, st)
 	case flow.HTTPFilter, flow.NetworkFilter:
-		return c.filterStep(l, st)
+		if l == 0 && st.Verdict == flow.Delivered {
+			return c.statusStep()
+		}
 	case flow.RouteLookup:
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenKernel)}
 	}
@@ -86,27 +95,30 @@ func (c *check) step(l, s int) Step {
 }
 
 // socketStep: a connection exists, or reached the process that should get it.
-func (c *check) socketStep(leg flow.Leg, st flow.Step, x *conn, s int) Step {
-	if x == nil {
+func (c *check) socketStep(l, s int, st flow.Step, x *conn) Step {
+	switch {
+	case x == nil:
 		return nothing
+	case s > 0 && st.Verdict == flow.Refused:
+		return c.refused(x)
+	case s > 0: // delivered to a process
+		return c.accepted(x)
 	}
-	if s > 0 && st.Verdict == flow.Refused {
-		return c.refused(leg, x)
+	if p := c.pooled(l); p != nil {
+		return confirmed(p, flow.SeenPooled, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
 	}
 	switch {
-	case s > 0: // delivered to a process
-		return c.accepted(leg, x)
 	case x.socket != nil:
 		return confirmed(x.socket, flow.SeenSocketOwner, x.client.String(), utoa(uint64(x.socket.UID)))
 	case x.track != nil:
 		return confirmed(x.track, flow.SeenSYN, x.client.String()+"->"+x.dst.String(), "conntrack")
 	case len(x.packets) > 0:
-		return c.firstPacket(x)
+		return firstPacket(x)
 	}
 	return nothing
 }
 
-func (c *check) firstPacket(x *conn) Step {
+func firstPacket(x *conn) Step {
 	p := x.packets[0]
 	if p.Flags&flow.SYN == 0 {
 		return confirmed(p, flow.SeenPooled, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
@@ -114,115 +126,69 @@ func (c *check) firstPacket(x *conn) Step {
 	return confirmed(p, flow.SeenSYN, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String(), p.Device)
 }
 
-// ruleStep: a rule that translates is proven by conntrack or, on lo, by the SYN and its
-// answer; any other by its own counter, or by where the connection went.
-func (c *check) ruleStep(leg flow.Leg, st flow.Step, x *conn) Step {
-	if n, ok := c.counters[st.Subject]; ok {
-		if n.After > n.Before {
-			return confirmed(n, flow.SeenCounted, st.Subject, utoa(n.Before), utoa(n.After))
-		}
-		if x != nil && x.track != nil && x.track.Event == "NEW" && !c.lossy() {
-			return contradicted(n, flow.SeenNotCounted, st.Subject, utoa(n.After))
-		}
-	}
-	nat := leg.From.Dst != leg.To.Dst
+// accepted: somebody answers the SYN with a SYN-ACK.
+func (c *check) accepted(x *conn) Step {
 	if x == nil {
 		return nothing
 	}
-	if x.track != nil {
-		return c.byConntrack(leg, x, nat)
-	}
-	for _, p := range x.packets {
-		if p.Flags&(flow.SYN|flow.ACK) != flow.SYN {
-			continue
-		}
-		if p.Tuple.Dst == leg.To.Dst {
-			return confirmed(p, flow.SeenSYN, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String(), p.Device)
-		}
-		if nat && p.Tuple.Dst == leg.From.Dst && c.trace.Request.Dir == flow.Outbound {
-			return contradicted(p, flow.SeenSYN, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String(), p.Device)
-		}
-	}
-	if !c.tracked && !nat {
-		return Step{Word: NotObservable, Why: flow.Because(flow.SeenNoConntrack)}
-	}
-	return nothing
-}
-
-func (c *check) byConntrack(leg flow.Leg, x *conn, nat bool) Step {
-	reply := x.track.Reply.Src
-	switch {
-	case same(reply, leg.To.Dst) && nat:
-		return confirmed(x.track, flow.SeenNAT, reply.String())
-	case same(reply, leg.To.Dst):
-		return confirmed(x.track, flow.SeenNoNAT, reply.String())
-	case reply == x.track.Tuple.Dst:
-		return contradicted(x.track, flow.SeenNoNAT, reply.String())
-	}
-	return contradicted(x.track, flow.SeenNAT, reply.String(), leg.To.Dst.String())
-}
-
-// same compares an address with one of the trace, whose address may be any.
-func same(a, b netip.AddrPort) bool {
-	return a.Port() == b.Port() && (a.Addr() == b.Addr() || b.Addr().IsUnspecified())
-}
-
-// accepted: somebody answers the SYN with a SYN-ACK.
-func (c *check) accepted(leg flow.Leg, x *conn) Step {
 	for _, p := range x.packets {
 		switch {
 		case p.Tuple.Dst != x.client:
 		case p.Flags&(flow.SYN|flow.ACK) == flow.SYN|flow.ACK:
 			return confirmed(p, flow.SeenSYNACK, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
-		case p.Flags&flow.RST != 0 && !x.synAck():
+		case c.rejects(x, p):
 			return contradicted(p, flow.SeenRefused, p.Tuple.Src.String())
 		case p.Len > 0:
 			return confirmed(p, flow.SeenPooled, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
 		}
 	}
-	if x.track != nil && x.track.State != "" && x.track.State != "SYN_SENT" && x.track.State != "CLOSE" {
-		return confirmed(x.track, flow.SeenSYNACK, x.track.State)
+	if x.replied != nil {
+		return confirmed(x.replied, flow.SeenSYNACK, x.replied.State)
 	}
 	return nothing
 }
 
-func (x *conn) synAck() bool {
+// rejects says whether a packet is the RST that answers a SYN: nothing but the SYN came
+// before. Where packets were lost an answer may have, so its numbers decide: such an RST has
+// the sequence number 0 and acknowledges the SYN (RFC 9293, 3.10.7.1).
+func (c *check) rejects(x *conn, p *flow.Observation) bool {
+	syn := x.syn()
+	if p.Flags&flow.RST == 0 || p.Tuple.Dst != x.client || syn == nil || x.replied != nil || x.synAck() != nil {
+		return false
+	}
+	return !c.lossy() || p.Seq == 0 && p.Ack == syn.Seq+1
+}
+
+func (x *conn) synAck() *flow.Observation {
 	for _, p := range x.packets {
 		if p.Tuple.Dst == x.client && p.Flags&(flow.SYN|flow.ACK) == flow.SYN|flow.ACK {
-			return true
+			return p
 		}
 	}
-	return false
+	return nil
 }
 
 // refused: the kernel answers the SYN with RST.
-func (c *check) refused(leg flow.Leg, x *conn) Step {
+func (c *check) refused(x *conn) Step {
+	if p := x.synAck(); p != nil {
+		return contradicted(p, flow.SeenSYNACK, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
+	}
 	for _, p := range x.packets {
-		if p.Tuple.Dst != x.client {
-			continue
-		}
-		if p.Flags&(flow.SYN|flow.ACK) == flow.SYN|flow.ACK {
-			return contradicted(p, flow.SeenSYNACK, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
-		}
-		if p.Flags&flow.RST != 0 {
+		if c.rejects(x, p) {
 			return confirmed(p, flow.SeenRefused, p.Tuple.Src.String())
 		}
 	}
 	return nothing
 }
 
-// listenerStep: the listener accepts; its log line or counter names it.
-func (c *check) listenerStep(l int, leg flow.Leg, st flow.Step, x *conn) Step {
+// wireStep: the packet is on the device that the route says, to the address that the trace says.
+func (c *check) wireStep(l int, x *conn) Step {
+	leg := c.trace.Legs[l]
 	if x == nil {
 		return nothing
 	}
-	return c.accepted(leg, x)
-}
-
-// wireStep: the packet is on the device that the route says, to the address that the trace says.
-func (c *check) wireStep(leg flow.Leg, x *conn) Step {
-	if x == nil {
-		return nothing
+	if p := c.pooled(l); p != nil {
+		return confirmed(p, flow.SeenPooled, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
 	}
 	for _, p := range x.packets {
 		if p.Device == leg.To.Out && p.Tuple.Dst == leg.To.Dst {
@@ -232,14 +198,20 @@ func (c *check) wireStep(leg flow.Leg, x *conn) Step {
 			return confirmed(p, flow.SeenSYN, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String(), p.Device)
 		}
 	}
-	if x.track != nil && same(x.track.Reply.Src, leg.To.Dst) {
+	if x.track == nil {
+		return nothing
+	}
+	if same(x.track.Reply.Src, leg.To.Dst) {
 		return confirmed(x.track, flow.SeenNoNAT, leg.To.Dst.String())
+	}
+	if !hasRule(leg) { // else it is the rule that is contradicted
+		return contradicted(x.track, flow.SeenNAT, x.track.Reply.Src.String(), leg.To.Dst.String())
 	}
 	return nothing
 }
 
 // endpointStep: the proxy's own connection goes to the endpoint; the access log names it.
-func (c *check) endpointStep(l int, leg flow.Leg) Step {
+func (c *check) endpointStep(l int) Step {
 	want := c.trace.Outcome.Endpoint
 	if l > 0 {
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
@@ -255,8 +227,11 @@ func (c *check) endpointStep(l int, leg flow.Leg) Step {
 	}
 	if len(c.legs) > 1 && c.legs[1] != nil {
 		x := c.legs[1]
+		if p := c.pooled(1); p != nil {
+			return confirmed(p, flow.SeenPooled, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
+		}
 		if len(x.packets) > 0 {
-			return c.firstPacket(x)
+			return firstPacket(x)
 		}
 		if x.track != nil {
 			return confirmed(x.track, flow.SeenSYN, x.client.String()+"->"+x.dst.String(), "conntrack")
@@ -326,16 +301,13 @@ func (c *check) logLine() *flow.Observation {
 
 // clusterStep: the access log's raw cluster name (Istio's %UPSTREAM_CLUSTER% is another
 // one), else the cluster's counters.
-func (c *check) clusterStep(l int, st flow.Step) Step {
+func (c *check) clusterStep(l int) Step {
 	if l > 0 {
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 	}
 	want := c.trace.Outcome.Cluster
 	if want == "" {
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenUnpredicted)}
-	}
-	if st.Verdict == flow.Refused {
-		return c.refusedInside(want)
 	}
 	if got, ok := c.logged("upstream_cluster_raw"); ok {
 		if got != want {
@@ -361,9 +333,10 @@ func (c *check) clusterStep(l int, st flow.Step) Step {
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 }
 
-// answered says whether the caller got payload back.
+// answered says whether the caller got payload back to what it asked in the time of the
+// watch: a connection that was there before may have asked before.
 func (c *check) answered() bool {
-	if c.legs[0] == nil {
+	if c.legs[0] == nil || !c.legs[0].fresh() {
 		return false
 	}
 	for _, p := range c.legs[0].packets {
@@ -372,65 +345,6 @@ func (c *check) answered() bool {
 		}
 	}
 	return false
-}
-
-// refusedInside: the proxy ends the connection itself. On the wire no host, an open
-// circuit breaker, a rate limit, no chain and a refusing upstream look alike: only the
-// flags of the log or a counter tell them apart.
-func (c *check) refusedInside(cluster string) Step {
-	flags := c.trace.Caller.Flags
-	if got, ok := c.logged("response_flags"); ok && flags != "" {
-		if got != flags {
-			return contradicted(c.logLine(), flow.SeenLog, "response_flags", got, flags)
-		}
-		return confirmed(c.logLine(), flow.SeenLog, "response_flags", got, flags)
-	}
-	for _, name := range refusals(cluster, flags) {
-		if n, ok := c.counters[name]; ok && n.After > n.Before {
-			return confirmed(n, flow.SeenCounted, n.Name, utoa(n.Before), utoa(n.After))
-		}
-	}
-	if flags == "URX" || flags == "RL" { // the filter's own stat_prefix is not in the trace
-		for _, n := range c.counted {
-			if strings.HasSuffix(n.Name, ".rate_limited") && n.After > n.Before {
-				return confirmed(n, flow.SeenCounted, n.Name, utoa(n.Before), utoa(n.After))
-			}
-		}
-	}
-	return c.closedStep()
-}
-
-// refusals are the counters that grow when Envoy refuses with a flag (Envoy docs, "Cluster
-// statistics", "Response flags").
-func refusals(cluster, flags string) []string {
-	prefix := "cluster." + statistic(cluster) + "."
-	switch flags {
-	case "UH":
-		return []string{prefix + "upstream_cx_none_healthy"}
-	case "UO":
-		return []string{prefix + "upstream_cx_overflow", prefix + "upstream_rq_pending_overflow"}
-	}
-	return nil
-}
-
-// closedStep: a close without an answer is what was predicted, but fits other causes too;
-// an answer contradicts it.
-func (c *check) closedStep() Step {
-	x := c.legs[0]
-	if x == nil {
-		return nothing
-	}
-	for _, p := range x.packets {
-		if p.Tuple.Dst == x.client && p.Len > 0 && c.trace.Caller.Code == 0 {
-			return contradicted(p, flow.SeenPayload, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
-		}
-	}
-	for _, p := range x.packets {
-		if p.Tuple.Dst == x.client && p.Flags&(flow.FIN|flow.RST) != 0 {
-			return Step{Word: NotObserved, Why: flow.Because(flow.SeenAmbiguous, flagText(p.Flags), "no host, overflow, a limit, no filter chain, a refusing upstream"), Evidence: evidence(p)}
-		}
-	}
-	return nothing
 }
 
 // logStep: a field of the access log, else a counter.
@@ -450,8 +364,9 @@ func (c *check) logStep(l int, field, want, counter string) Step {
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 }
 
-// routeStep: the route's name where it has one, else the status of the answer.
-func (c *check) routeStep(l int) Step {
+// routeStep: the route's name where it has one, else the status of an answer that the route
+// itself gives, or of the lack of one.
+func (c *check) routeStep(l int, st flow.Step) Step {
 	if l > 0 {
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 	}
@@ -460,52 +375,8 @@ func (c *check) routeStep(l int) Step {
 			return st
 		}
 	}
-	if c.trace.Verdict == flow.Refused || c.trace.Verdict == flow.Delivered && c.trace.Outcome.Cluster == "" {
+	if st.Verdict == flow.Refused || st.Verdict == flow.Delivered {
 		return c.statusStep()
 	}
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
-}
-
-// filterStep: a filter that ends the request is proven by the answer; one that lets it
-// pass by nothing.
-func (c *check) filterStep(l int, st flow.Step) Step {
-	if l == 0 && (st.Verdict == flow.Refused || st.Verdict == flow.Delivered) {
-		if s := c.refusedInside(c.trace.Outcome.Cluster); c.trace.Caller.Code == 0 || s.Word != NotObserved {
-			return s
-		}
-		return c.statusStep()
-	}
-	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
-}
-
-// statusStep: the answer's status, from the log, from what the sender got, or from the
-// first bytes of the answer.
-func (c *check) statusStep() Step {
-	want := strconv.Itoa(c.trace.Caller.Code)
-	if c.trace.Caller.Code == 0 {
-		return c.closedStep()
-	}
-	if got, ok := c.logged("response_code"); ok && got != "0" {
-		return statusWord(c.logLine(), got, want)
-	}
-	if c.sent != nil && c.sent.Fields["code"] != "" && c.sent.Fields["code"] != "0" {
-		return statusWord(c.sent, c.sent.Fields["code"], want)
-	}
-	x := c.legs[0]
-	if x == nil {
-		return nothing
-	}
-	for _, p := range x.packets {
-		if h := string(p.Head); p.Tuple.Dst == x.client && strings.HasPrefix(h, "HTTP/1.") && len(h) >= 12 {
-			return statusWord(p, h[9:12], want)
-		}
-	}
-	return nothing
-}
-
-func statusWord(o *flow.Observation, got, want string) Step {
-	if got == want {
-		return confirmed(o, flow.SeenStatus, got, want)
-	}
-	return contradicted(o, flow.SeenStatus, got, want)
 }

@@ -22,6 +22,11 @@ const (
 	SeenNoneOfIt                           // nothing of it was seen
 	SeenTooLittle                          // packets were lost, or the watch began late: absence proves nothing. Args: dropped
 	SeenUnpredicted                        // the trace does not say what to expect
+	SeenBlind                              // what would show it could not be read. Args: source, reason
+	SeenOtherOwner                         // another user made the request, whom a rule treats differently. Args: uid, uid of the request
+	SeenOtherCause                         // the counter of another cause grew. Args: counter, before, after
+	SeenRuleGone                           // the rule is not there any more. Args: its place
+	SeenPassed                             // a packet that should not have come this far. Args: tuple, device
 	SeenSocketOwner                        // the socket table names the owner. Args: tuple, uid
 	confirmEnd
 )

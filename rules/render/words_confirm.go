@@ -54,6 +54,16 @@ func confirmWords(k flow.ReasonKind, a [3]string) string {
 		return "packets were lost (" + a[0] + ") or the watch began late: absence proves nothing"
 	case flow.SeenUnpredicted:
 		return "the trace does not say what to expect"
+	case flow.SeenBlind:
+		return a[0] + " could not be read (" + a[1] + "): that nothing was seen proves nothing"
+	case flow.SeenOtherOwner:
+		return "made by uid " + a[0] + ", whom a rule treats differently from uid " + a[1]
+	case flow.SeenOtherCause:
+		return "for another cause: " + a[0] + " " + a[1] + " → " + a[2]
+	case flow.SeenRuleGone:
+		return "the rule is not there any more: " + a[0]
+	case flow.SeenPassed:
+		return "passed all the same: " + a[0] + " on " + a[1]
 	case flow.SeenSocketOwner:
 		return "socket " + a[0] + " belongs to uid " + a[1]
 	}
