@@ -181,9 +181,10 @@ func (r *run) proxy(c envoy.Conn, tls *flow.TLS, http *flow.HTTP, own bool) {
 	}
 	req := r.req
 	req.TLS, req.HTTP = tls, http
-	res := r.s.Envoy.Accept(c, &req, r.ch)
 	leg := &r.legs[len(r.legs)-1]
-	leg.Steps = append(leg.Steps, res.Steps...)
+	c.Before = leg.Steps
+	res := r.s.Envoy.Accept(c, &req, r.ch)
+	leg.Steps = res.Steps
 	r.needs = addNeeds(r.needs, res.Needs)
 	nested := len(r.passes) > 1
 	if !nested {

@@ -13,6 +13,7 @@ import (
 func (c *Config) Accept(conn Conn, req *flow.Request, ch *flow.Choices) Result {
 	p := &pass{cfg: c, conn: conn, req: req, ch: ch, local: conn.Accept, direct: conn.Src, remote: conn.Src}
 	p.res.Outcome.RouteIndex = -1
+	p.res.Steps = append(make([]flow.Step, 0, len(conn.Before)+16), conn.Before...)
 	if c == nil {
 		p.need(flow.Listener, partListener, conn.Accept.String())
 		return p.res
@@ -20,7 +21,6 @@ func (c *Config) Accept(conn Conn, req *flow.Request, ch *flow.Choices) Result {
 	if conn.Transparent && conn.Orig.IsValid() {
 		p.local = conn.Orig
 	}
-	p.res.Steps = make([]flow.Step, 0, 20)
 	if l := p.accepting(); l != nil {
 		p.enter(l, false)
 	}

@@ -19,6 +19,8 @@ type Conn struct {
 	Listener string
 	// Ref prefixes the references of this pass's choices, as in netfilter.Packet.
 	Ref string
+	// Before are steps that the result's follow, in one list. They are not changed.
+	Before []flow.Step
 }
 
 // Upstream is the connection that Envoy opens for the request.
@@ -38,7 +40,7 @@ type Upstream struct {
 
 // Result is what Envoy does with one connection and its request.
 type Result struct {
-	Steps []flow.Step
+	Steps []flow.Step // Conn.Before and what Envoy does
 	// Verdict: Continue when Upstream is dialled; Delivered for an answer that Envoy is
 	// configured to give (redirect, direct response); Refused, Looped or Unknown.
 	Verdict  flow.Verdict

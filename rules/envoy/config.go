@@ -3,12 +3,10 @@ package envoy
 import (
 	"strconv"
 	"sync"
-
-	"github.com/meshtop/meshtop/rules/envoy/tree"
 )
 
 // Config is what was read of one Envoy. It is safe for concurrent traces: what a trace
-// decodes is kept for the next one.
+// decodes is kept for the next ones, within a bound.
 type Config struct {
 	version     Version
 	runtime     map[string]string
@@ -35,8 +33,8 @@ type Config struct {
 
 	certs map[string]string // /certs by path
 
-	memo  sync.Map
-	shown shown
+	tables sync.Map // *table by *entry, and *httpTable by tableKey: a trace may hold on to one
+	cache  *cache
 }
 
 // Version is Envoy's, as /server_info gives it; zero: not known.
@@ -55,19 +53,6 @@ func (v Version) atLeast(major, minor, patch int) bool {
 		return v.Minor > minor
 	}
 	return v.Patch >= patch
-}
-
-// memoKey tells the memos of different types apart.
-type memoKey[T any] struct{ of tree.Node }
-
-// memo is what build makes of n, built once for each Config. build must be a function of n
-// and the Config alone.
-func memo[T any](c *Config, n tree.Node, build func() T) T {
-	if v, ok := c.memo.Load(memoKey[T]{n}); ok {
-		return v.(T)
-	}
-	v, _ := c.memo.LoadOrStore(memoKey[T]{n}, build())
-	return v.(T)
 }
 
 // found says how a look-up by name went.

@@ -3,7 +3,6 @@ package envoy
 import (
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 )
@@ -74,8 +73,9 @@ const (
 
 // part is one file of the snapshot.
 type part struct {
-	name string
-	raw  []byte
+	name  string
+	raw   []byte
+	cache *cache
 }
 
 // entry is one resource as the index knows it: where its text stands. It is decoded when
@@ -90,7 +90,6 @@ type entry struct {
 	n          int32      // in the list that base names; -1: base is the element itself
 	suffix     string     // from the element to the body, as a JSON pointer
 	hosts      *hostIndex // of a route configuration
-	doc        atomic.Pointer[tree.Doc]
 }
 
 // pointer is the body's JSON pointer in its part.
@@ -109,17 +108,12 @@ type hostIndex struct {
 	spans      []hostSpan
 }
 
-// node is the body, decoded once; of a route configuration without its virtual hosts.
+// node is the body, decoded, and kept for a while; of a route configuration without its virtual hosts.
 func (e *entry) node() tree.Node {
 	if e == nil {
 		return tree.Node{}
 	}
-	if d := e.doc.Load(); d != nil {
-		return d.Root()
-	}
-	n := e.decode()
-	e.doc.CompareAndSwap(nil, n.Doc())
-	return e.doc.Load().Root()
+	return e.part.cache.doc(e, func() *tree.Doc { return e.decode().Doc() }).Root()
 }
 
 // decode is node, not kept.

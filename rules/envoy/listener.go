@@ -68,6 +68,7 @@ type addrKey struct {
 // listeners is the table of a Config: what connection_handler_impl.cc holds.
 type listeners struct {
 	all    []*listener
+	catch  []*listener // those that may capture a direction's traffic
 	byName map[string]*listener
 	byAddr map[addrKey]*listener // every address, of listeners that bind and that do not
 	// For near misses: numbers in all.
@@ -85,6 +86,9 @@ func newListeners(heads []*listenerHead) *listeners {
 		}
 		l := h.read()
 		t.all = append(t.all, l)
+		if l.binds && !l.internal && len(l.addrs) > 0 && l.addrs[0].proto == flow.TCP && (l.original || l.directed) {
+			t.catch = append(t.catch, l)
+		}
 		if l.name != "" {
 			t.byName[l.name] = l
 		}

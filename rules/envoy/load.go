@@ -20,7 +20,7 @@ const partsPrefix = "config_dump/"
 // not change while the Config is used. A part that cannot be read is a Gap; an error is a
 // config_dump.json that is none. Without any part of Envoy the Config is nil.
 func Load(files map[string][]byte) (*Config, []flow.Gap, error) {
-	c := &Config{unmodelled: map[string]int{}}
+	c := &Config{unmodelled: map[string]int{}, cache: newCache()}
 	var gaps []flow.Gap
 	names := make([]string, 0, len(files))
 	for name := range files {
@@ -70,7 +70,7 @@ func (c *Config) dump(name string, raw []byte) error {
 	if err := notJSON(raw); err != nil {
 		return err
 	}
-	p := &part{name: name, raw: raw}
+	p := &part{name: name, raw: raw, cache: c.cache}
 	x := &indexer{scan: tree.Scanner{Raw: raw}, part: p, unmodelled: c.unmodelled}
 	if err := x.index(); err != nil {
 		return err
@@ -135,6 +135,7 @@ func notJSON(raw []byte) error {
 
 // finish makes the tables once everything is read.
 func (c *Config) finish() {
+	c.cache.sized(c.bytes)
 	c.listeners = newListeners(c.heads)
 	c.heads = nil
 	c.clusters, c.warming, c.routes, c.endpoints = map[string]*entry{}, map[string]*entry{}, map[string]*entry{}, map[string]*entry{}

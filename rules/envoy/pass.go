@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"net/netip"
-	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -59,7 +58,7 @@ func (p *pass) add(s flow.Step) { p.res.Steps = append(p.res.Steps, s) }
 
 // last is the step added last; what it points at may be changed until the next add.
 func (p *pass) last() *flow.Step {
-	if len(p.res.Steps) == 0 {
+	if len(p.res.Steps) == len(p.conn.Before) {
 		p.res.Steps = append(p.res.Steps, flow.Step{})
 	}
 	return &p.res.Steps[len(p.res.Steps)-1]
@@ -135,27 +134,17 @@ func shorten(raw []byte) string {
 	return string(append(append(room[:0], raw[:n]...), "…"...))
 }
 
-// shown keeps the evidence of values that many traces meet, such as the listener that
-// captures everything; of a fixed size, the last one in a slot stays.
-type shown [2048]atomic.Pointer[shownSlot]
-
-type shownSlot struct {
-	node     tree.Node
-	evidence []flow.Evidence
-}
-
 // evidence is evidence, remembered.
 func (p *pass) evidence(n tree.Node) []flow.Evidence {
 	if n.Kind() == tree.Missing {
 		return nil
 	}
-	slot := &p.cfg.shown[uint64(n.Offset())*0x9e3779b97f4a7c15>>53]
-	if s := slot.Load(); s != nil && s.node == n {
-		return s.evidence
+	key := memoKey[flow.Evidence]{n}
+	if v, ok := p.cfg.cache.load(key); ok {
+		return v.([]flow.Evidence)
 	}
-	s := &shownSlot{n, evidence(n)}
-	slot.Store(s)
-	return s.evidence
+	e := evidence(n)
+	return p.cfg.cache.store(key, e, int64(len(e[0].Text)+len(e[0].Ref)+64)).([]flow.Evidence)
 }
 
 // dumpPart is the part whose pointers need no prefix.

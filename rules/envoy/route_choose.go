@@ -150,10 +150,12 @@ func (s *stream) rivals(step *flow.Step, winner int32, kind domainKind, host str
 		return
 	}
 	step.PassedTotal = total
-	near := s.table.index.candidates(host, winner)
+	var near []int32
+	if kind != domainExact {
+		near = s.table.index.candidates(host, winner)
+	}
 	switch {
 	case kind == domainExact:
-		near = nil
 	case near == nil && (kind == domainAny || kind == domainNone) && !s.table.index.onlyAny():
 		near = typos(s.table.hosts, host, winner)
 	}

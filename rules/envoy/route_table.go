@@ -64,14 +64,22 @@ func (c *Config) httpTable(t *table) *httpTable {
 	})
 }
 
-// tableKey keys the memo of a table that RDS brought or the connection manager holds.
+// tableKey keys what is built of a table: for one that RDS brought for good, for one that a
+// connection manager holds as long as that is kept.
 type tableKey struct{ of *table }
 
 func memoTable(c *Config, t *table, build func() *httpTable) *httpTable {
-	if v, ok := c.memo.Load(tableKey{t}); ok {
+	key := tableKey{t}
+	if t.part == nil {
+		if v, ok := c.cache.load(key); ok {
+			return v.(*httpTable)
+		}
+		return c.cache.store(key, build(), t.head.Size()/4).(*httpTable)
+	}
+	if v, ok := c.tables.Load(key); ok {
 		return v.(*httpTable)
 	}
-	v, _ := c.memo.LoadOrStore(tableKey{t}, build())
+	v, _ := c.tables.LoadOrStore(key, build())
 	return v.(*httpTable)
 }
 

@@ -91,8 +91,8 @@ func (c *Config) Capture(d flow.Direction, dst netip.AddrPort) (netip.AddrPort, 
 		return netip.AddrPort{}, false
 	}
 	var found *listener
-	for _, l := range c.listeners.all {
-		if !l.binds || l.internal || len(l.addrs) == 0 || l.addrs[0].proto != flow.TCP || !l.captures(d) {
+	for _, l := range c.listeners.catch {
+		if !l.captures(d) {
 			continue
 		}
 		if found == nil || l.original && !found.original {

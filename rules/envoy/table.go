@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"strconv"
-	"sync/atomic"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 )
@@ -15,11 +14,10 @@ type table struct {
 	head  tree.Node
 	hosts []tableHost
 
-	nodes []tree.Node                // of an inline table
-	part  *part                      // of an indexed one
-	list  string                     // JSON pointer of its virtual_hosts
-	spans []hostSpan                 // where each host stands
-	docs  []atomic.Pointer[tree.Doc] // those decoded so far
+	nodes []tree.Node // of an inline table
+	part  *part       // of an indexed one
+	list  string      // JSON pointer of its virtual_hosts
+	spans []hostSpan  // where each host stands
 }
 
 // tableHost is a virtual host as the index knows it.
@@ -37,17 +35,21 @@ func (t *table) host(i int) tree.Node {
 	if t.part == nil {
 		return t.nodes[i]
 	}
-	if d := t.docs[i].Load(); d != nil {
-		return d.Root()
-	}
-	s := t.spans[i]
-	d, err := tree.Parse(t.part.raw[s.start:s.end], int64(s.start))
-	if err != nil {
-		return tree.Node{} // the index has checked it
-	}
-	d.Source, d.Ref = t.part.name, t.list+"/"+strconv.Itoa(i)
-	t.docs[i].CompareAndSwap(nil, d)
-	return t.docs[i].Load().Root()
+	return t.part.cache.doc(hostKey{t, i}, func() *tree.Doc {
+		s := t.spans[i]
+		d, err := tree.Parse(t.part.raw[s.start:s.end], int64(s.start))
+		if err != nil {
+			return nil // the index has checked it
+		}
+		d.Source, d.Ref = t.part.name, t.list+"/"+strconv.Itoa(i)
+		return d
+	}).Root()
+}
+
+// hostKey keys a decoded virtual host.
+type hostKey struct {
+	of *table
+	i  int
 }
 
 // routeTable is the route configuration of this name that RDS brought or would bring.
@@ -56,10 +58,10 @@ func (c *Config) routeTable(name string) (*table, found) {
 	if e == nil {
 		return nil, c.has(name, dynamicRouteConfigs)
 	}
-	if t, ok := c.memo.Load(e); ok {
+	if t, ok := c.tables.Load(e); ok {
 		return t.(*table), present
 	}
-	t, _ := c.memo.LoadOrStore(e, e.table())
+	t, _ := c.tables.LoadOrStore(e, e.table())
 	return t.(*table), present
 }
 
@@ -72,7 +74,6 @@ func (e *entry) table() *table {
 	}
 	h := e.hosts
 	t.part, t.list, t.spans = e.part, e.pointer()+"/"+h.field, h.spans
-	t.docs = make([]atomic.Pointer[tree.Doc], len(h.spans))
 	t.hosts = make([]tableHost, len(h.spans))
 	s := tree.Scanner{Raw: e.part.raw}
 	for i, span := range h.spans {

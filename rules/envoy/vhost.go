@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // vhostIndex finds the virtual host of a table by its domains, in a time that does not
@@ -13,9 +14,11 @@ type vhostIndex struct {
 	suffixes wildcards // "*-bar.com" under "-bar.com"
 	prefixes wildcards // "foo.*" under "foo."
 	any      int32     // the host with "*"; -1: none
+	hosts    []tableHost
 	// near holds hosts by a looser name, for explanations: without port and trailing dot,
-	// and by the first label.
-	near map[string][]int32
+	// and by the first label. It is made when the first request asks for it.
+	near     map[string][]int32
+	nearOnce sync.Once
 }
 
 // wildcards are domains with one '*', by the text beside it; the longest counts.
@@ -37,7 +40,7 @@ const (
 
 // newVhostIndex builds the index of a table's hosts.
 func newVhostIndex(hosts []tableHost) *vhostIndex {
-	x := &vhostIndex{exact: make(map[string]int32, len(hosts)), any: -1, near: make(map[string][]int32, len(hosts)),
+	x := &vhostIndex{exact: make(map[string]int32, len(hosts)), any: -1, hosts: hosts,
 		suffixes: wildcards{text: map[string]int32{}}, prefixes: wildcards{text: map[string]int32{}}}
 	for i, h := range hosts {
 		for _, d := range h.domains {
@@ -60,9 +63,18 @@ func (x *vhostIndex) domain(d string, i int32) {
 	default:
 		x.exact[d] = i
 	}
-	if d != "*" {
-		x.remember(looseName(d), i)
-		x.remember(firstLabel(d), i)
+}
+
+// loosely makes near.
+func (x *vhostIndex) loosely() {
+	x.near = make(map[string][]int32, len(x.hosts))
+	for i, h := range x.hosts {
+		for _, d := range h.domains {
+			if d = lower(d); d != "*" {
+				x.remember(looseName(d), int32(i))
+				x.remember(firstLabel(d), int32(i))
+			}
+		}
 	}
 }
 
@@ -150,6 +162,7 @@ func (x *vhostIndex) find(host string) (i int32, kind domainKind, domain string)
 // candidates are the hosts that a person may have meant by host: the same name with
 // another port, or the same first label. winner is left out.
 func (x *vhostIndex) candidates(host string, winner int32) []int32 {
+	x.nearOnce.Do(x.loosely)
 	var out []int32
 	for _, name := range [...]string{looseName(host), firstLabel(host)} {
 		for _, i := range x.near[name] {

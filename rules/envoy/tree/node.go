@@ -45,6 +45,12 @@ func (n Node) Raw() []byte {
 	return n.doc.raw[start:end]
 }
 
+// Size is the length of the value's text.
+func (n Node) Size() int64 {
+	start, end := n.span()
+	return int64(end - start)
+}
+
 // Offset is where the value's text begins in its part.
 func (n Node) Offset() int64 {
 	if n.doc == nil {

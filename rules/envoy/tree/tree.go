@@ -116,6 +116,9 @@ func Parse(raw []byte, at int64) (*Doc, error) {
 	return d, nil
 }
 
+// Size is about how many bytes the document takes, beside its text.
+func (d *Doc) Size() int64 { return int64(8*cap(d.tape) + 160 + len(d.Ref)) }
+
 // Root is the document's value.
 func (d *Doc) Root() Node {
 	if d == nil || len(d.tape) == 0 {
