@@ -202,32 +202,13 @@ func raw(s string, width int) []line {
 		return nil
 	}
 	var out []line
-	for i, l := range dedent(strings.Split(s, "\n")) {
+	for i, l := range render.Dedent(strings.Split(s, "\n")) {
 		if i == most {
 			return append(out, text(style.Faint, "        "+style.Ellipsis+" enter shows all"))
 		}
 		for _, part := range hard(l, max(width-8, 8)) {
 			out = append(out, text(style.Faint, "        "+part))
 		}
-	}
-	return out
-}
-
-// dedent takes the indent away that all lines but the first share: an object stands deep
-// in its dump.
-func dedent(lines []string) []string {
-	if len(lines) < 2 {
-		return lines
-	}
-	share := 1 << 20
-	for _, l := range lines[1:] {
-		if t := strings.TrimLeft(l, " "); t != "" {
-			share = min(share, len(l)-len(t))
-		}
-	}
-	out := lines[:1:1]
-	for _, l := range lines[1:] {
-		out = append(out, l[min(share, len(l)):])
 	}
 	return out
 }

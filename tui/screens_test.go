@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -45,5 +46,20 @@ func TestSceneFrames(t *testing.T) {
 				d.golden(name)
 			}
 		}
+	}
+}
+
+// The README's picture is a frame that a test draws.
+func TestReadmeShowsAFrame(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, err := os.ReadFile("testdata/frames/trace-mesh-output-80x24.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), "```\n"+strings.TrimRight(string(frame), "\n")+"\n```") {
+		t.Error("README.md does not hold testdata/frames/trace-mesh-output-80x24.txt as it is")
 	}
 }

@@ -79,11 +79,14 @@ func rules(save []byte) int {
 	return n
 }
 
-func plural(n int, what string) string {
-	if n == 1 {
+func plural(n int, what string) string { return some(strconv.Itoa(n), what) }
+
+// some is plural of a number that is written already.
+func some(n, what string) string {
+	if n == "1" {
 		return "1 " + what
 	}
-	return strconv.Itoa(n) + " " + what + "s"
+	return n + " " + what + "s"
 }
 
 // Bytes is a size for people, in decimal units.

@@ -93,6 +93,9 @@ func Request(r flow.Request) string {
 	if r.TLS != nil && r.TLS.SNI != "" {
 		b.WriteString(", SNI " + Clean(r.TLS.SNI))
 	}
+	if r.TLS != nil && len(r.TLS.ALPN) > 0 {
+		b.WriteString(", ALPN " + Clean(strings.Join(r.TLS.ALPN, " ")))
+	}
 	if r.HTTP != nil {
 		for _, h := range r.HTTP.Headers {
 			b.WriteString(", " + Clean(h[0]) + ": " + Clean(h[1]))
@@ -200,7 +203,7 @@ func (w *writer) evidence(e flow.Evidence, unknown, why bool) {
 	if text == "" {
 		return
 	}
-	lines := dedent(strings.Split(text, "\n"))
+	lines := Dedent(strings.Split(text, "\n"))
 	long := len(lines) > 1 || width(text) > 2*TextWidth
 	if long && !unknown && !why {
 		return
@@ -220,17 +223,23 @@ func (w *writer) evidence(e flow.Evidence, unknown, why bool) {
 	}
 }
 
-// dedent takes away what all lines but the first are indented by: an object cut out of a
-// larger text keeps that of its surroundings.
-func dedent(lines []string) []string {
-	least := -1
+// Dedent takes away what all lines but the first are indented by: an object cut out of a
+// larger text keeps that of its surroundings. One that was cut off before its end keeps one
+// column, so that what it holds stands within it.
+func Dedent(lines []string) []string {
+	least, closed := -1, false
 	for _, l := range lines[1:] {
-		if n := len(l) - len(strings.TrimLeft(l, " ")); strings.TrimSpace(l) != "" && (least < 0 || n < least) {
-			least = n
+		rest := strings.TrimLeft(l, " ")
+		if n := len(l) - len(rest); strings.Trim(rest, "…") != "" && (least < 0 || n < least) {
+			least, closed = n, strings.ContainsAny(rest[:1], "}]")
 		}
 	}
+	if !closed && strings.HasSuffix(lines[0], "{") {
+		least--
+	}
 	for i, l := range lines[1:] {
-		lines[i+1] = l[min(max(least, 0), len(l)):]
+		indent := len(l) - len(strings.TrimLeft(l, " "))
+		lines[i+1] = l[min(max(least, 0), indent):]
 	}
 	return lines
 }
@@ -266,7 +275,7 @@ const nearShown = 5
 
 func (w *writer) variants(t flow.Trace) {
 	for _, v := range t.Variants {
-		lead := "either"
+		lead := "otherwise"
 		switch {
 		case v.When != "":
 			lead = "if " + Clean(v.When)

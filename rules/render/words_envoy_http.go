@@ -73,9 +73,9 @@ func managerWords(k flow.ReasonKind, a [3]string) string {
 func tableWords(k flow.ReasonKind, a [3]string) string {
 	switch k {
 	case flow.WhyInlineTable:
-		return "a route table of the listener itself with " + a[1] + " virtual hosts"
+		return "a route table of the listener itself with " + some(a[1], "virtual host")
 	case flow.WhyRDSTable:
-		return "a route table by RDS with " + a[1] + " virtual hosts"
+		return "a route table by RDS with " + some(a[1], "virtual host")
 	case flow.WhyNoTable:
 		return "route table " + or(a[0], "(none)") + " was never received: nothing matches"
 	case flow.WhyScopedTable:

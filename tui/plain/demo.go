@@ -93,7 +93,7 @@ func (a *App) demo(cmd *cobra.Command, name, form string, why bool, screens *scr
 		a.print(l, t, form, why)
 	}
 	if form == "text" {
-		fmt.Fprintf(a.Stdout, "\nnext      meshtop trace demo %s --to ADDR[:PORT] --why\n", render.Clean(name))
+		fmt.Fprintf(a.Stdout, "\nnext      %s --why\n", render.Command("demo "+name, requests[0]))
 	}
 	return nil
 }
