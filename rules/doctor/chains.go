@@ -57,7 +57,7 @@ func (e *examiner) bare() {
 		legacy        bool
 		family, table string
 	}
-	rules, users := map[key]int{}, map[key]string{}
+	rules, users := map[key]int{}, map[key]chain{}
 	var order []key
 	for _, c := range e.book.chains {
 		k := key{c.legacy, c.family, c.table}
@@ -65,13 +65,15 @@ func (e *examiner) bare() {
 			order = append(order, k)
 		}
 		rules[k] += c.rules
-		if !c.base && users[k] == "" {
-			users[k] = c.place()
+		if !c.base && users[k].name == "" {
+			users[k] = c
 		}
 	}
 	for _, k := range order {
-		if rules[k] == 0 && users[k] != "" && strings.Contains(k.table, "nat") {
-			e.add(NatEmptied, Problem, nil, users[k], where(k.legacy, k.family, k.table, "OUTPUT"))
+		if c := users[k]; rules[k] == 0 && c.name != "" && strings.Contains(k.table, "nat") {
+			// There is no rule to show: the chain itself is what was left.
+			left := []flow.Evidence{{Source: c.source, Ref: c.place(), Text: ":" + c.name}}
+			e.add(NatEmptied, Problem, left, c.place(), where(k.legacy, k.family, k.table, "OUTPUT"))
 		}
 	}
 }

@@ -132,6 +132,10 @@ func TestExamine(t *testing.T) {
 				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(said(got), "\n  "), strings.Join(c.want, "\n  "))
 			}
 			for _, f := range got {
+				// Only what is not there has no rule to show.
+				if bare := f.Kind == NotRead || f.Kind == NoInterception || f.Kind == UDPBypass; len(f.Evidence) == 0 && !bare {
+					t.Errorf("%s: no evidence", f.Kind)
+				}
 				for _, e := range f.Evidence {
 					if e.Source == "" || e.Ref == "" || e.Text == "" {
 						t.Errorf("%s: evidence %+v does not say where it stands", f.Kind, e)

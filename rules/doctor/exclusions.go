@@ -44,7 +44,7 @@ func (e *examiner) ports(direction string, v6 bool, p netfilter.Packet) {
 			continue
 		}
 		if got.captured {
-			in.add(from, to, nil)
+			in.add(from, to, got.evidence)
 		} else {
 			out.add(from, to, got.evidence)
 		}
@@ -54,7 +54,7 @@ func (e *examiner) ports(direction string, v6 bool, p netfilter.Packet) {
 	case out.size() <= in.size():
 		e.add(ExcludedPorts, e.portSeverity(out), out.evidence, direction, out.String(), family(v6))
 	default:
-		e.add(OnlyPorts, Warning, nil, direction, in.String(), family(v6))
+		e.add(OnlyPorts, Warning, in.evidence, direction, in.String(), family(v6))
 	}
 }
 
