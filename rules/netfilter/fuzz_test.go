@@ -118,7 +118,7 @@ func FuzzHost(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, part := range []string{"addr.json", "route.json", "route6.json", "rule.json", "rule6.json", "sysctl", "sockets"} {
+		for _, part := range []string{"addr.json", "route.json", "route6.json", "rule.json", "rule6.json", "sysctl", "sockets", "conntrack"} {
 			files := map[string][]byte{"addr.json": truthHost["addr.json"]}
 			files[part] = data
 			h, _, err := ParseHost(files)
