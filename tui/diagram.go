@@ -17,6 +17,7 @@ type track struct {
 	branch   string // the listener after a hand-off, or "else"
 	end      string // the cluster
 	captured bool
+	unread   bool // no rules were read: that Envoy gets it is taken for granted
 	verdict  flow.Verdict
 }
 
@@ -36,6 +37,9 @@ func trackOf(l lane) track {
 	}
 	t.rule = hook + " (no rule)"
 	for _, st := range first.Steps {
+		if st.Reason.Kind == flow.WhyNoRules {
+			t.rule, t.unread = hook+" (not read)", true
+		}
 		t.step(first, st)
 	}
 	if t.to == "" {
@@ -90,7 +94,7 @@ func (t *track) ruleStep(leg flow.Leg, st flow.Step) {
 
 // bypass says that traffic which a mesh would take goes round the proxy.
 func (t track) bypass() bool {
-	return !t.captured && (t.what == "in" || t.what == "out" || t.what == "udp" || t.what == "six")
+	return !t.captured && !t.unread && (t.what == "in" || t.what == "out" || t.what == "udp" || t.what == "six")
 }
 
 // diagram draws the tracks: those that share their way to a listener become one line
@@ -222,6 +226,8 @@ func forgotten(tracks []track) []line {
 		}
 		says, ink := "goes round Envoy", style.Depends
 		switch {
+		case t.unread:
+			says = "not known"
 		case t.captured:
 			says, ink = "through Envoy", style.Plain
 		case t.verdict == flow.Dropped || t.verdict == flow.Refused:

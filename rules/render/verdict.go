@@ -65,7 +65,22 @@ func ways(t flow.Trace) string {
 	return n + ", and chance decides"
 }
 
+// ending is how one run ends. Where the rules were not read, it holds only if they bring
+// the connection to Envoy.
 func ending(v flow.Verdict, o flow.Outcome, c flow.Symptom, legs []flow.Leg) string {
+	s := end(v, o, c, legs)
+	if v != flow.Unknown && taken(legs) {
+		s += ", if intercepted"
+	}
+	return s
+}
+
+// taken says whether it was taken for granted, without rules, that Envoy gets it.
+func taken(legs []flow.Leg) bool {
+	return len(legs) > 0 && len(legs[0].Steps) > 0 && legs[0].Steps[0].Reason.Kind == flow.WhyNoRules
+}
+
+func end(v flow.Verdict, o flow.Outcome, c flow.Symptom, legs []flow.Leg) string {
 	word := strings.ToUpper(v.String())
 	last := lastStep(legs)
 	switch v {
