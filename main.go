@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -21,8 +22,12 @@ func main() {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr),
 		Version: plain.BuildVersion(), Getenv: os.Getenv, Screens: tui.Run,
-		Netns: func(_ context.Context, name string) (inspect.Pod, error) { return local.Named(name, local.Options{}) },
-		PID:   func(_ context.Context, pid int) (inspect.Pod, error) { return local.OfPid(pid, local.Options{}) },
+		Netns: func(_ context.Context, name string, admin netip.AddrPort) (inspect.Pod, error) {
+			return local.Named(name, local.Options{Admin: admin})
+		},
+		PID: func(_ context.Context, pid int, admin netip.AddrPort) (inspect.Pod, error) {
+			return local.OfPid(pid, local.Options{Admin: admin})
+		},
 	}
 	code := plain.Run(ctx, app, os.Args[1:])
 	stop()

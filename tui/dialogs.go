@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -99,7 +100,7 @@ func callItem(c inspect.Call) item {
 	name := c.Start.Format("15:04:05") + "  " + render.Clean(c.What)
 	note, ink := took(c.Took)+"  "+bytesWord(c.Bytes), style.Faint
 	if c.Err != "" {
-		note, ink = took(c.Took)+"  "+style.MarkStops+" "+render.Clean(c.Err), style.Stops
+		note, ink = took(c.Took)+"  "+style.MarkStops+" "+render.Clean(strings.TrimPrefix(c.Err, c.What+": ")), style.Stops
 	}
 	return item{name: name, note: note, ink: ink, effect: effect{kind: effCopy, text: name + "  " + note, note: "the call"}}
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/netfilter"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui/style"
@@ -119,9 +120,10 @@ func podLines(s *state, w int) []line {
 	row("config", style.Plain, configWords(s))
 	row("read", style.Plain, s.age())
 	row("rules", style.Plain, ruleWords(s))
-	for i, g := range s.reading.Snapshot.Gaps {
+	gaps := flow.Alike(s.reading.Snapshot.Gaps)
+	for i, g := range gaps {
 		if i == 4 {
-			row("", style.Depends, "and "+itoa(len(s.reading.Snapshot.Gaps)-i)+" more gaps")
+			row("", style.Depends, "and "+itoa(len(gaps)-i)+" more gaps")
 			break
 		}
 		row(map[bool]string{true: "not read"}[i == 0], style.Depends, style.MarkUnknown+" "+g.Part+": "+g.Reason)

@@ -59,7 +59,7 @@ func (s *state) partial() *problem {
 	if s.failed != "" {
 		p.exact = append(p.exact, s.failed)
 	}
-	for _, g := range snap.Gaps {
+	for _, g := range flow.Alike(snap.Gaps) {
 		p.exact = append(p.exact, render.Clean(g.Part+": "+g.Reason))
 	}
 	p.ways = append(p.ways, item{name: "go on with what was read", effect: press(actOpen)}, item{name: "read again", effect: press(actRefresh)})
@@ -131,7 +131,7 @@ func (p *problem) lines(s *state, w int) []line {
 	for _, c := range calls {
 		g, ink, says := style.MarkGoes, style.Goes, bytesWord(c.Bytes)
 		if c.Err != "" {
-			g, ink, says = style.MarkStops, style.Stops, render.Clean(c.Err)
+			g, ink, says = style.MarkStops, style.Stops, render.Clean(strings.TrimPrefix(c.Err, c.What+": "))
 		}
 		out = append(out, text(ink, g+" ").with(style.Plain, pad(render.Clean(c.What), min(34, w/2))+"  ").with(style.Plain, says))
 	}

@@ -36,6 +36,9 @@ func TestLargeEnvoy(t *testing.T) {
 	if err != nil || len(full.Gaps) > 0 {
 		t.Fatalf("%v, gaps %v", err, full.Gaps)
 	}
+	if len(some.Files["clusters.json"]) > 0 || len(full.Files["clusters.json"]) == 0 || len(full.Files["stats"]) == 0 {
+		t.Error("the hosts with their health and the statistics belong to all, and to all only")
+	}
 	if _, whole := some.Files["config_dump.json"]; whole || len(full.Files["config_dump.json"]) < 500_000 {
 		t.Fatalf("whole %v, the full dump has %d bytes", whole, len(full.Files["config_dump.json"]))
 	}

@@ -56,12 +56,12 @@ func (f *Found) Read(ctx context.Context, want inspect.Want) (inspect.Snapshot, 
 	r.listeners()
 	r.part(ctx, "server_info.json", question{path: "/server_info", json: true})
 	r.dump(ctx)
-	small := !r.large()
-	if small {
+	whole := !r.large() || r.want.Full
+	if whole {
 		r.part(ctx, "clusters.json", question{path: "/clusters?format=json", json: true})
 	}
 	r.part(ctx, "runtime.json", question{path: "/runtime", json: true})
-	if small {
+	if whole {
 		r.part(ctx, "stats", question{path: "/stats", max: 64 << 20})
 	}
 	return r.out, ctx.Err()
@@ -119,6 +119,7 @@ func (r *reading) part(ctx context.Context, part string, q question) {
 		return
 	}
 	q.progress = func(n int64) { r.tell(inspect.Progress{Part: part, Bytes: n}) }
+	q.progress(0) // Envoy may think for long before the first byte
 	data, call, err := r.f.ask(ctx, q)
 	r.out.Calls = append(r.out.Calls, call)
 	if err != nil {

@@ -72,7 +72,7 @@ func open(name string, s *netns.Space, err error, opt Options) (*Pod, error) {
 	case errors.Is(err, netns.ErrGone):
 		return nil, &openError{name, err, inspect.ErrNotFound}
 	case errors.Is(err, netns.ErrNoPower):
-		err = fmt.Errorf("%w; this process has uid %d. Without it the own namespace, saved snapshots and single parts (--iptables, --config-dump) can be read", err, os.Geteuid())
+		err = fmt.Errorf("%w; this process has uid %d. Without it the own namespace (pid $$), saved snapshots and single parts (--iptables, --config-dump) can be read", err, os.Geteuid())
 		return nil, &openError{name, err, inspect.ErrNoPower}
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -128,10 +129,13 @@ func (r *reading) find(ctx context.Context) error {
 	if a := r.pod.opt.Admin; a.IsValid() {
 		addrs = append(addrs[:0:0], a)
 	}
+	if r.wants("listeners.json") {
+		r.tell(inspect.Progress{Part: "listeners.json"}) // the first question
+	}
 	found, calls, err := admin.Find(ctx, r.pod.dialAs(uid, gid), addrs, r.pod.opt.Reader)
 	r.out.Calls = append(r.out.Calls, calls...)
 	if err != nil {
-		return fmt.Errorf("%w%s", err, unasked(all))
+		return fmt.Errorf("%w%s", err, unasked(all, addrs))
 	}
 	if old := r.pod.found; old != nil {
 		found.Adopt(old.Client)
@@ -140,16 +144,17 @@ func (r *reading) find(ctx context.Context) error {
 	return nil
 }
 
-// unasked names the ports of an Envoy that was seen but not asked, for the user to choose.
-func unasked(all []socket) string {
+// unasked names the places of an Envoy that was seen but not asked, for the user to choose.
+func unasked(all []socket, asked []netip.AddrPort) string {
 	var at []string
 	for _, s := range all {
-		if s.state == stateListen && s.proto == flow.TCP && admin.IsEnvoy(s.process) && !slices.Contains(at, s.local.String()) {
+		known := slices.ContainsFunc(asked, func(a netip.AddrPort) bool { return a.Port() == s.local.Port() })
+		if !known && s.state == stateListen && s.proto == flow.TCP && admin.IsEnvoy(s.process) && !slices.Contains(at, s.local.String()) {
 			at = append(at, s.local.String())
 		}
 	}
 	if len(at) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; Envoy listens on %s: --admin ADDR:PORT says which of them is its admin interface", strings.Join(at, ", "))
+	return fmt.Sprintf("; Envoy listens on %s too, not asked: --admin ADDR:PORT asks there", strings.Join(at, ", "))
 }

@@ -100,10 +100,14 @@ func found(k Kind, s Severity, ev []flow.Evidence, args ...string) Finding {
 // Examine looks a snapshot over. The worst findings come first.
 func Examine(s *rules.Snapshot) []Finding {
 	var out []Finding
+	var unread []flow.Gap
 	for _, g := range s.Gaps {
 		if slices.Contains(ruleParts, g.Part) {
-			out = append(out, found(NotRead, Unknown, nil, g.Part, g.Reason))
+			unread = append(unread, g)
 		}
+	}
+	for _, g := range flow.Alike(unread) {
+		out = append(out, found(NotRead, Unknown, nil, g.Part, g.Reason))
 	}
 	if s.Rules == nil {
 		return append(out, found(NotRead, Unknown, nil, "iptables-save", ""))

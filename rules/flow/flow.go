@@ -232,6 +232,24 @@ type Gap struct {
 	Broken bool `json:"-"`
 }
 
+// Alike are gaps with one entry for each reason, which names every part that it keeps from
+// being read: the same sentence five times over says nothing more.
+func Alike(gaps []Gap) []Gap {
+	var out []Gap
+	at := map[string]int{}
+	for _, g := range gaps {
+		i, ok := at[g.Reason]
+		if !ok {
+			at[g.Reason] = len(out)
+			out = append(out, g)
+			continue
+		}
+		out[i].Broken = out[i].Broken || g.Broken
+		out[i].Part += ", " + g.Part
+	}
+	return out
+}
+
 // Variant is one way a trace can go, with the choices that lead there.
 type Variant struct {
 	Choices     []Chosen

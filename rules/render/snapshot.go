@@ -115,7 +115,7 @@ func Parts(about string, files map[string][]byte, gaps []flow.Gap) string {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		w.field("part", fmt.Sprintf("%-28s %s", Clean(name), Bytes(int64(len(files[name])))))
 	}
-	for _, g := range gaps {
+	for _, g := range flow.Alike(gaps) {
 		w.field("gap", Clean(g.Part)+": "+Clean(g.Reason))
 	}
 	return w.b.String()

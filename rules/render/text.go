@@ -42,7 +42,7 @@ func Text(t flow.Trace, o TextOptions) string {
 		}
 	}
 	w.blank()
-	for _, g := range t.Gaps {
+	for _, g := range flow.Alike(t.Gaps) {
 		w.field("gap", Clean(g.Part)+": "+Clean(g.Reason))
 	}
 	for _, d := range t.Needs {

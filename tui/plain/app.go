@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -33,8 +34,10 @@ type App struct {
 	ErrTerminal    bool // stderr is one
 	Version        string
 
-	Netns func(ctx context.Context, name string) (inspect.Pod, error)
-	PID   func(ctx context.Context, pid int) (inspect.Pod, error)
+	// Netns and PID open a namespace of this machine; admin is where Envoy's admin interface
+	// is, invalid: it is looked for.
+	Netns func(ctx context.Context, name string, admin netip.AddrPort) (inspect.Pod, error)
+	PID   func(ctx context.Context, pid int, admin netip.AddrPort) (inspect.Pod, error)
 	// Screens shows the screens until the user quits; nil: there are none.
 	Screens func(ctx context.Context, opt tui.Options) error
 	// Getenv reads the environment; nil: there is none.

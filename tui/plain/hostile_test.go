@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,7 +54,9 @@ func runPod(t *testing.T, what string, files map[string][]byte, args ...string) 
 			args[i] = "netns"
 		}
 	}
-	run(t, what, App{Netns: func(context.Context, string) (inspect.Pod, error) { return saved.New("netns SNAP", files), nil }}, args)
+	run(t, what, App{Netns: func(context.Context, string, netip.AddrPort) (inspect.Pod, error) {
+		return saved.New("netns SNAP", files), nil
+	}}, args)
 }
 
 func run(t *testing.T, what string, app App, args []string) (string, int) {

@@ -25,13 +25,16 @@ type looked struct {
 // reach opens the target with the parts that are given as files. Who calls it closes
 // what it gives.
 func (a *App) reach(ctx context.Context, t target, p *parts) (*looked, error) {
+	if p.at.IsValid() && t.kind != "netns" && t.kind != "pid" {
+		return nil, usage("--admin: of netns and pid only: nothing else is asked")
+	}
 	files, err := p.read(ctx, a)
 	if err != nil {
 		return nil, err
 	}
 	l := &looked{app: a, target: t, files: len(files) > 0}
 	if t.kind != "" {
-		if l.pod, err = a.open(ctx, &l.target); err != nil {
+		if l.pod, err = a.open(ctx, &l.target, p.at); err != nil {
 			return nil, err
 		}
 	}

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/archive"
 	"github.com/meshtop/meshtop/inspect/saved"
+	"github.com/meshtop/meshtop/rules/request"
 	"github.com/spf13/pflag"
 )
 
@@ -23,9 +26,11 @@ var partFlags = []struct{ flag, part string }{
 	{"runtime", "runtime.json"}, {"server-info", "server_info.json"},
 }
 
-// parts are the files that the command line names.
+// parts are the files that the command line names, and where to ask for the others.
 type parts struct {
 	paths []string
+	admin string
+	at    netip.AddrPort // admin, once check has read it
 	// still: the verb looks at them in this goroutine only, so that a file which is cut off
 	// under it is a fault that ends in a sentence. Only then are files mapped.
 	still bool
@@ -36,6 +41,7 @@ func (p *parts) register(f *pflag.FlagSet) {
 	for i, pf := range partFlags {
 		f.StringVar(&p.paths[i], pf.flag, "", "read "+pf.part+" from this file")
 	}
+	f.StringVar(&p.admin, "admin", "", "where Envoy's admin interface is")
 }
 
 func (p *parts) given() bool {
@@ -49,6 +55,12 @@ func (p *parts) given() bool {
 
 // check finds what cannot be: standard input can be read once.
 func (p *parts) check(f *pflag.FlagSet) error {
+	if f.Changed("admin") {
+		var err error
+		if p.at, err = adminAddr(p.admin); err != nil {
+			return usage("--admin: %w", err)
+		}
+	}
 	first := ""
 	for i, path := range p.paths {
 		flag := partFlags[i].flag
@@ -64,6 +76,18 @@ func (p *parts) check(f *pflag.FlagSet) error {
 		first = flag
 	}
 	return nil
+}
+
+// adminAddr reads ADDR:PORT, or a port alone of the loopback.
+func adminAddr(s string) (netip.AddrPort, error) {
+	if n, err := strconv.ParseUint(s, 10, 16); err == nil {
+		s = "127.0.0.1:" + strconv.FormatUint(n, 10)
+	}
+	a, err := request.Addr(s, 0)
+	if err == nil && a.Port() == 0 {
+		err = fmt.Errorf("%q: want ADDR:PORT, or a port of 127.0.0.1", s)
+	}
+	return a, err
 }
 
 // read reads the files.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -79,7 +80,7 @@ func example(kind string) string {
 
 // open opens the target. A file or scene that makes no sense is bad input; what is not
 // there, or may not be opened, is something that cannot be told.
-func (a *App) open(ctx context.Context, t *target) (inspect.Pod, error) {
+func (a *App) open(ctx context.Context, t *target, admin netip.AddrPort) (inspect.Pod, error) {
 	switch t.kind {
 	case "file":
 		p, err := saved.Open(t.name)
@@ -101,13 +102,13 @@ func (a *App) open(ctx context.Context, t *target) (inspect.Pod, error) {
 		if a.Netns == nil {
 			return nil, cannot(errors.New("netns: network namespaces are a thing of Linux: open a saved snapshot with file PATH"))
 		}
-		return opened(a.Netns(ctx, t.name))
+		return opened(a.Netns(ctx, t.name, admin))
 	case "pid":
 		if a.PID == nil {
 			return nil, cannot(errors.New("pid: network namespaces are a thing of Linux: open a saved snapshot with file PATH"))
 		}
 		n, _ := strconv.Atoi(t.name) // parseTarget has looked at it
-		return opened(a.PID(ctx, n))
+		return opened(a.PID(ctx, n, admin))
 	}
 	return nil, cannot(fmt.Errorf("%s %s: this build has no cluster support yet: use netns NAME or pid N on the pod's node, or file PATH", t.kind, t.name))
 }
