@@ -175,7 +175,9 @@ func clusterGaps() []gap {
 	case1 := func(name, cluster, want string, clusters ...M) gap {
 		return gap{name: name, listener: web(oneRoute(routeTo(cluster, everything, nil)), nil), request: get("a.test", "/"), want: want, clusters: clusters}
 	}
+	nowhere := static("nowhere", M{"endpoint": M{"address": M{"envoy_internal_address": M{"server_listener_name": "nosuch"}}}})
 	return []gap{
+		case1("an internal listener that is not there", "nowhere", "immediate_connect_error", nowhere),
 		case1("aggregate: the first", "agg1", `"127.9.0.4:18080"`, of("agg1", "c3", "c4")),
 		case1("aggregate: the first is sick", "agg2", `"127.9.0.5:18080"`, of("agg2", "sick", "c4"), sick),
 		case1("aggregate: the first is empty", "agg3", `"127.9.0.5:18080"`, of("agg3", "c.empty", "c4")),
@@ -185,6 +187,44 @@ func clusterGaps() []gap {
 		case1("STRICT_DNS by a name", "dns2", `"127.0.0.1:18080"`, dns("dns2", "STRICT_DNS", "localhost")),
 		case1("STRICT_DNS without an answer", "dns3", "UH", dns("dns3", "STRICT_DNS", "nosuch.invalid")),
 		case1("LOGICAL_DNS by a name", "dns4", `"127.0.0.1:18080"`, dns("dns4", "LOGICAL_DNS", "localhost")),
+	}
+}
+
+// breakerGaps are circuit breakers that are full from the start.
+func breakerGaps() []gap {
+	broken := func(name, at string, thresholds ...any) M {
+		c := static(name, endpoint(at))
+		c["circuit_breakers"] = M{"thresholds": A(thresholds)}
+		return c
+	}
+	perHost := static("b.host", endpoint(up(3)))
+	perHost["circuit_breakers"] = M{"per_host_thresholds": A{M{"max_connections": 0}}}
+	over := func(name, want string, c M, more M) gap {
+		return gap{name: "HTTP: " + name, listener: web(oneRoute(routeTo(c["name"].(string), everything, more)), nil), request: get("a.test", "/"), want: want, clusters: []M{c}}
+	}
+	tcp := func(name, want string, c M) gap {
+		return gap{name: "TCP: " + name, listener: func(l M) M {
+			l["filter_chains"] = A{M{"name": "f", "filters": A{tcpProxy(l["name"].(string), M{"cluster": c["name"]})}}}
+			return l
+		}, request: Request{Payload: "hello\n"}, want: want, clusters: []M{c}}
+	}
+	high := M{"priority": "HIGH"}
+	return []gap{
+		over("no connections, but a first one is always made", `"code":200`, broken("b.cx", up(3), M{"max_connections": 0}), nil),
+		over("no pending requests", "overflow", broken("b.pending", up(3), M{"max_pending_requests": 0}), nil),
+		over("no requests", "overflow", broken("b.rq", up(3), M{"max_requests": 0}), nil),
+		over("no requests, and nobody answers", "503", broken("b.rqdead", dead, M{"max_requests": 0}), nil),
+		over("no pending requests, and nobody answers", "overflow", broken("b.pdead", dead, M{"max_pending_requests": 0}), nil),
+		over("the thresholds of another priority", `"code":200`, broken("b.high", up(3), M{"priority": "HIGH", "max_requests": 0}), nil),
+		over("the thresholds of the route's priority", "overflow", broken("b.high2", up(3), M{"priority": "HIGH", "max_requests": 0}), high),
+		over("default thresholds, route of high priority", `"code":200`, broken("b.default", up(3), M{"max_requests": 0}), high),
+		over("no connection pools", "503", broken("b.pools", up(3), M{"max_connection_pools": 0}), nil),
+		over("no retries", `"code":200`, broken("b.retries", up(3), M{"max_retries": 0}), nil),
+		over("no connections to a host", `"code":200`, perHost, nil),
+		tcp("no connections", "UO", broken("t.cx", up(3), M{"max_connections": 0})),
+		tcp("no pending requests", "", broken("t.pending", up(3), M{"max_pending_requests": 0})),
+		tcp("no requests", "", broken("t.rq", up(3), M{"max_requests": 0})),
+		tcp("no connection pools", "", broken("t.pools", up(3), M{"max_connection_pools": 0})),
 	}
 }
 
@@ -226,7 +266,7 @@ func TestGaps(t *testing.T) {
 	for _, table := range []struct {
 		name string
 		gaps []gap
-	}{{"h2", h2Gaps()}, {"connect", connectGaps()}, {"scoped", scopedGaps()}, {"clusters", clusterGaps()}, {"auth", authGaps()}} {
+	}{{"h2", h2Gaps()}, {"connect", connectGaps()}, {"scoped", scopedGaps()}, {"clusters", clusterGaps()}, {"breakers", breakerGaps()}, {"auth", authGaps()}} {
 		t.Run(table.name, func(t *testing.T) { runGaps(t, table.gaps) })
 	}
 }
@@ -303,7 +343,8 @@ func TestInternalListener(t *testing.T) {
 		t.Errorf("inner: %v %+v", second.Upstream.Addr, second.Outcome)
 	}
 	conn, req, _ = b.Requests[1].Flow()
-	if res := cfg.Accept(conn, &req, new(flow.Choices)); res.Upstream.Internal == "inner" || !r.Cases[1].Outcomes[0].Client.Closed {
-		t.Errorf("lost: %v %+v; Envoy %+v", res.Verdict, res.Upstream, r.Cases[1].Outcomes[0].Client)
+	end, res := r.Cases[1].Outcomes[0], cfg.Accept(conn, &req, new(flow.Choices))
+	if !end.Client.Closed || res.Verdict != flow.Refused || res.Caller.Flags != end.Flags || res.Outcome.Endpoint != end.Host {
+		t.Errorf("lost: %v %+v %+v; Envoy %+v", res.Verdict, res.Outcome, res.Caller, end)
 	}
 }

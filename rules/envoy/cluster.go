@@ -12,16 +12,13 @@ import (
 
 // cluster is one Cluster, compiled as far as its choice of a host needs.
 type cluster struct {
-	name    string
-	node    tree.Node
-	kind    string // STATIC, STRICT_DNS, LOGICAL_DNS, EDS, ORIGINAL_DST, or a cluster_type's kind
-	config  tree.Node
-	policy  string // of the load balancer
-	subsets *subsets
-	odd     string // what of its load balancing is not modelled
-	// blocked are the circuit breakers of 0: by priority (0 default, 1 high), then by who
-	// asks (0 tcp_proxy, 1 the router); the field's name, or empty.
-	blocked     [2][2]string
+	name        string
+	node        tree.Node
+	kind        string // STATIC, STRICT_DNS, LOGICAL_DNS, EDS, ORIGINAL_DST, or a cluster_type's kind
+	config      tree.Node
+	policy      string // of the load balancer
+	subsets     *subsets
+	odd         string // what of its load balancing is not modelled
 	limits      [2]limits
 	maintenance string         // value of runtime upstream.maintenance_mode
 	bind        [2]netip.Addr  // source address for IPv4 and IPv6 hosts
@@ -157,7 +154,7 @@ func (p *pass) toCluster(name string, h lbHints) fate {
 		p.stop(flow.Endpoint, name, flow.Because(flow.WhyNotModelled, "cluster type "+c.kind), c.node)
 		return fate{unknown: true}
 	}
-	return f
+	return p.noRequests(c, h, f)
 }
 
 // noCluster is a name that no active cluster has.
@@ -226,93 +223,6 @@ func oneDiffers(parts []string, other string) bool {
 	return n == 1
 }
 
-// breakers finds the thresholds that let nothing through (7.7).
-func (c *cluster) breakers(cfg *Config) {
-	for i, priority := range []string{"default", "high"} {
-		var t tree.Node
-		for _, n := range c.node.Path("circuit_breakers", "thresholds").All() {
-			if strings.EqualFold(orDefault(n.Field("priority").Enum(), "DEFAULT"), priority) {
-				t = n
-				break
-			}
-		}
-		limit := func(field string) uint64 {
-			n := t.Field(field).Uint(1024)
-			if v, ok := cfg.value("circuit_breakers." + c.name + "." + priority + "." + field); ok {
-				if r, err := strconv.ParseUint(v, 10, 64); err == nil {
-					n = r
-				}
-			}
-			return n
-		}
-		c.limits[i] = limits{limit("max_connections"), limit("max_pending_requests"), limit("max_requests")}
-		if c.limits[i].connections == 0 {
-			c.blocked[i][0] = "max_connections"
-		}
-		if c.limits[i].requests == 0 {
-			c.blocked[i][1] = "max_requests"
-		}
-		if c.limits[i].pending == 0 {
-			c.blocked[i][1] = "max_pending_requests"
-		}
-	}
-}
-
-// limits are circuit breaker thresholds, or what counts against them.
-type limits struct{ connections, pending, requests uint64 }
-
-// full asks whether a circuit breaker that was full in the snapshot still is.
-func (p *pass) full(c *cluster, h lbHints) (fate, bool) {
-	i := 0
-	if h.high {
-		i = 1
-	}
-	now, max := p.cfg.hostsOf(c).live, c.limits[i]
-	field, limit, open := "", uint64(0), uint64(0)
-	switch {
-	case !h.http && now.connections >= max.connections:
-		field, limit, open = "max_connections", max.connections, now.connections
-	case h.http && now.requests >= max.requests:
-		field, limit, open = "max_requests", max.requests, now.requests
-	case h.http && now.pending >= max.pending:
-		field, limit, open = "max_pending_requests", max.pending, now.pending
-	default:
-		return fate{}, false
-	}
-	args := [3]string{field, strconv.FormatUint(limit, 10), strconv.FormatUint(open, 10)}
-	choice := flow.Choice{Ref: p.ref("breaker " + c.name), Kind: flow.Condition, Options: []flow.Option{{Value: "full", When: "circuit breaker full"}, {Value: "free", When: "circuit breaker has room"}}}
-	if p.ch.Take(choice) == 1 {
-		p.last().Assumed = append(p.last().Assumed, flow.Assumption{Reason: flow.Because(flow.WhyBreakerFree, args[:]...), Flag: "--pick " + quoteRef(choice.Ref) + "=free"})
-		return fate{}, false
-	}
-	p.add(flow.Step{Stage: flow.Cluster, Subject: c.name, Verdict: flow.Refused, Reason: flow.Because(flow.WhyBreakerFull, args[:]...), Evidence: p.evidence(c.node)})
-	f := fate{flags: "UO"}
-	if h.http {
-		f.code, f.details = 503, "upstream_reset_before_response_started{overflow}"
-	}
-	return f, true
-}
-
-// overflow says whether a circuit breaker of the cluster lets nothing through.
-func (p *pass) overflow(c *cluster, h lbHints, s *flow.Step) (bool, fate) {
-	high, http := 0, 0
-	if h.high {
-		high = 1
-	}
-	if h.http {
-		http = 1
-	}
-	field := c.blocked[high][http]
-	if field == "" {
-		return false, fate{}
-	}
-	s.Verdict, s.Reason = flow.Refused, flow.Because(flow.WhyOverflow, field)
-	if h.http {
-		return true, fate{flags: "UO", code: 503, details: "upstream_reset_before_response_started{overflow}"}
-	}
-	return true, fate{flags: "UO"}
-}
-
 // drops meets what a cluster drops by chance: maintenance mode and drop_overloads (7.2).
 func (p *pass) drops(c *cluster, h lbHints) (fate, bool) {
 	if !h.http {
@@ -365,6 +275,14 @@ func fractional(n tree.Node) (num, den uint64) {
 func (p *pass) dial(c *cluster, h *host, hints lbHints, s flow.Step) fate {
 	s.Stage, s.Subject, s.Verdict = flow.Endpoint, h.text, flow.Continue
 	p.res.Outcome.Endpoint = h.text
+	if h.internal != "" && p.cfg.listeners.byName[h.internal] == nil && p.cfg.has(h.internal, staticListeners, dynamicListeners) == absent {
+		s.Verdict, s.Reason = flow.Refused, flow.Because(flow.WhyNoInternal, h.internal)
+		p.add(s)
+		if hints.http {
+			return fate{flags: "UF", code: 503, details: "upstream_reset_before_response_started{remote_connection_failure|immediate_connect_error:_Invalid_argument|remote_address:" + h.text + "}"}
+		}
+		return fate{flags: "UF,URX"}
+	}
 	p.add(s)
 	u := Upstream{Addr: h.addr, Internal: h.internal, OriginalSrc: p.originalSrc, Mark: p.mark}
 	u.Bind = c.bind[0]

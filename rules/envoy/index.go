@@ -142,6 +142,7 @@ type indexer struct {
 	bootstrap  *entry
 	seen       [resourceEnd]bool // sections that were there, empty or not
 	unmodelled map[string]int
+	configs    bool // there is a "configs"
 	sections   int
 }
 
@@ -155,6 +156,7 @@ func (x *indexer) index() error {
 			x.unmodelled["dump."+string(name)]++
 			return x.scan.Skip(at)
 		}
+		x.configs = true
 		return x.scan.List(at, x.config)
 	})
 	if err != nil {

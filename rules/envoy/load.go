@@ -75,7 +75,11 @@ func (c *Config) dump(name string, raw []byte) error {
 	if err := x.index(); err != nil {
 		return err
 	}
-	if x.sections == 0 && name == dumpPart {
+	switch {
+	case name != dumpPart || x.sections > 0:
+	case x.configs:
+		return fmt.Errorf(`an empty config dump: its "configs" hold nothing`)
+	default:
 		return fmt.Errorf(`a JSON text without "configs" is no config dump`)
 	}
 	if x.scan.NotUTF8 > 0 {

@@ -83,6 +83,7 @@ func TestLoadRefuses(t *testing.T) {
 		"empty":       {" \n", "config_dump.json: empty"},
 		"a list":      {"[1]", `config_dump.json: not a JSON object but "[1]"`},
 		"other JSON":  {`{"a": 1}`, `config_dump.json: a JSON text without "configs" is no config dump`},
+		"empty dump":  {`{"configs": []}`, `config_dump.json: an empty config dump: its "configs" hold nothing`},
 		"truncated":   {string(whole[:len(whole)-9]), "the text ends too early"},
 		"more text":   {string(whole) + "x", "more text after the value"},
 		"HTML":        {"<html>404</html>", `config_dump.json: not a JSON object but "<html>404</html>"`},

@@ -100,6 +100,7 @@ const (
 	WhyBreakerFull         // as many as a circuit breaker allows. Args: threshold, limit, now
 	WhyBreakerFree         // a circuit breaker was full in the snapshot, and has room. Args: as WhyBreakerFull
 	WhyClusterAlike        // a cluster of a similar name. Args: name
+	WhyNoInternal          // the internal listener is not there. Args: name
 	envoyL4End
 )
 

@@ -233,6 +233,8 @@ func clusterWords(k flow.ReasonKind, a [3]string) string {
 		return "still warming: traffic does not see it"
 	case flow.WhyOverflow:
 		return "circuit breaker: " + a[0] + " is 0"
+	case flow.WhyNoInternal:
+		return "there is no internal listener " + a[0] + " to connect to"
 	case flow.WhyMaintenance:
 		return "maintenance mode by runtime, " + a[0] + " percent"
 	case flow.WhyDropOverload:
