@@ -66,6 +66,11 @@ func TestFilter(t *testing.T) {
 		{"options before the ports", options, true},
 		{"a later fragment", fragment, false},
 		{"IPv6 extension header", extension, true},
+		{"IPv6 authentication", packet(extAuth, "[fd00::1]:1", "[fd00::2]:2"), true},
+		{"a VLAN's tag", append([]byte{0, 7, 0x08, 0x00}, packet(6, "10.0.0.3:1000", "10.0.0.4:80")...), true},
+		{"a VLAN's tag before IPv6", append([]byte{0, 7, 0x86, 0xdd}, packet(6, "[fd00::1]:1", "[fd00::2]:2")...), true},
+		{"ARP", []byte{0, 1, 8, 0, 6, 4, 0, 1}, false},
+		{"a tag before something else", append([]byte{0, 7, 0x88, 0xcc}, packet(6, "10.0.0.1:1000", "10.0.0.2:80")...), false},
 		{"neither IPv4 nor IPv6", []byte{0x10, 0, 0, 0}, false},
 	} {
 		ins, err := f.Program(256)
