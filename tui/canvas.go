@@ -179,15 +179,22 @@ func next(s string) (g string, n, w int) {
 	return g, n, w
 }
 
-// joins says whether r may combine with the character before it in a terminal that knows
-// grapheme clusters (Unicode UAX 29): emoji modifiers, regional indicators, spacing
-// marks and Hangul jamo.
-func joins(r rune) bool {
-	switch {
-	case r >= 0x1f3fb && r <= 0x1f3ff, r >= 0x1f1e6 && r <= 0x1f1ff, r >= 0x1160 && r <= 0x11ff, r >= 0xd7b0 && r <= 0xd7ff:
-		return true
-	}
-	return unicode.Is(unicode.Mc, r)
+// joins says whether r may combine with a character beside it in a terminal that knows
+// grapheme clusters (Unicode UAX 29): spacing marks and those of unicode-prepended kind,
+// emoji modifiers, regional indicators, Hangul and Kirat jamo, half-width voiced marks.
+func joins(r rune) bool { return unicode.In(r, unicode.Mc, joining) }
+
+var joining = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{Lo: 0x0d4e, Hi: 0x0d4e, Stride: 1}, {Lo: 0x0e33, Hi: 0x0eb3, Stride: 0x80},
+		{Lo: 0x1100, Hi: 0x11ff, Stride: 1}, {Lo: 0xa960, Hi: 0xa97f, Stride: 1}, {Lo: 0xd7b0, Hi: 0xd7ff, Stride: 1}, {Lo: 0xff9e, Hi: 0xff9f, Stride: 1},
+	},
+	R32: []unicode.Range32{
+		{Lo: 0x111c2, Hi: 0x111c3, Stride: 1}, {Lo: 0x113b0, Hi: 0x113df, Stride: 1}, {Lo: 0x1193f, Hi: 0x11941, Stride: 2},
+		{Lo: 0x11a84, Hi: 0x11a89, Stride: 1}, {Lo: 0x11b60, Hi: 0x11b67, Stride: 1}, {Lo: 0x11d46, Hi: 0x11d46, Stride: 1},
+		{Lo: 0x11f02, Hi: 0x11f02, Stride: 1}, {Lo: 0x1611e, Hi: 0x1612f, Stride: 1}, {Lo: 0x16d63, Hi: 0x16d6a, Stride: 1},
+		{Lo: 0x1f1e6, Hi: 0x1f1ff, Stride: 1}, {Lo: 0x1f3fb, Hi: 0x1f3ff, Stride: 1},
+	},
 }
 
 // textWidth is how many columns s takes on a canvas.

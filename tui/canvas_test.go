@@ -3,6 +3,7 @@ package tui
 import (
 	"strings"
 	"testing"
+	"unicode"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
@@ -40,6 +41,23 @@ func FuzzCanvas(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Every character of Unicode keeps its columns beside others, or is shown as its escape:
+// what a terminal that joins graphemes would draw narrower does not reach a cell.
+func TestNextStandsAlone(t *testing.T) {
+	for r := rune(0x80); r <= unicode.MaxRune; r++ {
+		g, _, w := next(string(r))
+		if g == "\ufffd" {
+			continue
+		}
+		for _, c := range []string{"a", "가", "👍"} {
+			_, _, cw := next(c)
+			if ansi.StringWidth(g+c) != w+cw || ansi.StringWidth(c+g) != w+cw || ansi.StringWidth(g+g) != 2*w {
+				t.Errorf("%U changes its columns beside %q", r, c)
+			}
+		}
+	}
 }
 
 func TestWrap(t *testing.T) {
