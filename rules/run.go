@@ -114,6 +114,10 @@ func (r *run) socketStep(c flow.Conn, owner flow.Owner) flow.Step {
 // process of the pod, or nobody.
 func (r *run) local(k netfilter.Result, owner flow.Owner, tls *flow.TLS, http *flow.HTTP) {
 	at, orig := accepted(k)
+	if name, ok := r.takenByZtunnel(k, at); ok {
+		r.stop(flow.Step{Stage: flow.Listener, Subject: at.String(), Verdict: flow.Unknown, Reason: flow.Because(flow.WhyZtunnel, at.String(), name)})
+		return
+	}
 	if r.takenByProxy(k) {
 		if r.s.Envoy == nil {
 			r.stop(flow.Step{Stage: flow.Listener, Subject: at.String(), Verdict: flow.Unknown, Reason: flow.Because(flow.WhyNoProxyConfig, at.String())})
@@ -146,6 +150,19 @@ func accepted(k netfilter.Result) (at, orig netip.AddrPort) {
 		orig = k.To.Dst
 	}
 	return k.Listener, orig
+}
+
+// hbone is the port of Istio's ambient tunnels (HTTP CONNECT over mutual TLS).
+const hbone = 15008
+
+// takenByZtunnel says whether Istio's node proxy takes the connection: the socket is its
+// own, or it is the port of its tunnels and neither Envoy's nor another process's.
+func (r *run) takenByZtunnel(k netfilter.Result, at netip.AddrPort) (process string, ok bool) {
+	sock, open := r.s.Host.Listening(k.To.Proto, at)
+	if open == flow.Yes && sock.Process != "" {
+		return sock.Process, sock.Process == "ztunnel"
+	}
+	return "", at.Port() == hbone && k.To.Proto == flow.TCP && open != flow.No && (r.s.Envoy == nil || r.s.Envoy.Takes(at, k.To.Proto) == flow.No)
 }
 
 // takenByProxy says whether Envoy owns the socket that the kernel delivers to. Without a

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -89,6 +90,42 @@ func TestProxyOwner(t *testing.T) {
 		s, _ := ParseSnapshot(c.files, nil)
 		if o := s.owner; o.uid != c.uid || o.gid != c.gid || o.known != c.known || len(o.assumed) != c.assumed {
 			t.Errorf("%s: %+v", c.what, o)
+		}
+	}
+}
+
+// Istio's node proxy has no Envoy admin: where it takes a connection, the trace says so.
+func TestZtunnel(t *testing.T) {
+	const rules = "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -m mark ! --mark 0x539/0xfff -j REDIRECT --to-ports 15001\nCOMMIT\n"
+	sockets := func(port, process string) []byte {
+		if process != "" {
+			process = `users:(("` + process + `",pid=7,fd=9))`
+		}
+		return []byte("Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port Process\ntcp LISTEN 0 4096 0.0.0.0:" + port + " 0.0.0.0:* " + process + "\n")
+	}
+	for _, c := range []struct {
+		what, port, process string
+		dir                 flow.Direction
+		dst                 string
+		want                bool
+	}{
+		{"captured by ztunnel", "15001", "ztunnel", flow.Outbound, "10.0.0.9:80", true},
+		{"captured by somebody", "15001", "other", flow.Outbound, "10.0.0.9:80", false},
+		{"a tunnel that nobody owns by name", "15008", "", flow.Inbound, "10.0.0.1:15008", true},
+		{"a tunnel's port of the application", "15008", "app", flow.Inbound, "10.0.0.1:15008", false},
+		{"another port", "15009", "", flow.Inbound, "10.0.0.1:15009", false},
+	} {
+		s, err := ParseSnapshot(map[string][]byte{"iptables-save": []byte(rules), "sockets": sockets(c.port, c.process),
+			"addr.json": []byte(`[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8}]},{"ifname":"eth0","addr_info":[{"family":"inet","local":"10.0.0.1","prefixlen":24}]}]`),
+			"meta.json": []byte(`{"envoy_uid": 1337}`)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := Trace(s, flow.Request{Dir: c.dir, Proto: flow.TCP, Src: netip.MustParseAddrPort("10.0.0.5:4000"), Dst: netip.MustParseAddrPort(c.dst)})
+		steps := got.Legs[len(got.Legs)-1].Steps
+		last := steps[len(steps)-1]
+		if says := got.Verdict == flow.Unknown && last.Reason.Kind == flow.WhyZtunnel; says != c.want {
+			t.Errorf("%s: %v, %v %d %q", c.what, got.Verdict, last.Stage, last.Reason.Kind, last.Reason.Args)
 		}
 	}
 }

@@ -12,19 +12,23 @@ import (
 
 // cluster is one Cluster, compiled as far as its choice of a host needs.
 type cluster struct {
-	name        string
-	node        tree.Node
-	kind        string // STATIC, STRICT_DNS, LOGICAL_DNS, EDS, ORIGINAL_DST, or a cluster_type's kind
-	config      tree.Node
-	policy      string // of the load balancer
-	subsets     *subsets
-	odd         string // what of its load balancing is not modelled
-	limits      [2]limits
-	maintenance string         // value of runtime upstream.maintenance_mode
-	bind        [2]netip.Addr  // source address for IPv4 and IPv6 hosts
-	socket      upstreamSocket // without a match
-	matches     []upstreamSocket
-	options     tree.Node // HttpProtocolOptions
+	name    string
+	node    tree.Node
+	kind    string // STATIC, STRICT_DNS, LOGICAL_DNS, EDS, ORIGINAL_DST, or a cluster_type's kind
+	config  tree.Node
+	policy  string // of the load balancer
+	subsets *subsets
+	odd     string // what of its load balancing is not modelled
+	// typed says that load_balancing_policy takes the place of the old fields; locality is
+	// then its locality_lb_config, and weighted that it chooses a locality first.
+	typed, weighted bool
+	locality        tree.Node
+	limits          [2]limits
+	maintenance     string         // value of runtime upstream.maintenance_mode
+	bind            [2]netip.Addr  // source address for IPv4 and IPv6 hosts
+	socket          upstreamSocket // without a match
+	matches         []upstreamSocket
+	options         tree.Node // HttpProtocolOptions
 }
 
 func (c *Config) cluster(name string) *cluster {
@@ -90,6 +94,7 @@ func clusterKind(t tree.Node) string {
 // typedPolicy reads the first load_balancing_policy, which replaces the old fields.
 func (c *cluster) typedPolicy(p tree.Node) {
 	kind, config := kindOf(p)
+	c.typed, c.locality = true, config.Field("locality_lb_config")
 	switch kind {
 	case "RoundRobin":
 		c.policy = "ROUND_ROBIN"
@@ -109,6 +114,7 @@ func (c *cluster) typedPolicy(p tree.Node) {
 		c.subsets = newSubsets(config)
 		c.typedPolicy(config.Path("subset_lb_policy", "policies").Index(0).Field("typed_extension_config"))
 	case "WrrLocality":
+		c.weighted = true
 		c.typedPolicy(config.Path("endpoint_picking_policy", "policies").Index(0).Field("typed_extension_config"))
 	default:
 		c.odd = kind

@@ -93,6 +93,13 @@ func TestLoadBalancing(t *testing.T) {
 	local := `'common_lb_config': {'locality_weighted_lb_config': {}}`
 	zones := g(group(0, `'locality': {'zone': 'a'}, 'load_balancing_weight': 1`, ep("1.0.0.1")), group(0, `'locality': {'zone': 'b'}, 'load_balancing_weight': 4`, ep("1.0.0.2"), ep("1.0.0.3")))
 	add("localities by weight", local, zones, "", "", "1.0.0.1 20, 1.0.0.2 40, 1.0.0.3 40")
+	typed := func(policy string) string {
+		return `'load_balancing_policy': {'policies': [{'typed_extension_config': {'name': 'p', 'typed_config': ` + policy + `}}]}`
+	}
+	const ns = `'@type': 'type.googleapis.com/envoy.extensions.load_balancing_policies.`
+	add("localities by weight, of the policy", typed(`{`+ns+`round_robin.v3.RoundRobin', 'locality_lb_config': {'locality_weighted_lb_config': {}}}`), zones, "", "", "1.0.0.1 20, 1.0.0.2 40, 1.0.0.3 40")
+	add("a policy takes the place of the old fields", local+", "+typed(`{`+ns+`round_robin.v3.RoundRobin'}`), zones, "", "", "1.0.0.1 33, 1.0.0.2 33, 1.0.0.3 33")
+	add("wrr_locality", typed(`{`+ns+`wrr_locality.v3.WrrLocality', 'endpoint_picking_policy': {'policies': [{'typed_extension_config': {'name': 'r', 'typed_config': {`+ns+`random.v3.Random'}}}]}}`), zones, "", "", "1.0.0.1 20, 1.0.0.2 40, 1.0.0.3 40")
 	add("a locality without weight gets nothing", local, g(group(0, `'locality': {'zone': 'a'}`, ep("1.0.0.1")), group(0, `'locality': {'zone': 'b'}, 'load_balancing_weight': 4`, ep("1.0.0.2"))), "", "", "1.0.0.2 100")
 	add("no weights at all: all hosts", local, g(group(0, `'locality': {'zone': 'a'}`, ep("1.0.0.1")), group(0, `'locality': {'zone': 'b'}`, ep("1.0.0.2"))), "", "", "1.0.0.1 50, 1.0.0.2 50")
 	sub := func(more string) string {
@@ -252,6 +259,22 @@ func TestUpstreamSocket(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	for text, want := range map[string]string{
+		`{}`: "",
+		`{"metadata": {"filter_metadata": {"istio": {"config": "/apis/x"}}}}`:                                                                               "/apis/x",
+		`{"metadata": {"filterMetadata": {"envoy-gateway": {"resources": [{"kind": "HTTPRoute", "namespace": "default", "name": "backend"}, {}]}}}}`:        "HTTPRoute default/backend",
+		`{"metadata": {"filter_metadata": {"envoy-gateway": {"resources": [{"kind": "Gateway", "namespace": "a", "name": "eg", "sectionName": "http"}]}}}}`: "Gateway a/eg http",
+		`{"metadata": {"filter_metadata": {"envoy-gateway": {"resources": []}}}}`:                                                                           "",
+		`{"metadata": {"filter_metadata": {"envoy-gateway": {"resources": [{"kind": "HTTPRoute", "name": "x"}]}}}}`:                                         "HTTPRoute x",
+	} {
+		n, err := document("test", []byte(text))
+		if err != nil || origin(n) != want {
+			t.Errorf("%s: %q, want %q (%v)", text, origin(n), want, err)
 		}
 	}
 }

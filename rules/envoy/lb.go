@@ -139,8 +139,12 @@ func (c *Config) lbConfig(cl *cluster, policy string, s *hostSet) lbConfig {
 		}
 	}
 	b.threshold = min(100, max(0, b.threshold))
-	b.localities = common.Field("locality_weighted_lb_config").Exists()
-	b.failPanic = common.Path("zone_aware_lb_config", "fail_traffic_on_panic").Bool(false)
+	locality := common
+	if cl.typed {
+		locality = cl.locality
+	}
+	b.localities = cl.weighted || locality.Field("locality_weighted_lb_config").Exists()
+	b.failPanic = locality.Path("zone_aware_lb_config", "fail_traffic_on_panic").Bool(false)
 	return b
 }
 

@@ -18,6 +18,7 @@ const (
 	WhyOnlyDevice                           // no routes were read: by the only device that is not lo. Args: device, address
 	WhyDirectToListener                     // connection goes straight to a listener, nothing redirected it. Args: address
 	WhySocketsUnknown                       // sockets were not read: who listens there is not known. Args: address
+	WhyZtunnel                              // ztunnel or a waypoint takes it, which has no Envoy admin. Args: address, process or ""
 	joinEnd
 )
 

@@ -21,6 +21,8 @@ func joinWords(k flow.ReasonKind, a [3]string) string {
 		return "nothing listens at " + a[0] + ": the kernel answers with a reset"
 	case flow.WhyNoProxyConfig:
 		return "the proxy takes it at " + a[0] + ", but its configuration was not read"
+	case flow.WhyZtunnel:
+		return or(a[1], "the mesh's node proxy (HBONE, port 15008)") + " takes it at " + a[0] + ": it has no Envoy admin to ask where it goes"
 	case flow.WhyNoRules:
 		return "no rules were read: taken as captured by listener " + a[0]
 	case flow.WhyLoop:
