@@ -2,6 +2,8 @@ package confirm
 
 import (
 	"bytes"
+	"encoding/json"
+	"net/netip"
 	"sort"
 	"strconv"
 	"strings"
@@ -17,8 +19,8 @@ type Counter struct {
 }
 
 // Counters are the counters of a snapshot's files: of rules, by the rule's subject
-// ("ip nat OUTPUT 2"), from iptables-save -c; and Envoy's, by name, from stats (lines
-// "name: value").
+// ("ip nat OUTPUT 2"), from iptables-save -c; Envoy's, by name, from stats (lines
+// "name: value"); and those of each endpoint, from clusters.json.
 func Counters(files map[string][]byte) map[string]Counter {
 	out := map[string]Counter{}
 	for part, prefix := range map[string]string{"iptables-save": "ip", "ip6tables-save": "ip6", "iptables-legacy-save": "legacy ip", "ip6tables-legacy-save": "legacy ip6"} {
@@ -30,13 +32,62 @@ func Counters(files map[string][]byte) map[string]Counter {
 			out[name] = Counter{N: n}
 		}
 	}
+	hostCounters(out, files["clusters.json"])
 	return out
 }
+
+// hostCounters reads the requests and connections of each endpoint (envoy.admin.v3.Clusters).
+func hostCounters(out map[string]Counter, clusters []byte) {
+	var doc struct {
+		Clusters []struct {
+			Name  string `json:"name"`
+			Hosts []struct {
+				Address struct {
+					Socket struct {
+						Address string `json:"address"`
+						Port    uint16 `json:"port_value"`
+					} `json:"socket_address"`
+				} `json:"address"`
+				Stats []struct {
+					Name  string `json:"name"`
+					Value string `json:"value"` // absent: 0
+				} `json:"stats"`
+			} `json:"host_statuses"`
+		} `json:"cluster_statuses"`
+	}
+	if json.Unmarshal(clusters, &doc) != nil {
+		return // what is no such list counts nothing
+	}
+	for _, c := range doc.Clusters {
+		for _, h := range c.Hosts {
+			ip, err := netip.ParseAddr(h.Address.Socket.Address)
+			if err != nil {
+				continue
+			}
+			at := hostPrefix(c.Name) + netip.AddrPortFrom(ip, h.Address.Socket.Port).String()
+			for _, s := range h.Stats {
+				n, err := strconv.ParseUint(s.Value, 10, 64)
+				if (err == nil || s.Value == "") && (s.Name == "rq_total" || s.Name == "cx_total") {
+					out[at+" "+s.Name] = Counter{N: n}
+				}
+			}
+		}
+	}
+}
+
+// hostPrefix begins the names of the counters of a cluster's endpoints.
+func hostPrefix(cluster string) string { return "cluster " + cluster + " endpoint " }
+
+// rulesRead ends the name that says that a family's rules were read.
+const rulesRead = " rules"
 
 // ruleCounters reads "[packets:bytes] -A CHAIN ..." and numbers each chain's rules from 1.
 func ruleCounters(out map[string]Counter, save []byte, family string) {
 	table := ""
 	number := map[string]int{}
+	if len(save) > 0 {
+		out[family+rulesRead] = Counter{}
+	}
 	for line := range bytes.Lines(save) {
 		text := strings.TrimSpace(string(line))
 		if strings.HasPrefix(text, "*") {

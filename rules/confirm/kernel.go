@@ -28,9 +28,8 @@ func (c *check) ruleStep(l int, st flow.Step, x *conn) Step {
 	way := c.translation(leg, x)
 	stays := n != nil && !grew && x.began != nil && !c.lossy()
 	switch {
-	case way.Word == Contradicted && gone:
-		way.Why = flow.Because(flow.SeenRuleGone, st.Subject)
-		return way
+	case gone && (way.Word == Contradicted || translates(st) && way.Word != Confirmed && c.untracked(x)):
+		return Step{Word: Contradicted, Why: flow.Because(flow.SeenRuleGone, st.Subject), Evidence: append(way.Evidence, evidence(x.syn())...)}
 	case way.Word == Contradicted && translates(st):
 		return way
 	case grew:
@@ -64,7 +63,7 @@ func hasRule(leg flow.Leg) bool {
 }
 
 // ruleCounter is the counter of a step's rule, which may stand at another place by now. gone:
-// rules were counted, and none of its chain is this one.
+// the rules were read, and none of its chain is this one.
 func (c *check) ruleCounter(st flow.Step) (n *flow.Observation, gone bool) {
 	rule := ""
 	for _, e := range st.Evidence {
@@ -77,17 +76,16 @@ func (c *check) ruleCounter(st flow.Step) (n *flow.Observation, gone bool) {
 		return at, false
 	}
 	chain := st.Subject[:strings.LastIndexByte(st.Subject, ' ')+1]
-	any := false
 	for _, o := range c.counted {
-		if o.Fields["rule"] == "" {
-			continue
-		}
-		any = true
-		if strings.HasPrefix(o.Name, chain) && !strings.Contains(o.Name[len(chain):], " ") && o.Fields["rule"] == rule {
+		if o.Fields["rule"] == rule && strings.HasPrefix(o.Name, chain) && !strings.Contains(o.Name[len(chain):], " ") {
 			return o, false
 		}
 	}
-	return nil, any
+	family, _, _ := strings.Cut(strings.TrimPrefix(st.Subject, "legacy "), " ")
+	if strings.HasPrefix(st.Subject, "legacy ") {
+		family = "legacy " + family
+	}
+	return nil, c.counters[family+rulesRead] != nil
 }
 
 // barred: a rule drops or rejects the packet.

@@ -37,7 +37,8 @@ func TestRuleCounters(t *testing.T) {
 		{"it stands elsewhere by now", append(asSeen(), counter("ip nat OUTPUT 2", other, 1, 1), counter("ip nat OUTPUT 3", redirect, 1, 2)), Confirmed, flow.SeenCounted},
 		{"another one's grew, and conntrack decides", append(asSeen(), counter("ip nat OUTPUT 2", other, 1, 2)), Confirmed, flow.SeenNAT},
 		{"its own stays", append(asSeen(), counter("ip nat OUTPUT 2", redirect, 1, 1)), Contradicted, flow.SeenNotCounted},
-		{"it is gone, and another took its place", append(plain, counter("ip nat OUTPUT 2", other, 1, 2)), Contradicted, flow.SeenRuleGone},
+		{"it is gone, and with it all that conntrack was for", []flow.Observation{pkt(0, "eth0", app, svc, flow.SYN, 0), counter("ip rules", "", 0, 0)}, Contradicted, flow.SeenRuleGone},
+		{"it is gone, and another took its place", append(plain, counter("ip nat OUTPUT 2", other, 1, 2), counter("ip rules", "", 0, 0)), Contradicted, flow.SeenRuleGone},
 		{"it grew for others, ours was not translated", append(plain, counter("ip nat OUTPUT 2", redirect, 1, 2)), Contradicted, flow.SeenNoNAT},
 	} {
 		r := Check(mesh(), c.seen, flow.Loss{}, ours)
@@ -46,7 +47,7 @@ func TestRuleCounters(t *testing.T) {
 		}
 	}
 	// The exemption of the proxy is gone: its own connection is redirected.
-	seen := append(asSeen()[:3:3], sock(up, svc, 1337), track(2, up, svc, trap), counter("ip nat OUTPUT 1", redirect, 1, 3))
+	seen := append(asSeen()[:3:3], sock(up, svc, 1337), track(2, up, svc, trap), counter("ip nat OUTPUT 1", redirect, 1, 3), counter("ip rules", "", 0, 0))
 	if r := Check(mesh(), seen, flow.Loss{}, ours); word(r, 1, 1) != Contradicted || r.Word != Contradicted {
 		t.Errorf("exemption gone: %v, whole %v", word(r, 1, 1), r.Word)
 	}

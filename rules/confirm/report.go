@@ -69,6 +69,7 @@ func Check(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) Repor
 	c := newCheck(t, seen, loss, k)
 	r := Report{Trace: t, Loss: c.loss, Sent: c.sent}
 	other, from, apart := c.otherOwner()
+	left := false // the way: what was seen later is of another one
 	for l := range t.Legs {
 		for s := range t.Legs[l].Steps {
 			st := c.step(l, s)
@@ -80,6 +81,10 @@ func Check(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) Repor
 			if st.Word == NotObserved && c.lossy() {
 				st.Word, st.Why = Unverifiable, c.tooLittle()
 			}
+			if left && (st.Word == Confirmed || st.Word == Contradicted || st.Word == NotObserved) {
+				st.Word, st.Why, st.Evidence = NotObserved, flow.Because(flow.SeenElsewhere), nil
+			}
+			left = left || st.Word == Contradicted
 			r.Steps = append(r.Steps, st)
 		}
 	}

@@ -240,7 +240,32 @@ func (c *check) endpointStep(l int) Step {
 	if o, other := c.otherUpstream(want); other {
 		return o
 	}
-	return nothing
+	return c.hostStep(want)
+}
+
+// hostStep: the endpoint's own counters tell that it was taken, if the request was the only
+// one that the watch saw arrive, and the counters of another one that it was not.
+func (c *check) hostStep(want string) Step {
+	if !c.alone() || !c.legs[0].fresh() {
+		return nothing
+	}
+	var other *flow.Observation
+	for _, n := range c.counted {
+		host, ok := strings.CutPrefix(n.Name, hostPrefix(c.trace.Outcome.Cluster))
+		if !ok || n.After != n.Before+1 {
+			continue
+		}
+		at, _, _ := strings.Cut(host, " ")
+		if at == want {
+			return counted(n)
+		}
+		other = n
+	}
+	if other == nil {
+		return nothing
+	}
+	at, _, _ := strings.Cut(strings.TrimPrefix(other.Name, hostPrefix(c.trace.Outcome.Cluster)), " ")
+	return contradicted(other, flow.SeenOther, at, want)
 }
 
 // otherUpstream is a connection that the proxy opened to another address after the request

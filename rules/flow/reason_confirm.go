@@ -26,6 +26,7 @@ const (
 	SeenOtherOwner                         // another user made the request, whom a rule treats differently. Args: uid, uid of the request
 	SeenOtherCause                         // the counter of another cause grew. Args: counter, before, after
 	SeenRuleGone                           // the rule is not there any more. Args: its place
+	SeenElsewhere                          // the request had left this way at an earlier step
 	SeenPassed                             // a packet that should not have come this far. Args: tuple, device
 	SeenSocketOwner                        // the socket table names the owner. Args: tuple, uid
 	confirmEnd

@@ -62,6 +62,8 @@ func confirmWords(k flow.ReasonKind, a [3]string) string {
 		return "for another cause: " + a[0] + " " + a[1] + " → " + a[2]
 	case flow.SeenRuleGone:
 		return "the rule is not there any more: " + a[0]
+	case flow.SeenElsewhere:
+		return "the request had left this way before"
 	case flow.SeenPassed:
 		return "passed all the same: " + a[0] + " on " + a[1]
 	case flow.SeenSocketOwner:
