@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -101,7 +102,9 @@ func run(t *testing.T, args ...string) *terminal {
 			opt.Input, opt.Output, opt.Environment = pts, pts, env
 			return tui.Run(ctx, opt)
 		},
-		Netns: func(_ context.Context, name string) (inspect.Pod, error) { return local.Named(name, local.Options{}) },
+		Netns: func(_ context.Context, name string, admin netip.AddrPort) (inspect.Pod, error) {
+			return local.Named(name, local.Options{Admin: admin})
+		},
 	}
 	tm.work.Go(func() { _, _ = io.Copy(tm, ptm) })
 	tm.work.Go(func() { _, _ = io.Copy(ptm, tm.em) })

@@ -131,6 +131,73 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// The head is what the request says and nothing else: a route may look at any header.
+func TestHead(t *testing.T) {
+	for _, c := range []struct {
+		http flow.HTTP
+		want string
+	}{
+		{flow.HTTP{}, "GET / HTTP/1.1\r\n\r\n"},
+		{flow.HTTP{Authority: "a", Path: "/x", Version: "1.0", Headers: [][2]string{{"k", "v"}}}, "GET /x HTTP/1.0\r\nHost: a\r\nk: v\r\n\r\n"},
+		{flow.HTTP{Scheme: "http", Authority: "a"}, "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{flow.HTTP{Exact: true, Method: "OPTIONS", Path: "*", Version: "1.1"}, "OPTIONS * HTTP/1.1\r\nHost: \r\n\r\n"},
+		{flow.HTTP{Exact: true, NoHost: true, Method: "GET", Path: "/", Version: "1.1"}, "GET / HTTP/1.1\r\n\r\n"},
+	} {
+		if got, err := head1(&c.http); err != nil || got != c.want {
+			t.Errorf("%+v: %q, %v", c.http, got, err)
+		}
+	}
+	for _, h := range []flow.HTTP{{Method: "GET\r\nx: y"}, {Authority: "a\nb"}, {Headers: [][2]string{{"k", "v\r\nx: y"}}}} {
+		if got, err := head1(&h); err == nil {
+			t.Errorf("%q holds a line feed", got)
+		}
+	}
+}
+
+// HTTP/2 adds no header of its own, either.
+func TestHTTP2AddsNothing(t *testing.T) {
+	var seen http.Header
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r.Header.Clone() }))
+	srv.Config.Protocols = new(http.Protocols)
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Start()
+	defer srv.Close()
+	res, err := Do(context.Background(), plain, flow.Request{Dst: addr(t, srv.Listener.Addr()), HTTP: &flow.HTTP{Authority: "a", Version: "2", Headers: [][2]string{{"k", "v"}}}})
+	if err != nil || res.Symptom.Code != 200 || len(seen) != 1 || seen.Get("k") != "v" {
+		t.Errorf("%+v, %v, headers %v", res, err, seen)
+	}
+}
+
+// Without a payload a raw client sends bytes of no known protocol; with an empty one it waits.
+func TestRaw(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, c := range []struct {
+		payload []byte
+		want    string
+	}{{nil, unknownBytes}, {[]byte("ping"), "ping"}} {
+		got := make(chan string, 1)
+		go func() {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b := make([]byte, 100)
+			n, _ := conn.Read(b)
+			got <- string(b[:n])
+			_, _ = conn.Write([]byte("x"))
+			conn.Close()
+		}()
+		res, err := Do(context.Background(), plain, flow.Request{Dst: addr(t, l.Addr()), Payload: c.payload})
+		if s := <-got; err != nil || s != c.want || res.Symptom.TCP != flow.TCPOK {
+			t.Errorf("%q arrived, want %q: %+v, %v", s, c.want, res, err)
+		}
+	}
+}
+
 // A line feed in the request is not sent.
 func TestNoSmuggling(t *testing.T) {
 	got := make(chan int, 1)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -223,6 +224,10 @@ func counters(ctx context.Context, pod inspect.Pod) (map[string]confirm.Counter,
 }
 
 func answerOf(s inspect.Sent) flow.Observation {
+	note := s.Note
+	if s.Own {
+		note = strings.TrimSpace(fmt.Sprintf("Made as uid %d gid %d: meshtop may not be another here (CAP_SETUID, CAP_SETGID). %s", s.UID, s.GID, note))
+	}
 	return flow.Observation{Kind: flow.SeenAnswer, Ref: "the request that was sent", Fields: map[string]string{
-		"code": strconv.Itoa(s.Symptom.Code), "tcp": s.Symptom.TCP.String(), "ms": strconv.FormatFloat(float64(s.Took.Microseconds())/1000, 'f', 1, 64), "note": s.Note}}
+		"code": strconv.Itoa(s.Symptom.Code), "tcp": s.Symptom.TCP.String(), "ms": strconv.FormatFloat(float64(s.Took.Microseconds())/1000, 'f', 1, 64), "note": note}}
 }
