@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // Ring reads packets of one device from memory that the kernel fills (packet(7),
@@ -252,12 +254,12 @@ func (r *Ring) count() error {
 }
 
 // Stats are the packets that were handed over and those that were not: the ring had no room
-// for them, or nobody took them at the end.
-func (r *Ring) Stats() (seen, dropped uint64, err error) {
-	err = r.count()
+// for them, or they never came. It holds what was last known if the kernel cannot be asked.
+func (r *Ring) Stats() flow.DeviceLoss {
+	_ = r.count()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.seen.Load(), r.lost + r.spilled.Load(), err
+	return flow.DeviceLoss{Name: r.device, Seen: r.seen.Load(), Dropped: r.lost + r.spilled.Load(), Frozen: r.frozen}
 }
 
 // Close frees the ring. It may be called twice, but not while it is read.

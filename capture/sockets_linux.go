@@ -18,8 +18,8 @@ import (
 type sampler struct {
 	handle *netlink.Handle
 	filter Filter
-	owners []uint32 // whose sockets are kept whatever their addresses
-	seen   map[flow.Tuple]bool
+	owners []uint32            // whose sockets are kept whatever their addresses
+	seen   map[flow.Tuple]bool // that were there the last time: a watch can be long
 }
 
 // openSampler opens the sampler's socket in the calling thread's network namespace. What is
@@ -40,6 +40,7 @@ func openSampler(f Filter, owners []uint32) (*sampler, error) {
 // sample returns the sockets of the filter that it has not returned before.
 func (s *sampler) sample(at time.Time) ([]flow.Observation, error) {
 	var out []flow.Observation
+	now := make(map[flow.Tuple]bool, len(s.seen))
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		socks, err := s.handle.SocketDiagTCP(family)
 		if err != nil {
@@ -53,13 +54,16 @@ func (s *sampler) sample(at time.Time) ([]flow.Observation, error) {
 		}
 		for _, k := range socks {
 			t := flow.Tuple{Src: addrOf(k.ID.Source, k.ID.SourcePort), Dst: addrOf(k.ID.Destination, k.ID.DestinationPort), Proto: flow.TCP}
-			if k.State == tcpListen || k.INode == 0 || s.seen[t] || !s.keeps(t, k.UID, listening[k.ID.SourcePort]) {
+			if k.State == tcpListen || k.INode == 0 || !s.keeps(t, k.UID, listening[k.ID.SourcePort]) {
 				continue // a socket without inode has no process any more, and so no owner
 			}
-			s.seen[t] = true
+			if now[t] = true; s.seen[t] {
+				continue
+			}
 			out = append(out, flow.Observation{Kind: flow.SeenSocket, At: at, Ref: "socket inode " + strconv.FormatUint(uint64(k.INode), 10), Tuple: t, UID: k.UID})
 		}
 	}
+	s.seen = now
 	return out, nil
 }
 

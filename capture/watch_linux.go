@@ -167,10 +167,10 @@ func (w *Watch) countLoss() {
 	w.loss.Seen, w.loss.Dropped = 0, 0
 	w.loss.Devices = make([]flow.DeviceLoss, len(w.rings))
 	for i, r := range w.rings {
-		seen, dropped, _ := r.Stats()
-		w.loss.Seen += seen
-		w.loss.Dropped += dropped
-		w.loss.Devices[i] = flow.DeviceLoss{Name: r.device, Seen: seen, Dropped: dropped}
+		l := r.Stats()
+		w.loss.Seen += l.Seen
+		w.loss.Dropped += l.Dropped
+		w.loss.Devices[i] = l
 	}
 }
 

@@ -85,4 +85,5 @@ type Loss struct {
 type DeviceLoss struct {
 	Name          string
 	Seen, Dropped uint64
+	Frozen        uint64 // how often its ring was full; what comes then is dropped
 }
