@@ -8,8 +8,8 @@ import (
 
 // Bounds of what a judgement keeps, so that a busy pod cannot fill the memory.
 const (
-	keptEach = 32     // packets of one direction of a connection, beside those that open or end it
-	keptAll  = 20_000 // observations in all
+	keptEach = 8      // packets of one direction of a connection, beside those that open or end it
+	keptAll  = 40_000 // observations in all
 )
 
 // keeper holds what a judgement needs of what a watch sees. Of a long connection the first
