@@ -174,7 +174,7 @@ func (p *parties) hop(o *flow.Observation) (hop, bool) {
 	case o.Kind == flow.SeenConntrack:
 		h.label = conntrackWord(o)
 		h.to, h.inferred = colKernel, true
-		return h, ok && o.Event == "NEW"
+		return h, ok && o.Event == "NEW" && (redirected || p.server[o.Tuple.Dst] || !o.Tuple.Dst.Addr().IsLoopback())
 	case o.Kind != flow.SeenPacket:
 		return h, false
 	}

@@ -283,6 +283,9 @@ func TestRowsAreInOrder(t *testing.T) {
 	seen := meshSeen()
 	seen[0].At = seen[0].At.Add(time.Second)
 	mixed := append(append([]flow.Observation(nil), seen[4:]...), seen[:4]...)
+	admin := flow.Tuple{Src: addr("127.0.0.1:40000"), Dst: addr("127.0.0.1:9901"), Proto: flow.TCP}
+	mixed = append(mixed, flow.Observation{Kind: flow.SeenConntrack, Event: "NEW", At: noon(), Ref: "not of the path",
+		Tuple: admin, Reply: flow.Tuple{Src: admin.Dst, Dst: admin.Src, Proto: flow.TCP}})
 	d := drive(t, watched(mixed, confirm.Confirmed), 80, 24)
 	d.keys("w", "w")
 	var got []string

@@ -19,8 +19,13 @@ import (
 func (p *Pod) Observe(_ context.Context, legs []flow.Leg, opt inspect.ObserveOptions) (inspect.Watch, error) {
 	r := &replay{out: make(chan []flow.Observation), quit: make(chan struct{})}
 	any := false
-	for _, name := range slices.Sorted(maps.Keys(p.files)) {
-		base, data := path.Base(name), p.files[name]
+	files := maps.Clone(p.files)
+	if files == nil {
+		files = inspect.Files{}
+	}
+	maps.Copy(files, p.seen)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		base, data := path.Base(name), files[name]
 		var seen []flow.Observation
 		var gaps []flow.Gap
 		switch {

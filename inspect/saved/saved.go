@@ -19,6 +19,7 @@ import (
 type Pod struct {
 	name  string
 	files inspect.Files
+	seen  inspect.Files // what was seen of its traffic, beside what files hold of it
 }
 
 var _ inspect.Pod = (*Pod)(nil)

@@ -2,8 +2,10 @@ package saved
 
 import (
 	"archive/zip"
-	_ "embed" // scenes.zip
+	_ "embed" // scenes.zip, observed.zip
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -15,6 +17,12 @@ import (
 //
 //go:embed scenes.zip
 var scenesZip string
+
+// observedZip holds what was seen while some of the scenes were recorded: captures, conntrack
+// events and Envoy's log, so that a trace can be confirmed with no pod.
+//
+//go:embed observed.zip
+var observedZip string
 
 // Scene is a built-in recording with a request that shows what it is about.
 type Scene struct {
@@ -79,13 +87,26 @@ func Demo(name string) (*Pod, Scene, error) {
 		if err != nil {
 			return nil, s, fmt.Errorf("scene %s: %w", name, err)
 		}
-		return New("demo "+name, files), s, nil
+		p := New("demo "+name, files)
+		if p.seen, err = observed(name); err != nil {
+			return nil, s, fmt.Errorf("scene %s: what was seen: %w", name, err)
+		}
+		return p, s, nil
 	}
 	return nil, Scene{}, fmt.Errorf("scene %q: %w: there are %s", name, inspect.ErrNotFound, strings.Join(names, ", "))
 }
 
 func scene(name string) (map[string][]byte, error) {
-	zr, err := zip.NewReader(strings.NewReader(scenesZip), int64(len(scenesZip)))
+	mine, err := folder(scenesZip, name)
+	if err != nil {
+		return nil, err
+	}
+	return archive.FromZip(&zip.Reader{File: mine})
+}
+
+// folder are the files of one folder of a zip.
+func folder(all, name string) ([]*zip.File, error) {
+	zr, err := zip.NewReader(strings.NewReader(all), int64(len(all)))
 	if err != nil {
 		return nil, err
 	}
@@ -95,5 +116,26 @@ func scene(name string) (map[string][]byte, error) {
 			mine = append(mine, f)
 		}
 	}
-	return archive.FromZip(&zip.Reader{File: mine})
+	return mine, nil
+}
+
+// observed is what was seen of a scene's traffic; of some there is nothing.
+func observed(name string) (inspect.Files, error) {
+	mine, err := folder(observedZip, name)
+	if err != nil {
+		return nil, err
+	}
+	out := inspect.Files{}
+	for _, f := range mine {
+		r, err := f.Open()
+		if err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			return nil, err
+		}
+		out[strings.TrimPrefix(f.Name, name+"/")] = data
+	}
+	return out, nil
 }
