@@ -38,6 +38,10 @@ const DefaultWatch = 30 * time.Second
 // JudgeEach is how often a watch that goes on is judged.
 const JudgeEach = time.Second
 
+// judgeShare is how much of the time is left when one part of it went into judging: of a busy
+// pod there is much to judge.
+const judgeShare = 100
+
 // Snaplen is what a watch keeps of each packet: the headers, and of an HTTP message the
 // beginning of its head.
 const Snaplen = 256
@@ -155,6 +159,7 @@ func gather(w inspect.Watch, opt ConfirmOptions, kept *keeper, judge func() conf
 	}
 	var last confirm.Report
 	judged := -1 // observations that last knows of
+	var again time.Time
 	for {
 		select {
 		case batch, ok := <-w.C():
@@ -169,10 +174,14 @@ func gather(w inspect.Watch, opt ConfirmOptions, kept *keeper, judge func() conf
 				}
 			}
 		case <-due:
-			if loss := kept.loss(w.Loss()); judged == len(kept.seen) && loss.Dropped == last.Loss.Dropped {
+			loss := kept.loss(w.Loss())
+			switch {
+			case judged >= 0 && time.Now().Before(again), judged == len(kept.seen) && loss.Dropped == last.Loss.Dropped:
 				last.Loss = loss
-			} else {
+			default:
+				began := time.Now()
 				last, judged = judge(), len(kept.seen)
+				again = began.Add(judgeShare * time.Since(began))
 			}
 			opt.Judged(last)
 		}

@@ -11,29 +11,46 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
-// A long connection keeps its beginning and its end; past the bound what is let go counts
-// as not seen, so that nothing is concluded from its absence.
+// A busy connection keeps its beginning, its end and some of what is between; one that was
+// idle keeps what comes then. Past the bound what is let go counts as not seen, so that
+// nothing is concluded from its absence.
 func TestKeeperIsBounded(t *testing.T) {
 	k := newKeeper()
 	a, b := netip.MustParseAddrPort("10.0.0.1:4000"), netip.MustParseAddrPort("10.0.0.2:80")
-	send := func(f flow.TCPFlags) {
-		k.add(flow.Observation{Kind: flow.SeenPacket, Tuple: flow.Tuple{Src: a, Dst: b, Proto: flow.TCP}, Flags: f, Raw: []byte{1}})
+	now := time.Unix(1, 0)
+	send := func(f flow.TCPFlags, n int) {
+		k.add(flow.Observation{Kind: flow.SeenPacket, At: now, Tuple: flow.Tuple{Src: a, Dst: b, Proto: flow.TCP}, Flags: f, Len: n, Raw: []byte{1}})
 	}
-	send(flow.SYN)
+	want := func(n int) {
+		t.Helper()
+		if len(k.seen) != n || k.past != 0 {
+			t.Fatalf("%d kept, want %d; %d past the bound", len(k.seen), n, k.past)
+		}
+	}
+	send(flow.SYN, 0)
 	for range 5000 {
-		send(flow.ACK)
+		send(flow.ACK, 7)
+		send(flow.ACK, 0)
 	}
-	send(flow.FIN | flow.ACK)
-	if n := len(k.seen); n != keptEach+1 || k.past != 0 {
-		t.Fatalf("%d kept, %d past the bound", n, k.past)
+	want(1 + keptBurst + keptAcks)
+	now = now.Add(keptEvery * time.Millisecond)
+	send(flow.ACK, 7)
+	send(flow.ACK, 7)
+	want(2 + keptBurst + keptAcks)
+	now = now.Add(time.Minute)
+	for range 5000 {
+		send(flow.ACK, 7)
 	}
+	send(flow.FIN|flow.ACK, 0)
+	want(3 + 2*keptBurst + keptAcks)
 	if last := k.seen[len(k.seen)-1]; last.Flags&flow.FIN == 0 || last.Raw != nil {
 		t.Errorf("the last one is %+v", last)
 	}
+	n := uint64(len(k.seen))
 	for range keptAll {
 		k.add(flow.Observation{Kind: flow.SeenConntrack})
 	}
-	if len(k.seen) != keptAll || k.past != keptEach+1 || k.loss(flow.Loss{Dropped: 2}).Dropped != keptEach+3 {
+	if len(k.seen) != keptAll || k.past != n || k.loss(flow.Loss{Dropped: 2}).Dropped != n+2 {
 		t.Errorf("%d kept, %d past the bound", len(k.seen), k.past)
 	}
 }
