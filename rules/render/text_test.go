@@ -44,7 +44,7 @@ func TestTextVerdicts(t *testing.T) {
 		{flow.Trace{Verdict: flow.Delivered, Outcome: flow.Outcome{Listener: "l"}, Caller: flow.Symptom{Code: 301}}, "DELIVERED: the proxy itself answers 301"},
 		{flow.Trace{Verdict: flow.Refused, Legs: step(flow.Refused)}, "REFUSED: nothing listens at 10.0.0.1:80: the kernel answers with a reset"},
 		{flow.Trace{Verdict: flow.Unknown, Legs: step(flow.Unknown)}, "UNKNOWN: nothing listens at 10.0.0.1:80: the kernel answers with a reset"},
-		{flow.Trace{Verdict: flow.Unknown}, "UNKNOWN"},
+		{flow.Trace{Verdict: flow.Unknown}, "UNKNOWN: neither rules nor Envoy's configuration were read"},
 		{flow.Trace{Verdict: flow.Depends, Variants: []flow.Variant{{When: "bucket empty"}, {}}}, "DEPENDS: 2 ways, depending on: bucket empty"},
 		{flow.Trace{Verdict: flow.Depends, Cut: true, Variants: make([]flow.Variant, 3)}, "DEPENDS: more than 3 ways, and chance decides"},
 	} {

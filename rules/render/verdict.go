@@ -87,6 +87,9 @@ func end(v flow.Verdict, o flow.Outcome, c flow.Symptom, legs []flow.Leg) string
 	case flow.Delivered:
 		return word + delivered(o, c, last)
 	case flow.Unknown:
+		if len(legs) == 0 {
+			return word + ": neither rules nor Envoy's configuration were read"
+		}
 		for _, l := range legs {
 			for _, s := range l.Steps {
 				if s.Verdict == flow.Unknown {

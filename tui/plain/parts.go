@@ -53,6 +53,20 @@ func (p *parts) given() bool {
 	return false
 }
 
+// path says whether the files are enough to trace by: rules or a configuration. The other
+// parts only add to these.
+func (p *parts) path() bool {
+	for i, path := range p.paths {
+		switch partFlags[i].part {
+		case "config_dump.json", "iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft.json":
+			if path != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // check finds what cannot be: standard input can be read once.
 func (p *parts) check(f *pflag.FlagSet) error {
 	if f.Changed("admin") {
@@ -100,6 +114,9 @@ func (p *parts) read(ctx context.Context, a *App) (inspect.Files, error) {
 		data, err := a.input(ctx, path, p.still)
 		if err != nil {
 			return nil, badInput(fmt.Errorf("--%s: %w", partFlags[i].flag, err))
+		}
+		if len(data) == 0 && strings.HasSuffix(partFlags[i].part, "-save") {
+			a.say(fmt.Errorf("--%s: %s: empty, which is taken as no rules; without root the program that saves them prints nothing, too", partFlags[i].flag, path))
 		}
 		files[partFlags[i].part] = data
 	}

@@ -18,7 +18,7 @@ func (a *App) requested(cmd *cobra.Command, args []string, rf *requestFlags, p *
 	if err != nil {
 		return nil, flow.Request{}, err
 	}
-	if t.kind == "" && !p.given() {
+	if t.kind == "" && !p.path() {
 		return nil, flow.Request{}, usage("%s: of what? want a target (netns NAME, pid N, file PATH, demo SCENE), or --iptables or --config-dump with a file", cmd.Name())
 	}
 	var d request.Draft
