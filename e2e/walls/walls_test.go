@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -211,4 +212,17 @@ func or(s, alt string) string {
 		return alt
 	}
 	return s
+}
+
+// docs/architecture.md says of every room what lives there.
+func TestEveryRoomIsDescribed(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range goFiles(t, "../..") {
+		if dir != "" && !strings.HasPrefix(dir, "e2e") && !strings.Contains(string(doc), "`"+dir+"`") {
+			t.Errorf("docs/architecture.md does not say what lives in %s", dir)
+		}
+	}
 }

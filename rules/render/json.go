@@ -122,8 +122,8 @@ type gapForm struct {
 	Reason string `json:"reason"`
 }
 
-// JSON is the trace as programs read it (docs/architecture.md), indented, with a line
-// feed at its end. With why, every loser of every step is there. The same trace gives
+// JSON is the trace as programs read it (docs/architecture.md, "The JSON of a trace"),
+// indented, with a line feed at its end. With why, every loser of every step is there. The same trace gives
 // the same bytes, and no character that a terminal acts on appears raw.
 func JSON(t flow.Trace, why bool) []byte { return encode(formOf(t, why)) }
 

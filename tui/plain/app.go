@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit statuses (docs/architecture.md, "Verbs").
+// Exit statuses (docs/architecture.md, "Verbs and their answer").
 const (
 	ExitOK      = 0 // delivered, met, confirmed or done
 	ExitNo      = 1 // refused, dropped, looped, not met, findings
