@@ -98,6 +98,7 @@ func (p *pass) liveName(addr netip.AddrPort) string {
 func (p *pass) accepted(l *listener, why flow.Reason) {
 	n := l.node()
 	p.add(flow.Step{Stage: flow.Listener, Subject: l.name, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(n), Origin: origin(n), Decision: true})
+	p.updates(p.last())
 }
 
 // limited says whether the accepting listener's connection limit (runtime) refuses everything.

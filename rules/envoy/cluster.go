@@ -135,6 +135,7 @@ func (p *pass) toCluster(name string, h lbHints) fate {
 	}
 	p.res.Outcome.Cluster = name
 	s := flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyCluster, c.kind), Evidence: p.evidence(c.node), Origin: origin(c.node)}
+	p.updates(&s)
 	if over, f := p.overflow(c, h, &s); over {
 		p.add(s)
 		return f

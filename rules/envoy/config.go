@@ -26,6 +26,7 @@ type Config struct {
 	listeners *listeners
 	clusters, warming, routes, endpoints,
 	ecds, secrets map[string]*entry
+	updates map[updateKey]*entry // versions that were refused or still warm
 
 	live     []liveListener
 	liveRead bool

@@ -284,6 +284,11 @@ func (x *indexer) element(r resource, base *string, n int32, at int) (int, error
 	if len(x.entries) == first {
 		x.unmodelled[f.field+" without "+f.body]++
 	}
+	for _, e := range x.entries[first:] { // a cluster's error has no name of its own
+		if name == "" {
+			name = e.name
+		}
+	}
 	for _, e := range x.entries[first:] {
 		if e.name == "" {
 			e.name = name

@@ -145,6 +145,9 @@ func (c *Config) finish() {
 	c.clusters, c.warming, c.routes, c.endpoints = map[string]*entry{}, map[string]*entry{}, map[string]*entry{}, map[string]*entry{}
 	c.ecds, c.secrets = map[string]*entry{}, map[string]*entry{}
 	for _, e := range c.entries {
+		if e.state == rejected || e.state == warming || e.res == dynamicWarmingClusters {
+			c.update(e)
+		}
 		if e.state == rejected {
 			continue
 		}
@@ -188,4 +191,39 @@ func (c *Config) has(name string, in ...resource) found {
 type resourceName struct {
 	res  resource
 	name string
+}
+
+// update keeps a version that does not serve beside the one that does.
+func (c *Config) update(e *entry) {
+	k := updateKey{e.name, flow.Cluster}
+	if e.res == dynamicListeners {
+		k.stage = flow.Listener
+	}
+	if c.updates == nil {
+		c.updates = map[updateKey]*entry{}
+	}
+	if old := c.updates[k]; old == nil || old.state != rejected {
+		c.updates[k] = e
+	}
+}
+
+// updateKey is what an update is for: a listener or a cluster.
+type updateKey struct {
+	name  string
+	stage flow.Stage
+}
+
+// updates adds to a step what it means that another version of its object was refused, or
+// still warms.
+func (p *pass) updates(s *flow.Step) {
+	e := p.cfg.updates[updateKey{s.Subject, s.Stage}]
+	if e == nil || s.Subject == "" {
+		return
+	}
+	n, why := e.node(), flow.Because(flow.WhyUpdateWarming)
+	if e.state == rejected {
+		why = flow.Because(flow.WhyUpdateRejected, n.Field("details").Str())
+	}
+	s.Assumed = append(s.Assumed, flow.Assumption{Reason: why})
+	s.Evidence = append(append([]flow.Evidence(nil), s.Evidence...), evidence(n)...)
 }

@@ -101,6 +101,8 @@ const (
 	WhyBreakerFree         // a circuit breaker was full in the snapshot, and has room. Args: as WhyBreakerFull
 	WhyClusterAlike        // a cluster of a similar name. Args: name
 	WhyNoInternal          // the internal listener is not there. Args: name
+	WhyUpdateRejected      // Envoy refused a newer version, this one serves. Args: its error
+	WhyUpdateWarming       // a newer version is warming, this one serves
 	envoyL4End
 )
 

@@ -235,6 +235,10 @@ func clusterWords(k flow.ReasonKind, a [3]string) string {
 		return "circuit breaker: " + a[0] + " is 0"
 	case flow.WhyNoInternal:
 		return "there is no internal listener " + a[0] + " to connect to"
+	case flow.WhyUpdateRejected:
+		return "this version serves: Envoy rejected a newer one" + named(": ", a[0])
+	case flow.WhyUpdateWarming:
+		return "this version serves: a newer one is still warming"
 	case flow.WhyMaintenance:
 		return "maintenance mode by runtime, " + a[0] + " percent"
 	case flow.WhyDropOverload:
