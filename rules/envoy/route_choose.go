@@ -38,7 +38,7 @@ func (s *stream) chooseRoute() bool {
 	if s.p.over {
 		return false
 	}
-	s.matched(s.vhost.routes, i)
+	s.matched(s.vhost.routes.routes, i)
 	return true
 }
 
@@ -214,34 +214,6 @@ func (s *stream) tlsRequired(proto string) {
 	}
 }
 
-// pick is the first of the routes that matches, or -1. The step of the choice is added by
-// the caller; what was passed over is left in s.missed.
-func (s *stream) pick(routes []route, owner string) int {
-	s.missed, s.assumed = nil, nil
-	for i := range routes {
-		r := &routes[i]
-		f := r.check(&s.in)
-		if f.answer != flow.No {
-			switch s.settle(r, f, owner, i) {
-			case flow.Yes:
-				return i
-			case flow.Maybe:
-				return -1
-			}
-			f.failed, f.fails = failChance, 2
-			if r.conds != nil && r.conds.chance == nil {
-				f.failed = failUnknown
-			}
-		}
-		if s.missed == nil {
-			s.missed = make([]flow.Miss, 0, len(routes)-i)
-		}
-		s.missed = append(s.missed, flow.Miss{Index: int32(i), Failed: f.failed, Near: r.near(f, &s.in)})
-	}
-	s.markNearest(routes)
-	return -1
-}
-
 // settle decides a route whose known conditions all hold: what is not known is a choice,
 // and what is chance a draw. Maybe: the pass has ended.
 func (s *stream) settle(r *route, f fit, owner string, i int) flow.Answer {
@@ -269,37 +241,6 @@ func (s *stream) notModelled(r *route) string {
 		}
 	}
 	return ""
-}
-
-// nearest is how many losers are marked where no route matched and none came close.
-const nearest = 3
-
-// markNearest marks the routes whose path has most in common with the request, where no
-// route is a near miss already.
-func (s *stream) markNearest(routes []route) {
-	best := 0
-	for i := range s.missed {
-		if s.missed[i].Near {
-			return
-		}
-	}
-	for i := range routes {
-		best = max(best, routes[i].sharedSegments(&s.in))
-	}
-	if best == 0 {
-		return
-	}
-	n := 0
-	for k := range s.missed {
-		m := &s.missed[k]
-		r := &routes[m.Index]
-		if f := r.check(&s.in); f.fails == 1 && r.sharedSegments(&s.in) == best {
-			m.Near = true
-			if n++; n == nearest {
-				return
-			}
-		}
-	}
 }
 
 // matched adds the route's step, and reads what the route does.
@@ -352,20 +293,21 @@ func (s *stream) chooseByTree(n tree.Node) bool {
 		s.p.stop(flow.Route, typ, flow.Because(flow.WhyNotModelled, "matcher action "+typ), action)
 		return false
 	}
-	routes := memo(s.p.cfg, config, func() (out []route) {
+	list := memo(s.p.cfg, config, func() *routeList {
 		if typ == "envoy.config.route.v3.Route" {
-			return []route{s.p.cfg.readRoute(config)}
+			return listRoutes([]route{s.p.cfg.readRoute(config)})
 		}
+		var out []route
 		for _, r := range config.Field("routes").All() {
 			out = append(out, s.p.cfg.readRoute(r))
 		}
-		return out
+		return listRoutes(out)
 	})
-	i := s.pick(routes, s.vhost.name)
+	i := s.pick(list, s.vhost.name)
 	if s.p.over {
 		return false
 	}
-	s.fromTree(routes, i)
+	s.fromTree(list.routes, i)
 	return true
 }
 

@@ -29,7 +29,7 @@ type httpTable struct {
 type vhost struct {
 	node   tree.Node
 	name   string
-	routes []route
+	routes *routeList
 	where  []flow.Evidence
 	origin string
 	// routesRef is the reference of the list of routes; empty where it is no list.
@@ -93,10 +93,11 @@ func (c *Config) vhost(t *httpTable, i int32) *vhost {
 		if list.Kind() == tree.List {
 			v.routesRef = reference(list)
 		}
-		v.routes = make([]route, 0, len(routes))
+		compiled := make([]route, 0, len(routes))
 		for _, r := range routes {
-			v.routes = append(v.routes, c.readRoute(r))
+			compiled = append(compiled, c.readRoute(r))
 		}
+		v.routes = listRoutes(compiled)
 		return v
 	})
 }
