@@ -75,13 +75,14 @@ func (b *ruleBuilder) rule(line string, words []word) (made rule, cause string) 
 		if b.from < 0 {
 			b.from = w.from
 		}
-		if w.s == "!" {
+		if w.bang() {
 			b.neg = !b.neg
 			continue
 		}
 		b.option(w.s)
 		b.neg, b.from = false, -1
 	}
+	b.finish()
 	if b.act == nil {
 		b.act = pass{}
 	}
@@ -101,8 +102,30 @@ func (b *ruleBuilder) keep() []cond {
 	return b.conds[:n:n]
 }
 
+// finish looks for what a rule that was cut short lacks.
+func (b *ruleBuilder) finish() {
+	if b.neg {
+		b.bad("!", "")
+	}
+	if t, ok := b.act.(*natAct); ok && t.kind != natRedirect && t.kind != natMasquerade && !t.hasAddr && !t.hasPorts {
+		b.opaque("target", "without an address")
+	}
+	for i := range b.conds {
+		if t, ok := b.conds[i].test.(*statTest); ok && !t.given {
+			b.fail("statistic without its %s", "odds")
+			b.conds[i].test = opaqueTest{}
+		}
+	}
+}
+
 // option reads one option with its arguments.
 func (b *ruleBuilder) option(name string) {
+	switch name {
+	case "-m", "--match", "-j", "--jump", "-g", "--goto":
+		if b.neg {
+			b.bad("!", name)
+		}
+	}
 	switch name {
 	case "-m", "--match":
 		b.startMatch(b.arg())
@@ -131,7 +154,7 @@ func (b *ruleBuilder) unknown(name string) {
 	if name == "" || name[0] != '-' {
 		b.fail("argument %s that no option takes", name)
 	}
-	for b.at < len(b.words) && !strings.HasPrefix(b.words[b.at].s, "-") && b.words[b.at].s != "!" {
+	for b.at < len(b.words) && !strings.HasPrefix(b.words[b.at].s, "-") && !b.words[b.at].bang() {
 		b.at++
 	}
 	if b.act != nil && b.target != nil {
@@ -147,9 +170,9 @@ func (b *ruleBuilder) arg() string {
 		b.fail("option %s without its argument", b.words[b.at-1].s)
 		return ""
 	}
-	s := b.words[b.at].s
+	s, bang := b.words[b.at].s, b.words[b.at].bang()
 	b.at++
-	if s == "!" && b.at < len(b.words) { // iptables before 1.4.3 wrote the ! here
+	if bang && b.at < len(b.words) { // iptables before 1.4.3 wrote the ! here
 		b.neg = !b.neg
 		s = b.words[b.at].s
 		b.at++
@@ -213,7 +236,7 @@ func (b *ruleBuilder) startMatch(name string) {
 		b.mod = t
 		b.add(t)
 	case "socket":
-		t := &socketTest{neg: b.neg}
+		t := &socketTest{}
 		b.mod = t
 		b.add(t)
 	case "physdev":

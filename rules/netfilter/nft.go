@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -17,6 +19,7 @@ type nftReader struct {
 	objects map[string]bool    // limits and quotas by "family table name": true: over
 	held    map[*table]bool    // tables whose rules iptables-save printed
 	xt      map[*table]bool    // tables with rules that only iptables-save can print
+	own     map[*table]*table  // what of a held table iptables-save left out
 }
 
 // nftItem is one object of the list.
@@ -35,6 +38,7 @@ type nftItem struct {
 	Inv     bool              `json:"inv"`
 	Expr    []json.RawMessage `json:"expr"`
 	Comment string            `json:"comment"`
+	Flags   any               `json:"flags"`
 }
 
 // readNFT adds the tables that iptables-save does not hold, and takes from the others
@@ -56,7 +60,7 @@ func (rs *Ruleset) readNFT(data []byte) ([]flow.Gap, error) {
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return nil, fmt.Errorf("nft.json: not the JSON that nft writes: %w", err)
 	}
-	r := &nftReader{rs: rs, sets: map[string]*nftSet{}, objects: map[string]bool{}, held: map[*table]bool{}, xt: map[*table]bool{}}
+	r := &nftReader{rs: rs, sets: map[string]*nftSet{}, objects: map[string]bool{}, held: map[*table]bool{}, xt: map[*table]bool{}, own: map[*table]*table{}}
 	for _, t := range rs.tables {
 		r.held[t] = t.back == backNFT
 	}
@@ -70,6 +74,7 @@ func (rs *Ruleset) readNFT(data []byte) ([]flow.Gap, error) {
 			}
 		}
 	}
+	r.strangers(doc.Items)
 	for _, t := range rs.tables {
 		if r.xt[t] {
 			r.gap("table %s: some rules stand only in iptables-save, which was not read", t.ref)
@@ -94,11 +99,17 @@ func (r *nftReader) item(kind string, raw json.RawMessage, n int) {
 		r.gaps[len(r.gaps)-1].Broken = true
 		return
 	}
-	if it.Family != "ip" && it.Family != "ip6" && it.Family != "inet" {
+	switch it.Family {
+	case "ip", "ip6", "inet":
+	case "bridge", "arp", "netdev": // the first two see no routed packet
 		if kind == "rule" && it.Family == "netdev" {
 			r.gap("table netdev %s: rules at ingress are not modelled", it.Table)
 		}
-		return // bridge and arp see no routed packet
+		return
+	default:
+		r.gap("%s of item %d: family %s", kind, n+1, quote(it.Family))
+		r.gaps[len(r.gaps)-1].Broken = true
+		return
 	}
 	switch kind {
 	case "table":
@@ -111,6 +122,21 @@ func (r *nftReader) item(kind string, raw json.RawMessage, n int) {
 		r.objects[it.key()] = it.Inv
 	case "rule":
 		r.rule(&it, raw)
+	}
+}
+
+// strangers notes what is none of nft's objects. Those that decide nothing about a packet
+// are known by name.
+func (r *nftReader) strangers(items []map[string]json.RawMessage) {
+	for n, item := range items {
+		for _, kind := range slices.Sorted(maps.Keys(item)) {
+			switch kind {
+			case "table", "chain", "set", "map", "limit", "quota", "rule", "metainfo", "counter", "flowtable", "ct helper", "ct timeout", "ct expectation", "secmark", "synproxy", "tunnel", "element":
+				continue
+			}
+			r.gap("item %d: no object of nft: %s", n+1, quote(kind))
+			r.gaps[len(r.gaps)-1].Broken = true
+		}
 	}
 }
 
@@ -130,7 +156,31 @@ func (r *nftReader) table(it *nftItem) {
 	if t == nil {
 		t = r.rs.newTable(backNative, it.Family, it.Name, "nft.json")
 	}
-	t.handle = it.Handle
+	t.handle, t.dormant = it.Handle, dormant(it.Flags)
+}
+
+// dormant reads the flags of a table; nft 1.0.6 writes only the first letter.
+func dormant(flags any) bool {
+	switch x := flags.(type) {
+	case string:
+		return strings.HasPrefix(x, "d")
+	case []any:
+		return slices.ContainsFunc(x, dormant)
+	}
+	return false
+}
+
+// owned is the part of a table that iptables-save left out: it prints a table without the
+// base chains that it did not make ("contains incompatible base-chains", nft.c,
+// nft_is_table_tainted), and these run all the same. They may jump to the others.
+func (r *nftReader) owned(t *table) *table {
+	o := r.own[t]
+	if o == nil {
+		o = r.rs.newTable(backNative, t.family, t.name, "nft.json")
+		o.handle, o.dormant, o.chains = t.handle, t.dormant, maps.Clone(t.chains)
+		r.own[t] = o
+	}
+	return o
 }
 
 func (r *nftReader) chain(it *nftItem) {
@@ -142,7 +192,7 @@ func (r *nftReader) chain(it *nftItem) {
 	c := t.chains[it.Name]
 	if c == nil {
 		if r.held[t] {
-			return
+			t = r.owned(t)
 		}
 		c = t.chain(it.Name)
 	}
@@ -164,18 +214,34 @@ func (r *nftReader) chain(it *nftItem) {
 		c.kind = kindNAT
 	case "route":
 		c.kind = kindRoute
+	case "filter":
+		c.kind = kindFilter
 	default:
 		c.kind = kindFilter
+		r.gap("chain %s: type %s", c.ref(), it.Type)
 	}
-	if it.Policy == "drop" && !r.held[t] {
+	switch {
+	case r.held[t], it.Policy == "accept", it.Policy == "":
+	case it.Policy == "drop":
 		c.policy = vDrop
+	default:
+		c.policy = vUnknown
+		r.gap("chain %s: policy %s", c.ref(), quote(it.Policy))
 	}
 }
 
 func (r *nftReader) rule(it *nftItem, raw json.RawMessage) {
 	t := r.find(it.Family, it.Table)
-	if t == nil || r.held[t] {
+	if t == nil {
+		r.gap("rule %d: there is no table %s", it.Handle, it.Table)
 		return
+	}
+	if r.held[t] {
+		o := r.own[t]
+		if o == nil || t.chains[it.Chain] != nil {
+			return
+		}
+		t = o
 	}
 	c := t.chains[it.Chain]
 	if c == nil {

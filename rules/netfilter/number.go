@@ -153,5 +153,5 @@ func parseIDs(s string) (idRange, bool) {
 			return idRange{}, false
 		}
 	}
-	return idRange{uint32(from), uint32(to)}, true
+	return idRange{uint32(from), uint32(to)}, from <= to
 }

@@ -49,10 +49,17 @@ func (b *ruleBuilder) address(src, v6 bool) {
 	b.add(t)
 }
 
+// maxDevice is the longest name of a device (IFNAMSIZ without its zero).
+const maxDevice = 15
+
 func (b *ruleBuilder) device(out bool) {
 	arg := b.arg()
 	t := cut(&b.slabs.devices)
 	*t = deviceTest{out: out, name: arg}
+	if arg == "" || len(arg) > maxDevice {
+		b.bad("device", arg)
+		return
+	}
 	if t.prefix = strings.HasSuffix(arg, "+"); t.prefix {
 		t.name = arg[:len(arg)-1]
 	}
@@ -232,6 +239,9 @@ func (t *ownerTest) option(b *ruleBuilder, name string) bool {
 		switch {
 		case !ok:
 			t.unknownName = true
+			if arg == "" || arg[0] >= '0' && arg[0] <= '9' {
+				b.fail(name[2:]+" %s: invalid syntax", arg)
+			}
 		case name == "--uid-owner":
 			t.uid, t.hasUID, t.notUID = ids, true, b.neg
 		default:

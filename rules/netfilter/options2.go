@@ -26,6 +26,10 @@ func (setOptions) option(b *ruleBuilder, name string) bool {
 	}
 	t := &setTest{name: b.arg()}
 	for _, d := range strings.Split(b.arg(), ",") {
+		if d != "src" && d != "dst" {
+			b.fail("match-set %s: invalid syntax", d)
+			t.odd = true
+		}
 		t.dirs = append(t.dirs, d == "src")
 	}
 	t.neg, t.set = b.neg, b.r.sets[t.name]
@@ -66,7 +70,10 @@ func (rangeOptions) option(b *ruleBuilder, name string) bool {
 func (t *statTest) option(b *ruleBuilder, name string) bool {
 	switch name {
 	case "--mode":
-		t.random = b.arg() == "random"
+		mode := b.arg()
+		if t.random = mode == "random"; !t.random && mode != "nth" {
+			b.fail("mode %s: invalid syntax", mode)
+		}
 	case "--probability":
 		arg := b.arg()
 		f, err := strconv.ParseFloat(arg, 64)
@@ -74,7 +81,7 @@ func (t *statTest) option(b *ruleBuilder, name string) bool {
 			b.bad(name, arg)
 			return true
 		}
-		t.share, t.neg = uint64(math.Round(f*statWhole)), b.neg
+		t.share, t.neg, t.given = uint64(math.Round(f*statWhole)), b.neg, t.random
 	case "--every":
 		arg := b.arg()
 		n, err := strconv.ParseUint(arg, 10, 32)
@@ -82,7 +89,7 @@ func (t *statTest) option(b *ruleBuilder, name string) bool {
 			b.bad(name, arg)
 			return true
 		}
-		t.every, t.neg = n, b.neg
+		t.every, t.neg, t.given = n, b.neg, !t.random
 	case "--packet":
 		b.arg()
 	default:

@@ -18,7 +18,7 @@ type unit struct {
 func (g *group) units() []unit {
 	var out []unit
 	for _, c := range g.nft {
-		if n := len(out); n == 0 || out[n-1].chains[0].table != c.table {
+		if n := len(out); n == 0 || !out[n-1].chains[0].table.is(c.table) {
 			out = append(out, unit{name: c.table.family + "/" + c.table.name})
 		}
 		u := &out[len(out)-1]
@@ -31,6 +31,11 @@ func (g *group) units() []unit {
 		out = append(out, unit{"legacy", g.legacy})
 	}
 	return out
+}
+
+// is says that two are one table of the kernel's, which two parts describe.
+func (t *table) is(o *table) bool {
+	return t == o || t.back != backLegacy && o.back != backLegacy && t.family == o.family && t.name == o.name
 }
 
 // ordered runs the chains of an item. Where units meet at one priority, the one that was

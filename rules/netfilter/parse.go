@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -26,7 +27,7 @@ func Parse(files map[string][]byte) (*Ruleset, []flow.Gap, error) {
 	for _, b := range bad {
 		gaps = append(gaps, flow.Gap{Part: "ipset", Reason: fmt.Sprintf("line %d: %s", b.line, b.cause), Broken: true})
 	}
-	var foreign []foreignTable
+	var foreign, tainted []foreignTable
 	for _, s := range saveParts {
 		data, ok := files[s.part]
 		if !ok {
@@ -37,6 +38,9 @@ func Parse(files map[string][]byte) (*Ruleset, []flow.Gap, error) {
 			return nil, nil, err
 		}
 		gaps = append(gaps, r.gaps...)
+		for _, f := range r.tainted {
+			tainted = append(tainted, foreignTable{s.family, f, s.part})
+		}
 		for _, f := range r.foreign {
 			foreign = append(foreign, foreignTable{s.family, f, s.part})
 		}
@@ -53,6 +57,13 @@ func Parse(files map[string][]byte) (*Ruleset, []flow.Gap, error) {
 		gaps = append(gaps, flow.Gap{Part: f.part, Reason: fmt.Sprintf("table %q holds rules that only nft can print, and nft.json does not hold it", f.name)})
 		rs.partial[famIndex(f.family == "ip6")] = true
 	}
+	for _, f := range tainted {
+		if rs.hasNative(f.family, f.name) {
+			continue
+		}
+		gaps = append(gaps, flow.Gap{Part: f.part, Reason: fmt.Sprintf("table %q holds chains that only nft can print, and nft.json does not hold them", f.name)})
+		rs.partial[famIndex(f.family == "ip6")] = true
+	}
 	rs.number()
 	rs.plan()
 	return rs, gaps, nil
@@ -67,6 +78,10 @@ func (rs *Ruleset) has(family, name string) bool {
 		}
 	}
 	return false
+}
+
+func (rs *Ruleset) hasNative(family, name string) bool {
+	return slices.ContainsFunc(rs.tables, func(t *table) bool { return t.back == backNative && t.family == family && t.name == name })
 }
 
 // needing is a condition or a target that needs conntrack, so that the kernel turns it on

@@ -60,7 +60,7 @@ func (rs *Ruleset) planHook(h hook, v6 bool) hookPlan {
 	var plain, nat []*chain
 	hasNAT := false
 	for _, c := range rs.chains {
-		if !c.base || !c.table.covers(v6) {
+		if !c.base || c.table.dormant || !c.table.covers(v6) {
 			continue
 		}
 		hasNAT = hasNAT || c.kind == kindNAT

@@ -40,7 +40,9 @@ type table struct {
 	chains map[string]*chain
 	order  []*chain
 	handle uint64 // of nft.json: tables are numbered as they are made; 0: not known
-	ref    string // "ip nat", "legacy ip nat", "inet istio-proxy-nat"
+	// dormant: its chains are not registered at their hooks (nft(8), "flags dormant").
+	dormant bool
+	ref     string // "ip nat", "legacy ip nat", "inet istio-proxy-nat"
 }
 
 // chain is one chain with its rules.

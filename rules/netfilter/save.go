@@ -23,6 +23,7 @@ type saveReader struct {
 	tables  int
 	alien   int      // the first line that is none of iptables-save's; 0: none
 	foreign []string // tables that the tool says belong to nft
+	tainted []string // tables that hold chains of nft's own beside iptables'
 	build   ruleBuilder
 	last    *chain // the chain of the last rule: the next one's, mostly
 }
@@ -73,6 +74,9 @@ func (r *saveReader) readLine(l string) {
 		r.rule(l, rest)
 	default:
 		if l == "COMMIT" {
+			if r.table == nil {
+				r.strange("COMMIT without a table")
+			}
 			r.commit()
 			return
 		}
@@ -83,6 +87,11 @@ func (r *saveReader) readLine(l string) {
 // remark reads a comment. One of them says that a table was left out: iptables-nft-save
 // ends with status 0 and prints this where a table holds rules of nft's own.
 func (r *saveReader) remark(l string) {
+	if i := strings.Index(l, "' contains incompatible base-chains"); i > 0 {
+		if j := strings.IndexAny(l, "`'"); j >= 0 && j < i {
+			r.tainted = append(r.tainted, l[j+1:i])
+		}
+	}
 	if i := strings.Index(l, "' is incompatible, use 'nft' tool"); i > 0 {
 		if j := strings.IndexAny(l, "`'"); j >= 0 && j < i {
 			r.foreign = append(r.foreign, l[j+1:i])
@@ -91,6 +100,9 @@ func (r *saveReader) remark(l string) {
 }
 
 func (r *saveReader) begin(name string) {
+	if r.table != nil {
+		r.gap("table " + quote(r.table.name) + " has no COMMIT")
+	}
 	r.commit()
 	r.tables++
 	for _, t := range r.rs.tables {
@@ -99,6 +111,9 @@ func (r *saveReader) begin(name string) {
 			r.gap("table " + quote(name) + " for a second time")
 			return
 		}
+	}
+	if _, _, _, ok := iptablesBase(name, "OUTPUT", r.back); !ok {
+		r.strange("no table of iptables: " + quote(name))
 	}
 	r.table = r.rs.newTable(r.back, r.family, name, r.part)
 }
@@ -121,7 +136,7 @@ func (r *saveReader) setPolicy(name, policy string) {
 	c := r.chain(name)
 	builtin := c.base
 	switch {
-	case policy == "-" || policy == "ACCEPT":
+	case policy == "-" && !builtin, policy == "ACCEPT" && builtin:
 	case policy == "DROP" && builtin:
 		c.policy = vDrop
 	default:
@@ -145,6 +160,19 @@ func (r *saveReader) chain(name string) *chain {
 	return c
 }
 
+// chainOf is the chain of a rule: iptables-save declares it before.
+func (r *saveReader) chainOf(name string) *chain {
+	if r.last != nil && r.last.name == name && r.last.table == r.table {
+		return r.last
+	}
+	declared := r.table.chains[name] != nil
+	c := r.chain(name)
+	if !declared && !c.base {
+		r.gap("a rule of chain " + quote(name) + ", which is not declared")
+	}
+	return c
+}
+
 // rule reads "-A CHAIN ...", and what `iptables -S` prints beside it.
 func (r *saveReader) rule(raw, l string) {
 	words, open := splitWords(l, r.build.words)
@@ -159,7 +187,7 @@ func (r *saveReader) rule(raw, l string) {
 	case len(words) < 2 || words[0].s != "-A" && words[0].s != "--append":
 		r.strange("no rule: " + quote(l))
 	default:
-		c := r.chain(words[1].s)
+		c := r.chainOf(words[1].s)
 		made, cause := r.build.rule(l, words)
 		if open && cause == "" {
 			cause = "a quote is left open"

@@ -24,6 +24,23 @@ var garbledSaves = []struct{ name, text, gap string }{
 	{"a line of something else", "*nat\nhello\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n", `line 2: no line of iptables-save: "hello"`},
 	{"a policy that is none", "*filter\n:OUTPUT MAYBE [0:0]\nCOMMIT\n", `line 2: policy "MAYBE" of chain "OUTPUT"`},
 	{"a table that only nft can print", "# Table `nat' is incompatible, use 'nft' tool.\n*filter\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n", `table "nat" holds rules that only nft can print`},
+	{"a chain that is not declared", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPTU -j DROP\nCOMMIT\n", `line 3: a rule of chain "OUTPTU", which is not declared`},
+	{"a table that iptables has not", "*filtre\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n", `line 1: no table of iptables: "filtre"`},
+	{"cut off before COMMIT", "*nat\n:OUTPUT ACCEPT [0:0]\n*filter\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n", `line 3: table "nat" has no COMMIT`},
+	{"COMMIT of nothing", "COMMIT\n*nat\nCOMMIT\n", `line 1: COMMIT without a table`},
+	{"a policy of a chain that has none", "*filter\n:OUTPTU ACCEPT [0:0]\nCOMMIT\n", `line 2: policy "ACCEPT" of chain "OUTPTU"`},
+	{"no policy of a chain that has one", "*filter\n:OUTPUT - [0:0]\nCOMMIT\n", `line 2: policy "-" of chain "OUTPUT"`},
+	{"a ! before a target", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp ! -j DROP\nCOMMIT\n", `line 3: ! "-j": invalid syntax`},
+	{"a ! at the end", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j DROP !\nCOMMIT\n", `line 3: ! "": invalid syntax`},
+	{"a device without a name", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -o \"\" -j DROP\nCOMMIT\n", `line 3: device "": invalid syntax`},
+	{"a device whose name is too long", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -o seventeen-letters -j DROP\nCOMMIT\n", `line 3: device "seventeen-letters"`},
+	{"users turned round", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -m owner --uid-owner 10-1 -j DROP\nCOMMIT\n", `line 3: uid-owner "10-1": invalid syntax`},
+	{"a user that is no number", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -m owner --uid-owner 13O7 -j DROP\nCOMMIT\n", `line 3: uid-owner "13O7": invalid syntax`},
+	{"a mode that is none", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -m statistic --mode randm --probability 0.5 -j DROP\nCOMMIT\n", `line 3: mode "randm": invalid syntax`},
+	{"odds that are not there", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -m statistic --mode nth -j DROP\nCOMMIT\n", `line 3: statistic without its "odds"`},
+	{"a side of a set that is none", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -m set --match-set a dst,srcc -j DROP\nCOMMIT\n", `line 3: match-set "srcc": invalid syntax`},
+	{"an answer that is none", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j REJECT --reject-with tcp-rset\nCOMMIT\n", `line 3: reject-with "tcp-rset": invalid syntax`},
+	{"no address to go to", "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j DNAT\nCOMMIT\n", `line 3: target "without an address"`},
 	{"counters alone", "*nat\n:OUTPUT ACCEPT [0:0]\n[1:60]\nCOMMIT\n", `line 3: counters without a rule`},
 }
 
@@ -143,5 +160,16 @@ func TestWords(t *testing.T) {
 		if strings.Join(got, "|") != want || open {
 			t.Errorf("%s: %q (open %v), want %s", line, got, open, want)
 		}
+	}
+}
+
+// A ! in quotes is a comment's, not a negation.
+func TestCommentIsNoNegation(t *testing.T) {
+	rs, gaps, err := Parse(map[string][]byte{"iptables-save": []byte("*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -m comment --comment \"!\" -j DROP\nCOMMIT\n")})
+	if err != nil || len(gaps) > 0 {
+		t.Fatal(gaps, err)
+	}
+	if r := rs.Walk(nil, fuzzPackets()[0], nil); r.Fate != FateDropped {
+		t.Errorf("fate %v", r.Fate)
 	}
 }

@@ -100,7 +100,7 @@ func (swallow) option(b *ruleBuilder, name string) bool {
 	if !strings.HasPrefix(name, "--") {
 		return false
 	}
-	for b.at < len(b.words) && !strings.HasPrefix(b.words[b.at].s, "--") && b.words[b.at].s != "!" {
+	for b.at < len(b.words) && !strings.HasPrefix(b.words[b.at].s, "--") && !b.words[b.at].bang() {
 		b.at++
 	}
 	return true
@@ -109,10 +109,25 @@ func (swallow) option(b *ruleBuilder, name string) bool {
 type rejectOptions struct{}
 
 func (rejectOptions) option(b *ruleBuilder, name string) bool {
-	if name == "--reject-with" {
-		b.act = final{verdict: vReject, with: b.arg()}
+	if name != "--reject-with" {
+		return false
 	}
-	return name == "--reject-with"
+	arg := b.arg()
+	if b.act = (final{verdict: vReject, with: arg}); !isReject(arg) {
+		b.opaque(name, arg)
+	}
+	return true
+}
+
+// isReject knows the answers of REJECT, with their short names (iptables-extensions(8)).
+func isReject(s string) bool {
+	s = strings.TrimPrefix(strings.TrimPrefix(s, "icmp-"), "icmp6-")
+	switch strings.TrimSuffix(s, "able") {
+	case "net-unreach", "host-unreach", "port-unreach", "proto-unreach", "addr-unreach", "net-prohibited", "net-prohib", "host-prohibited", "host-prohib",
+		"admin-prohibited", "admin-prohib", "adm-prohibited", "no-route", "policy-fail", "reject-route", "tcp-reset", "tcp-rst":
+		return true
+	}
+	return false
 }
 
 func (t *setMark) option(b *ruleBuilder, name string) bool {

@@ -106,7 +106,6 @@ func (t *setTest) fact(p *packet) (flow.ReasonKind, string) {
 // the packet is for (xt_socket.c, socket_match).
 type socketTest struct {
 	transparent, nowildcard, restore bool
-	neg                              bool
 }
 
 func (t *socketTest) ask(p *packet) flow.Answer {
@@ -162,6 +161,7 @@ type statTest struct {
 	share  uint64 // random: of 1<<31 (xt_statistic.c)
 	every  uint64 // nth
 	neg    bool
+	given  bool // the odds stand there
 }
 
 const statWhole = 1 << 31

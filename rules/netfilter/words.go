@@ -8,6 +8,9 @@ type word struct {
 	from, to int    // in the line
 }
 
+// bang says that a word is the ! of a negation, not one in quotes, such as a comment.
+func (w word) bang() bool { return w.s == "!" && w.to == w.from+1 }
+
 // splitWords cuts a line into arguments as iptables-restore does: only double quotes
 // quote, and only inside them a backslash escapes (iptables/xshared.c, add_param_to_argv;
 // iptables-save writes \", \\ and \'). It says whether a quote was left open.
