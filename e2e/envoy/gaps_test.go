@@ -122,6 +122,11 @@ func connectGaps() []gap {
 		{name: "CONNECT is no prefix", listener: web(oneRoute(routeTo("c1", everything, nil)), nil), request: target("c.test:443"), want: "NR"},
 		{name: "CONNECT with upgrades of the manager", listener: web(oneRoute(routeTo("c1", any, tunnel)), M{"upgrade_configs": upgrade("CONNECT", nil)}), request: target("c.test:443"), want: `"c1"`},
 		{name: "CONNECT without an upgrade", listener: web(oneRoute(routeTo("c1", any, nil)), nil), request: target("c.test:443"), want: `"code":403`},
+		{name: "CONNECT is no gRPC", listener: web(oneRoute(routeTo("c1", everything, nil)), nil), request: func() Request {
+			q := target("c.test:443")
+			q.HTTP.Headers = [][2]string{{"content-type", "application/grpc"}}
+			return q
+		}(), want: `"code":404`},
 		{name: "GET is no CONNECT", listener: web(oneRoute(routeTo("c1", any, tunnel)), nil), request: get("a.test", "/"), want: "NR"},
 		{name: "upgrade that is allowed", listener: web(oneRoute(routeTo("c1", everything, nil)), M{"upgrade_configs": upgrade("websocket", nil)}), request: ws, want: `"c1"`},
 		{name: "upgrade that nothing allows", listener: web(oneRoute(routeTo("c1", everything, nil)), nil), request: ws, want: "upgrade_failed"},

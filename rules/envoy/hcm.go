@@ -90,7 +90,7 @@ func (s *stream) decode(hcm tree.Node) bool {
 	for _, name := range s.dropped {
 		p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyHeaderDropped, name)})
 	}
-	s.grpc = isGRPC(s.h.value("content-type"))
+	s.grpc = s.h.isGRPC()
 	return true
 }
 

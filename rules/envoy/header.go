@@ -210,6 +210,10 @@ func (h *headers) clone() *headers {
 	return &headers{list: append(make([]header, 0, len(h.list)+8), h.list...)}
 }
 
+// isGRPC says whether Envoy takes the request for gRPC: by its content type, and only if it
+// has a path, which CONNECT has not. (Grpc::Common::isGrpcRequestHeaders)
+func (h *headers) isGRPC() bool { return h.has(":path") && isGRPC(h.value("content-type")) }
+
 // isGRPC says whether a content-type is gRPC's.
 // (Grpc::Common::isGrpcRequestHeaders: application/grpc or application/grpc+...)
 func isGRPC(contentType string) bool {

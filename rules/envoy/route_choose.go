@@ -46,7 +46,7 @@ func (s *stream) chooseRoute() bool {
 func (s *stream) input() routeInput {
 	path, has, _ := s.h.first(":path")
 	in := routeInput{h: s.h, version: s.p.cfg.version, full: path, path: withoutQuery(path), hasPath: has, connect: s.upgrade == "CONNECT",
-		grpc: isGRPC(s.h.value("content-type")), state: s.p.state, unsure: s.p.unsure, presented: flow.No, validated: flow.No}
+		grpc: s.h.isGRPC(), state: s.p.state, unsure: s.p.unsure, presented: flow.No, validated: flow.No}
 	if t := s.p.downTLS; t != nil {
 		in.presented, in.validated = flow.Is(t.Cert), flow.Is(t.Cert)
 		if t.Cert && !s.validates() {
