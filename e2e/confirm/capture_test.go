@@ -35,13 +35,15 @@ type recording struct {
 	said *bufio.Reader
 }
 
-// record starts a capture of the service of the scene mesh, and waits until it says that it
-// listens.
-func record(t *testing.T, bin, pod string, stdout io.Writer, args ...string) *recording {
+// service is the request to the service of the scene mesh.
+const service = "--to http://10.107.42.16/ --uid 1000"
+
+// record starts a capture for a request, and waits until it says that it listens.
+func record(t *testing.T, bin, pod, request string, stdout io.Writer, args ...string) *recording {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, bin, append([]string{"capture", "netns", pod, "--to", "http://10.107.42.16/", "--uid", "1000"}, args...)...)
+	cmd := exec.CommandContext(ctx, bin, slices.Concat([]string{"capture", "netns", pod}, strings.Fields(request), args)...)
 	cmd.Stdout = stdout
 	said, err := cmd.StderrPipe()
 	if err != nil {
@@ -163,7 +165,7 @@ func TestCaptureIsReadByTshark(t *testing.T) {
 	}
 	for what, sig := range map[string]syscall.Signal{"SIGINT": syscall.SIGINT, "SIGTERM": syscall.SIGTERM} {
 		path := filepath.Join(t.TempDir(), "x.pcapng")
-		r := record(t, bin, l.Pod(), nil, "-w", path)
+		r := record(t, bin, l.Pod(), service, nil, "-w", path)
 		send()
 		said, code := r.end(t, sig)
 		if code != 0 || !strings.HasSuffix(said, " packets, 0 dropped\n") || strings.Count(said, "\n") != 1 {
@@ -184,7 +186,7 @@ func TestCaptureIsReadByTshark(t *testing.T) {
 		pr, pw := io.Pipe() // not a file: exec joins it by a pipe
 		copied := make(chan error, 1)
 		go func() { _, err := io.Copy(f, pr); copied <- err }()
-		r := record(t, bin, l.Pod(), pw, "-w", "-", "--snaplen", "64")
+		r := record(t, bin, l.Pod(), service, pw, "-w", "-", "--snaplen", "64")
 		send()
 		said, code := r.end(t, syscall.SIGTERM)
 		pw.Close()
@@ -195,7 +197,7 @@ func TestCaptureIsReadByTshark(t *testing.T) {
 	})
 	t.Run("count", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "x.pcapng")
-		r := record(t, bin, l.Pod(), nil, "-w", path, "--count", "3")
+		r := record(t, bin, l.Pod(), service, nil, "-w", path, "--count", "3")
 		send()
 		if said, code := r.end(t, 0); code != 0 {
 			t.Errorf("status %d, %q", code, said)
@@ -206,7 +208,7 @@ func TestCaptureIsReadByTshark(t *testing.T) {
 	})
 	t.Run("nothing came", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "x.pcapng")
-		r := record(t, bin, l.Pod(), nil, "-w", path, "--watch", "10ms")
+		r := record(t, bin, l.Pod(), service, nil, "-w", path, "--watch", "10ms")
 		if said, code := r.end(t, 0); code != 0 || said != "meshtop: 0 packets, 0 dropped\n" {
 			t.Errorf("status %d, %q", code, said)
 		}
@@ -229,7 +231,7 @@ func diskFull(t *testing.T, bin string, l *lab.Lab, send func()) {
 		}
 	}()
 	path := filepath.Join(dir, "x.pcapng")
-	r := record(t, bin, l.Pod(), nil, "-w", path)
+	r := record(t, bin, l.Pod(), service, nil, "-w", path)
 	for range 5 { // some 15 packets each, which a comment makes longer
 		send()
 	}

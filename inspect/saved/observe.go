@@ -18,7 +18,7 @@ import (
 // conntrack-events and access.log, also in a folder observed/. ErrReadOnly if it holds none.
 func (p *Pod) Observe(_ context.Context, legs []flow.Leg, opt inspect.ObserveOptions) (inspect.Watch, error) {
 	r := &replay{out: make(chan []flow.Observation), quit: make(chan struct{})}
-	any := false
+	packets, events, any := false, false, false
 	files := maps.Clone(p.files)
 	if files == nil {
 		files = inspect.Files{}
@@ -30,6 +30,7 @@ func (p *Pod) Observe(_ context.Context, legs []flow.Leg, opt inspect.ObserveOpt
 		var gaps []flow.Gap
 		switch {
 		case strings.HasSuffix(base, ".pcap"), strings.HasSuffix(base, ".pcapng"):
+			packets = true
 			var loss flow.Loss
 			var err error
 			seen, loss, err = capture.ReadPackets(data, strings.TrimSuffix(base, ".pcap"), capture.Keep{Heads: opt.Snaplen > 0, Raw: opt.Raw})
@@ -39,6 +40,7 @@ func (p *Pod) Observe(_ context.Context, legs []flow.Leg, opt inspect.ObserveOpt
 				gaps = append(gaps, flow.Gap{Part: name, Reason: err.Error()})
 			}
 		case base == "conntrack-events":
+			events = true
 			seen, gaps = capture.ParseEvents(data)
 		case base == "access.log":
 			seen, gaps = capture.ReadAccessLog(data)
@@ -51,6 +53,13 @@ func (p *Pod) Observe(_ context.Context, legs []flow.Leg, opt inspect.ObserveOpt
 	}
 	if !any {
 		return nil, inspect.ErrReadOnly
+	}
+	// What was not recorded is not what did not happen.
+	if !packets {
+		r.loss.Blind = append(r.loss.Blind, flow.Gap{Part: "packets", Reason: "the snapshot holds none"})
+	}
+	if !events {
+		r.loss.Blind = append(r.loss.Blind, flow.Gap{Part: "conntrack events", Reason: "the snapshot holds none"})
 	}
 	sort.SliceStable(r.seen, func(i, j int) bool { return r.seen[i].At.Before(r.seen[j].At) })
 	r.done.Go(r.play)

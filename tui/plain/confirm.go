@@ -52,7 +52,7 @@ func (a *App) confirm(cmd *cobra.Command, args []string, o *confirmOptions) erro
 	}
 	defer l.close()
 	next, r, err := session.Confirm(cmd.Context(), l.pod, l.reading, q, session.ConfirmOptions{Send: o.send, Watch: o.watch, Ready: func() {
-		if !o.send {
+		if live := l.target.kind != "file" && l.target.kind != "demo"; !o.send && live {
 			a.say(fmt.Errorf("watching for %v; interrupt to judge what was seen so far", o.watch))
 		}
 	}})
