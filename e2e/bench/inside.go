@@ -21,9 +21,10 @@ import (
 // insideResult is what one process measured of one dump.
 type insideResult struct {
 	Index float64 // MB of text indexed in a second of CPU, each byte checked
-	// Heap in use, without the mapped file: after the load and one trace, and after all.
+	// Heap that the configuration takes beside the mapped file: after the load and one trace,
+	// and after all requests.
 	HeapOne, HeapAll float64
-	// First touch, warm, and warm with the answer as text.
+	// First touch; warm, asked again at once; and warm with the answer as text.
 	First, Warm, Text quantiles
 	Asked             int
 	Wrong             int
@@ -39,14 +40,14 @@ const cutCount = 16
 
 func (r *insideResult) print(size int64) {
 	fmt.Printf("%-44s %.0f MB/s, every byte checked; %d of %d truncated files refused\n", "index", r.Index, r.Truncated, cutCount)
-	fmt.Printf("%-44s %.1f MB (%.2f x file), after all requests %.1f MB\n", "heap after one trace", r.HeapOne/1e6, r.HeapOne/float64(size), r.HeapAll/1e6)
+	fmt.Printf("%-44s %.1f MB (%.2f x file), after all requests %.1f MB (%.2f x)\n", "heap after one trace", r.HeapOne/1e6, r.HeapOne/float64(size), r.HeapAll/1e6, r.HeapAll/float64(size))
 	for _, q := range []struct {
 		name string
 		q    quantiles
 	}{{"trace, first touch", r.First}, {"trace, warm", r.Warm}, {"trace and its text, warm", r.Text}} {
 		fmt.Printf("%-44s p50 %.0f us, p90 %.0f us, p99 %.0f us, max %.0f us\n", q.name, q.q.P50, q.q.P90, q.q.P99, q.q.Max)
 	}
-	fmt.Printf("%-44s %d wrong, %d unknown of %d\n", "requests", r.Wrong, r.Unknown, r.Asked)
+	fmt.Printf("%-44s %d wrong of %d (%d unknown)\n", "requests", r.Wrong, r.Asked, r.Unknown)
 	for _, s := range r.Shown {
 		fmt.Println("  " + s)
 	}
@@ -58,6 +59,7 @@ func inside(dump, reqs string) (*insideResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	before := heap()
 	text, unmap, err := mapped(dump)
 	if err != nil {
 		return nil, err
@@ -77,14 +79,15 @@ func inside(dump, reqs string) (*insideResult, error) {
 		return nil, err
 	}
 	if len(rs) > 0 {
-		r.pass(snap, rs[:1], false, nil)
+		r.pass(snap, rs[:1], how{})
 	}
-	r.HeapOne = heap()
-	r.First = r.pass(snap, rs, true, nil)
-	r.Warm = r.pass(snap, rs, false, nil)
-	r.Text = r.pass(snap, rs, false, func(t flow.Trace) { render.Text(t, render.TextOptions{}) })
-	r.HeapAll = heap()
+	r.HeapOne = heap() - before
+	r.First = r.pass(snap, rs, how{judge: true})
+	r.Warm = r.pass(snap, rs, how{again: true})
+	r.Text = r.pass(snap, rs, how{again: true, then: func(t flow.Trace) { render.Text(t, render.TextOptions{}) }})
+	r.HeapAll = heap() - before
 	runtime.KeepAlive(snap)
+	runtime.KeepAlive(rs)
 	return r, nil
 }
 
@@ -140,8 +143,15 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// pass traces every request, with what is done to the answer, and judges it if asked to.
-func (r *insideResult) pass(snap *rules.Snapshot, rs []mesh.Request, judge bool, then func(flow.Trace)) quantiles {
+// how a pass goes over the requests.
+type how struct {
+	again bool // each is traced before, untimed
+	judge bool // the answers are judged
+	then  func(flow.Trace)
+}
+
+// pass traces every request.
+func (r *insideResult) pass(snap *rules.Snapshot, rs []mesh.Request, h how) quantiles {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	took := make([]float64, 0, len(rs))
@@ -151,13 +161,16 @@ func (r *insideResult) pass(snap *rules.Snapshot, rs []mesh.Request, judge bool,
 			r.wrong(&rs[i], err.Error())
 			continue
 		}
+		if h.again {
+			rules.Trace(snap, req)
+		}
 		start := threadTime()
 		t := rules.Trace(snap, req)
-		if then != nil {
-			then(t)
+		if h.then != nil {
+			h.then(t)
 		}
 		took = append(took, float64((threadTime()-start).Nanoseconds())/1e3)
-		if !judge {
+		if !h.judge {
 			continue
 		}
 		if t.Verdict == flow.Unknown {

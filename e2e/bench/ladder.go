@@ -16,7 +16,9 @@ import (
 func files(dir string, mb, services, requests int) (dump, reqs string, err error) {
 	dump, reqs = filepath.Join(dir, fmt.Sprintf("%d.json", mb)), filepath.Join(dir, fmt.Sprintf("%d.req", mb))
 	m := mesh.Mesh{Seed: 1, Services: services}
-	err = once(dump, m.Dump)
+	if err = os.MkdirAll(dir, 0o755); err == nil {
+		err = once(dump, m.Dump)
+	}
 	if err == nil {
 		err = once(reqs, func(w io.Writer) error {
 			e := json.NewEncoder(w)

@@ -2,6 +2,7 @@
 // configurations of 2 to 194 MB, beside jq and istioctl in the same run:
 //
 //	go run ./e2e/bench [-rungs 2,20,99,194] [-dir DIR] [-istioctl PATH] [-pairs 5]
+//	go run ./e2e/bench -requests FILE|DIR [-dir FILE|DIR]      dumps and requests that are there
 //	go run ./e2e/bench -screen      what the confirm screen costs at 5,000 packets/s; root
 //
 // It takes CPU seconds, not wall time, since other things run on the machine; for the
@@ -26,7 +27,8 @@ var rungs = []struct{ mb, services int }{{2, 112}, {20, 1160}, {99, 5800}, {194,
 type options struct {
 	dir, meshtop, istioctl, jq string
 	rungs                      string
-	pairs, requests            int
+	pairs                      int
+	requests                   string
 	inside, requestsFile       string
 	screen                     bool
 	pps, load                  int
@@ -34,13 +36,16 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.dir, "dir", "", "folder of MB.json and MB.req; what is missing is made there (empty: a temporary one)")
+	flag.StringVar(&o.dir, "dir", "", "folder of MB.json and MB.req; what is missing is made there (empty: a temporary one);\nwith -requests FILE or DIR: the dumps")
 	flag.StringVar(&o.rungs, "rungs", "2,20,99,194", "sizes of the ladder in MB; 0: none of them")
 	flag.StringVar(&o.meshtop, "meshtop", "", "meshtop binary (empty: built)")
 	flag.StringVar(&o.istioctl, "istioctl", os.Getenv("MESHTOP_ISTIOCTL"), "istioctl binary (empty: left out)")
 	flag.StringVar(&o.jq, "jq", "jq", "jq binary (empty: left out)")
 	flag.IntVar(&o.pairs, "pairs", 5, "how often each program runs on each file")
-	flag.IntVar(&o.requests, "requests", 5000, "requests of each rung")
+	flag.StringVar(&o.requests, "requests", "5000", "how many requests are made for each rung; or a `file` NAME.req or a folder of them, measured\n"+
+		"over NAME.json in -dir (empty: beside it) or over the only dump there. A request file is a stream\n"+
+		"of JSON objects: n, dst, port[, authority, path, headers], expect {listener, clusters[, table, vhost]};\n"+
+		"any of the clusters is right. Each prints N wrong of so many; one wrong answer is exit status 1")
 	flag.StringVar(&o.inside, "inside", "", "measure this dump in this process and print JSON (used by bench itself)")
 	flag.StringVar(&o.requestsFile, "requests-file", "", "with -inside: its requests")
 	flag.BoolVar(&o.screen, "screen", false, "measure the confirm screen instead (root)")
@@ -67,35 +72,45 @@ func run(o options) error {
 	case o.screen:
 		return onScreen(o)
 	}
-	dir, err := workDir(o.dir)
+	work, err := os.MkdirTemp("", "meshtop-bench-")
 	if err != nil {
 		return err
 	}
-	if o.dir == "" {
-		defer os.RemoveAll(dir)
+	defer os.RemoveAll(work)
+	dir := o.dir
+	if dir == "" {
+		dir = work
 	}
-	if err := o.build(dir); err != nil {
+	jobs, err := o.jobs(dir)
+	if err != nil {
 		return err
 	}
-	self := filepath.Join(dir, "bench")
+	if err := o.build(work); err != nil {
+		return err
+	}
+	self := filepath.Join(work, "bench")
 	if out, err := exec.Command("go", "build", "-o", self, "github.com/meshtop/meshtop/e2e/bench").CombinedOutput(); err != nil {
 		return fmt.Errorf("build bench: %w\n%s", err, out)
 	}
-	if err := firstFrame(o); err != nil {
-		return fmt.Errorf("first frame: %w", err)
-	}
-	wrong := 0
-	for _, r := range rungs {
-		if !wanted(o.rungs, r.mb) {
-			continue
+	if !o.given() {
+		if err := firstFrame(o); err != nil {
+			return fmt.Errorf("first frame: %w", err)
 		}
-		n, err := rung(o, self, dir, r.mb, r.services)
+	}
+	wrong, sum := 0, summary{}
+	for _, make := range jobs {
+		j, err := make()
 		if err != nil {
-			return fmt.Errorf("%d MB: %w", r.mb, err)
+			return err
+		}
+		n, err := sum.measure(o, self, j)
+		if err != nil {
+			return fmt.Errorf("%s: %w", j.title, err)
 		}
 		wrong += n
 	}
 	tables()
+	sum.print()
 	if wrong > 0 {
 		return fmt.Errorf("%d wrong answers", wrong)
 	}
@@ -114,13 +129,6 @@ func (o *options) build(dir string) error {
 	return nil
 }
 
-func workDir(dir string) (string, error) {
-	if dir == "" {
-		return os.MkdirTemp("", "meshtop-bench-")
-	}
-	return dir, os.MkdirAll(dir, 0o755)
-}
-
 func wanted(list string, mb int) bool {
 	for _, s := range strings.Split(list, ",") {
 		if n, err := strconv.Atoi(strings.TrimSpace(s)); err == nil && n == mb {
@@ -128,34 +136,4 @@ func wanted(list string, mb int) bool {
 		}
 	}
 	return false
-}
-
-// rung measures one file and prints its rows; it returns the number of wrong answers.
-func rung(o options, self, dir string, mb, services int) (int, error) {
-	dump, reqs, err := files(dir, mb, services, o.requests)
-	if err != nil {
-		return 0, err
-	}
-	size, err := os.Stat(dump)
-	if err != nil {
-		return 0, err
-	}
-	fmt.Printf("\n## %d MB (%.1f MB, %d services)\n", mb, float64(size.Size())/1e6, services)
-	costs, err := pairs(o, dump, reqs)
-	if err != nil {
-		return 0, err
-	}
-	for _, c := range costs {
-		fmt.Println(c.row(costs[0], size.Size()))
-	}
-	var in insideResult
-	out, err := exec.Command(self, "-inside", dump, "-requests-file", reqs).Output()
-	if err != nil {
-		return 0, fmt.Errorf("inside: %w", err)
-	}
-	if err := json.Unmarshal(out, &in); err != nil {
-		return 0, err
-	}
-	in.print(size.Size())
-	return in.Wrong, nil
 }
