@@ -3,6 +3,7 @@ package mask
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -87,4 +88,32 @@ func FuzzPart(f *testing.F) {
 			t.Errorf("%s is no JSON any more: %s", in, out)
 		}
 	})
+}
+
+// To search only around the hints finds what a search of everything finds.
+func TestPlaces(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	words := []string{"\"", "\n", "\"\n", " ", "x", ".", "\\n", "'", "\r", "é", "-----BEGIN EC PRIVATE KEY-----", "MIIB", "LS0tLS1CRUdJTi", "BQUFB", "==", "eyJhbGciOi", "eyJhbGciOi.eyJhbGciOi.abc",
+		"Bearer ", "basic ", "dXNlcjpwYXNz", "http://", "user:pw@", "?token=", "&access_key=", "secret", "AKIA", "ABCDEFGHIJ012345", "ghp_", "xoxb-", "glpat-", strings.Repeat("Ab1", 12), "Cookie: ", "set-cookie:", "x-api-key: "}
+	hits := 0
+	for range 20_000 {
+		var b strings.Builder
+		for range 1 + r.IntN(14) {
+			b.WriteString(words[r.IntN(len(words))])
+		}
+		in := []byte(b.String())
+		for _, p := range patterns() {
+			n, all := 0, 0
+			got := p.mask(in, &n)
+			p.hints, p.lines = []string{""}, true // the whole text is one place
+			want := p.mask(in, &all)
+			if n != all || !bytes.Equal(got, want) {
+				t.Fatalf("%q\nbecomes %q\nwant    %q", in, got, want)
+			}
+			hits += n
+		}
+	}
+	if hits < 1000 {
+		t.Errorf("%d secrets found: the test lost its edge", hits)
+	}
 }
