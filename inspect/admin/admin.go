@@ -165,9 +165,13 @@ func (c *Client) do(ctx context.Context, q question) ([]byte, error) {
 	if err != nil {
 		return nil, errors.Join(c.late(ctx, within, patience, s.size, err), s.close())
 	}
-	c.spools = append(c.spools, s)
 	if q.json && !strings.HasPrefix(strings.TrimLeft(string(data[:min(len(data), 64)]), " \t\r\n"), "{") {
-		return nil, &Refusal{resp.StatusCode, firstLine(strings.NewReader(string(data[:min(len(data), 512)])))}
+		said := &Refusal{resp.StatusCode, firstLine(strings.NewReader(string(data[:min(len(data), 512)])))}
+		_ = s.close() // nobody uses it
+		return nil, said
+	}
+	if s.mapped != nil {
+		c.spools = append(c.spools, s)
 	}
 	return data, nil
 }

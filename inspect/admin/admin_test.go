@@ -252,10 +252,28 @@ func TestSpool(t *testing.T) {
 		if _, _, err := c.Get(context.Background(), "/runtime"); err != nil {
 			t.Fatal(err)
 		}
-		if got := c.spools[0].mapped != nil; got != want {
+		if got := len(c.spools) > 0; got != want {
 			t.Errorf("in memory up to %d: a file %v, want %v", size, got, want)
 		}
 		c.Close()
+	}
+}
+
+// What is small, or no answer, leaves nothing behind.
+func TestSpoolKeepsWhatIsUsed(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	a := serve(t, map[string]http.HandlerFunc{"/runtime": text("{}"), "/config_dump": text(strings.Repeat("no JSON ", 1000))})
+	c := New(a, dial, Options{InMemory: 1000})
+	defer c.Close()
+	if _, _, err := c.Get(context.Background(), "/runtime"); err != nil {
+		t.Fatal(err)
+	}
+	var no *Refusal
+	if _, _, err := c.Get(context.Background(), "/config_dump"); !errors.As(err, &no) {
+		t.Errorf("a text for JSON: %v", err)
+	}
+	if len(c.spools) > 0 {
+		t.Errorf("%d spools are kept", len(c.spools))
 	}
 }
 
