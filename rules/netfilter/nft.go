@@ -3,6 +3,7 @@ package netfilter
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -52,13 +53,16 @@ func (rs *Ruleset) readNFT(data []byte) ([]flow.Gap, error) {
 		}
 	}
 	if len(bytes.TrimSpace(data)) == 0 {
-		return nil, nil
+		return nil, errors.New("nft.json: empty, and `nft -j list ruleset` prints its version at least: nothing was listed")
 	}
 	var doc struct {
 		Items []map[string]json.RawMessage `json:"nftables"`
 	}
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return nil, fmt.Errorf("nft.json: not the JSON that nft writes: %w", err)
+	}
+	if doc.Items == nil {
+		return nil, errors.New("nft.json: JSON, but without the list nftables that `nft -j list ruleset` writes")
 	}
 	r := &nftReader{rs: rs, sets: map[string]*nftSet{}, objects: map[string]bool{}, held: map[*table]bool{}, xt: map[*table]bool{}, own: map[*table]*table{}}
 	for _, t := range rs.tables {

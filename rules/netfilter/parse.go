@@ -45,11 +45,13 @@ func Parse(files map[string][]byte) (*Ruleset, []flow.Gap, error) {
 			foreign = append(foreign, foreignTable{s.family, f, s.part})
 		}
 	}
-	more, err := rs.readNFT(files["nft.json"])
-	if err != nil {
-		return nil, nil, err
+	if data, listed := files["nft.json"]; listed {
+		more, err := rs.readNFT(data)
+		if err != nil {
+			return nil, nil, err
+		}
+		gaps = append(gaps, more...)
 	}
-	gaps = append(gaps, more...)
 	for _, f := range foreign {
 		if rs.has(f.family, f.name) {
 			continue
