@@ -29,6 +29,8 @@ type nftTable struct {
 	name   string
 	handle uint64
 	chains []nftChain
+	// dormant: NFT_TABLE_F_DORMANT, its chains are at no hook
+	dormant bool
 }
 
 type nftChain struct {
@@ -64,7 +66,7 @@ var nftHooks = [...]string{"prerouting", "input", "forward", "output", "postrout
 
 func (b *bigRules) table(family uint8, data []byte) error {
 	a := attrs(data)
-	b.tables = append(b.tables, &nftTable{family: family, name: cString(a[1]), handle: be64(a[4])})
+	b.tables = append(b.tables, &nftTable{family: family, name: cString(a[1]), handle: be64(a[4]), dormant: a[2] != nil && be32(a[2])&1 != 0})
 	return nil
 }
 
@@ -147,7 +149,11 @@ func (t *nftTable) foreign() bool {
 // in iptables-save.
 func (t *nftTable) list() []any {
 	family := nftFamily(t.family)
-	out := []any{map[string]any{"table": map[string]any{"family": family, "name": t.name, "handle": t.handle}}}
+	table := map[string]any{"family": family, "name": t.name, "handle": t.handle}
+	if t.dormant {
+		table["flags"] = "dormant"
+	}
+	out := []any{map[string]any{"table": table}}
 	for _, c := range t.chains {
 		m := map[string]any{"family": family, "table": t.name, "name": c.name, "handle": c.handle}
 		if c.base {

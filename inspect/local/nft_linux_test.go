@@ -184,6 +184,28 @@ func TestBigRead(t *testing.T) {
 	}
 }
 
+// Rules that nft put into a table of iptables are left to the tool where they do what
+// iptables' do not: a text of them would say something else.
+func TestBigLeavesNativeRules(t *testing.T) {
+	power.Root(t)
+	power.Tools(t, "nft")
+	p := live(t, lab.New(t, lab.Options{Scene: "mesh", NoEnvoy: true}))
+	for rule, known := range map[string]bool{
+		`ip daddr 10.0.0.0/8 drop`: true, `ip daddr & 255.0.0.0 == 10.1.1.1 drop`: false, `oifname "eth+" drop`: false, `oifname "eth*" drop`: true, `oifname "INVAL/D" drop`: false,
+		`ip ttl set 5 drop`: false, `meta mark set 1 drop`: false, `tcp dport { 80, 81 } drop`: false, `ip daddr 1.2.3.4 ip daddr 1.2.3.5 drop`: false, `udp length 5 drop`: false,
+	} {
+		within(t, p, "flush ruleset\nadd table ip filter\nadd chain ip filter OUTPUT { type filter hook output priority 0; }\nadd rule ip filter OUTPUT "+rule+"\n", "nft", "-f", "-")
+		b, err := readBig(p.space, 1<<20, 0)
+		if (err == nil) != known {
+			t.Errorf("%s: %v %q", rule, err, b.text[2])
+		}
+	}
+	within(t, p, "flush ruleset\ntable ip filter {\nflags dormant\n}\n", "nft", "-f", "-")
+	if b, err := readBig(p.space, 1<<20, 0); err != nil || len(b.tables) != 1 || !b.tables[0].dormant {
+		t.Errorf("a dormant table: %+v %v", b, err)
+	}
+}
+
 // FuzzNFTRule: no bytes from the kernel make the writer panic, or write two lines.
 func FuzzNFTRule(f *testing.F) {
 	f.Add([]byte{}, false)

@@ -60,7 +60,7 @@ func be32(b []byte) uint32 {
 // nftRule writes one rule. It is used again for each.
 type nftRule struct {
 	v6            bool
-	loaded        load // what the next comparison is about
+	loaded        held // what the next comparison is about
 	src, dst      string
 	in, out       string
 	proto         string
@@ -71,8 +71,8 @@ type nftRule struct {
 	err           error
 }
 
-// load is what a register holds.
-type load struct {
+// held is what a register holds.
+type held struct {
 	what   byte // m: meta, n: network header, t: transport header; 0: nothing
 	at     uint32
 	length uint32
@@ -121,9 +121,15 @@ func (r *nftRule) expression(name string, data []byte) {
 		}
 		r.size, r.packets = binary.BigEndian.Uint64(a[1]), binary.BigEndian.Uint64(a[2])
 	case "meta":
-		r.loaded = load{what: 'm', at: be32(a[2])}
+		if !r.load(a[3]) { // NFTA_META_SREG: it writes
+			return
+		}
+		r.loaded = held{what: 'm', at: be32(a[2])}
 	case "payload":
-		r.loaded = load{what: "?nt?"[be32(a[2])&3], at: be32(a[3]), length: be32(a[4])}
+		if !r.load(a[5]) { // NFTA_PAYLOAD_SREG
+			return
+		}
+		r.loaded = held{what: "?nt?"[be32(a[2])&3], at: be32(a[3]), length: be32(a[4])}
 	case "bitwise":
 		if len(a[4]) == 0 || r.loaded.what == 0 || strings.Trim(string(dataOf(a[5])), "\x00") != "" || be32(a[6]) != 0 && a[6] != nil {
 			r.unknown()
@@ -145,6 +151,16 @@ func (r *nftRule) expression(name string, data []byte) {
 	}
 }
 
+// load says that an expression only reads, and that what was read before it was compared:
+// a rule of nft's own may do otherwise.
+func (r *nftRule) load(writes []byte) bool {
+	if writes != nil || r.loaded.what != 0 {
+		r.unknown()
+		return false
+	}
+	return true
+}
+
 // dataOf is the value in an attribute of kind nft_data_attributes.
 func dataOf(b []byte) []byte { return attrs(b)[1] }
 
@@ -164,7 +180,7 @@ func (r *nftRule) not(op uint32) string {
 // compare is a comparison of what was loaded, with a value or, if to is not nil, a range.
 func (r *nftRule) compare(op uint32, value, to []byte) {
 	l := r.loaded
-	r.loaded = load{}
+	r.loaded = held{}
 	not := r.not(op)
 	switch {
 	case l.what == 't' && l.mask == nil && len(value) == 2 && l.length == 2 && (l.at == 0 || l.at == 2):
@@ -195,7 +211,8 @@ func (r *nftRule) compare(op uint32, value, to []byte) {
 // device is a device's name; one without its end stands for all that begin so.
 func (r *nftRule) device(b []byte) string {
 	s := cString(b)
-	if s == "" || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\'' || c == '\\' }) {
+	// "INVAL/D" is how iptables-nft says "! -i +", and a + at the end would be read as one.
+	if s == "" || strings.Contains(s, "/") || strings.HasSuffix(s, "+") || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\'' || c == '\\' }) {
 		r.unknown()
 	}
 	if len(s) == len(b) {
@@ -205,7 +222,7 @@ func (r *nftRule) device(b []byte) string {
 }
 
 // address is -s or -d; a prefix of whole bytes is compared by these bytes alone.
-func (r *nftRule) address(l load, not string, value []byte) {
+func (r *nftRule) address(l held, not string, value []byte) {
 	size, src, dst := 4, uint32(12), uint32(16)
 	if r.v6 {
 		size, src, dst = 16, 8, 24
@@ -217,7 +234,7 @@ func (r *nftRule) address(l load, not string, value []byte) {
 	}
 	if l.mask != nil {
 		n, ok := prefix(l.mask)
-		if !ok || len(l.mask) != len(value) {
+		if !ok || len(l.mask) != len(value) || outside(value, l.mask) {
 			r.unknown()
 			return
 		}
@@ -235,6 +252,16 @@ func (r *nftRule) address(l load, not string, value []byte) {
 	default:
 		r.unknown()
 	}
+}
+
+// outside says that a value has bits that its mask has not: then nothing is equal to it.
+func outside(value, mask []byte) bool {
+	for i := range value {
+		if value[i]&^mask[i] != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // prefix is the length of a mask whose bits stand together.
@@ -278,7 +305,7 @@ func (r *nftRule) begin(match string) {
 }
 
 // mark is -m mark.
-func (r *nftRule) mark(l load, not string, value []byte) {
+func (r *nftRule) mark(l held, not string, value []byte) {
 	ne := binary.NativeEndian
 	r.begin("mark")
 	r.matches = append(append(append(r.matches, not...), " --mark 0x"...), strconv.FormatUint(uint64(ne.Uint32(value)), 16)...)

@@ -217,6 +217,9 @@ func (w *walk) hit(c *chain, n int, o outcome) {
 		s.Verdict = flow.Unknown
 	}
 	s.Evidence = []flow.Evidence{{Source: c.table.part, Ref: s.Subject, Text: r.text}}
+	if r.isNFT() {
+		s.Evidence[0].Source = "nft.json"
+	}
 	s.Tests = explainTests(r, &w.before)
 	w.add(s)
 }

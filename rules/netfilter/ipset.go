@@ -24,6 +24,8 @@ type ipset struct {
 type ipsetMember struct {
 	field   [3]ipsetField
 	nomatch bool
+	// wildcard: the device's name is only how it begins (hash:net,iface)
+	wildcard bool
 }
 
 type ipsetField struct {
@@ -136,6 +138,7 @@ func (s *ipset) add(member string, opts []string) bool {
 	}
 	for _, o := range opts {
 		m.nomatch = m.nomatch || o == "nomatch"
+		m.wildcard = m.wildcard || o == "wildcard"
 	}
 	s.members = append(s.members, m)
 	return true
@@ -250,7 +253,7 @@ func (s *ipset) holds(m *ipsetMember, p *packet, dirs []bool) bool {
 			if dirs[i] {
 				dev = p.in
 			}
-			if dev != f.word {
+			if dev != f.word && !(m.wildcard && strings.HasPrefix(dev, f.word)) {
 				return false
 			}
 		case "mark":

@@ -21,6 +21,8 @@ type nftReader struct {
 	held    map[*table]bool    // tables whose rules iptables-save printed
 	xt      map[*table]bool    // tables with rules that only iptables-save can print
 	own     map[*table]*table  // what of a held table iptables-save left out
+	counts  map[*chain]int     // rules of chains of held tables
+	beyond  []heldRule
 }
 
 // nftItem is one object of the list.
@@ -64,7 +66,7 @@ func (rs *Ruleset) readNFT(data []byte) ([]flow.Gap, error) {
 	if doc.Items == nil {
 		return nil, errors.New("nft.json: JSON, but without the list nftables that `nft -j list ruleset` writes")
 	}
-	r := &nftReader{rs: rs, sets: map[string]*nftSet{}, objects: map[string]bool{}, held: map[*table]bool{}, xt: map[*table]bool{}, own: map[*table]*table{}}
+	r := &nftReader{rs: rs, sets: map[string]*nftSet{}, objects: map[string]bool{}, held: map[*table]bool{}, xt: map[*table]bool{}, own: map[*table]*table{}, counts: map[*chain]int{}}
 	for _, t := range rs.tables {
 		r.held[t] = t.back == backNFT
 	}
@@ -78,6 +80,7 @@ func (rs *Ruleset) readNFT(data []byte) ([]flow.Gap, error) {
 			}
 		}
 	}
+	r.replaceHeld()
 	r.strangers(doc.Items)
 	for _, t := range rs.tables {
 		if r.xt[t] {
@@ -241,8 +244,12 @@ func (r *nftReader) rule(it *nftItem, raw json.RawMessage) {
 		return
 	}
 	if r.held[t] {
+		if t.chains[it.Chain] != nil {
+			r.heldRule(t, it, string(raw))
+			return
+		}
 		o := r.own[t]
-		if o == nil || t.chains[it.Chain] != nil {
+		if o == nil {
 			return
 		}
 		t = o

@@ -1,8 +1,12 @@
 package netfilter
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // taintedSave is what iptables-nft-save 1.8.9 prints of a table that nft gave a base chain
@@ -83,6 +87,77 @@ func TestGarbledNFT(t *testing.T) {
 		}
 		if err != nil || !found || text == taintedJSON {
 			t.Errorf("%s: gaps %+v, %v", c.gap, gaps, err)
+		}
+	}
+}
+
+// iptables-nft-save prints a rule of nft's own without what it has no word for: then nft's
+// list is believed, rule by rule.
+func TestNativeRuleInHeldTable(t *testing.T) {
+	const save = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p udp -j DROP\n-A OUTPUT -p tcp -j DROP\nCOMMIT\n"
+	const list = `{"nftables": [{"table": {"family": "ip", "name": "filter", "handle": 1}},
+{"chain": {"family": "ip", "table": "filter", "name": "OUTPUT", "handle": 1, "type": "filter", "hook": "output", "prio": 0, "policy": "accept"}},
+{"rule": {"family": "ip", "table": "filter", "chain": "OUTPUT", "handle": 2, "expr": [{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "udp"}}, {"drop": null}]}},
+{"rule": {"family": "ip", "table": "filter", "chain": "OUTPUT", "handle": 3, "expr": [MATCH, {"drop": null}]}}]}`
+	port := uint16(fuzzPackets()[0].Dst.Port())
+	match := func(left, right string) string {
+		return `{"match": {"op": "==", "left": ` + left + `, "right": ` + right + `}}`
+	}
+	dport := `{"payload": {"protocol": "tcp", "field": "dport"}}`
+	for name, c := range map[string]struct {
+		match string
+		want  Fate
+	}{
+		"in a set":              {match(dport, `{"set": [`+portWord(port)+`, 7]}`), FateDropped},
+		"not in a set":          {match(dport, `{"set": [6, 7]}`), FateWire},
+		"two that exclude":      {match(dport, "6") + "," + match(dport, "7"), FateWire},
+		"what iptables can say": {match(`{"meta": {"key": "l4proto"}}`, `"tcp"`), FateDropped},
+	} {
+		rs, gaps, err := Parse(map[string][]byte{"iptables-save": []byte(save), "nft.json": []byte(strings.Replace(list, "MATCH", c.match, 1))})
+		if err != nil || len(gaps) > 0 {
+			t.Fatal(name, gaps, err)
+		}
+		if r := rs.Walk(nil, fuzzPackets()[0], nil); (r.Fate == FateDropped) != (c.want == FateDropped) {
+			t.Errorf("%s: fate %v", name, r.Fate)
+		}
+	}
+	short := strings.Replace(save, "-A OUTPUT -p udp -j DROP\n", "", 1)
+	_, gaps, _ := Parse(map[string][]byte{"iptables-save": []byte(short), "nft.json": []byte(strings.Replace(list, "MATCH", match(dport, `{"set": [6]}`), 1))})
+	if len(gaps) != 1 || !strings.Contains(gaps[0].Reason, "iptables-save has 1 rules and nft 2") {
+		t.Errorf("gaps %+v", gaps)
+	}
+}
+
+// A member with "wildcard" is of all devices that begin so.
+func TestIPSetWildcard(t *testing.T) {
+	for opts, want := range map[string]bool{" wildcard": true, "": false} {
+		sets, bad := parseSets("create w hash:net,iface family inet\nadd w 10.0.0.0/8,eth" + opts + "\n")
+		p := &packet{out: "eth0", tuple: tuple{dst: toIP(netip.MustParseAddr("10.1.1.1"))}}
+		if len(bad) > 0 || (sets["w"].has(p, []bool{false, false}) == flow.Yes) != want {
+			t.Errorf("%q: %v", opts, bad)
+		}
+	}
+}
+
+// A nat chain and a plain chain of two tables at one priority follow the tables' numbers,
+// and that is said; those of one table are numbered.
+func TestNATOrderIsSaid(t *testing.T) {
+	const list = `{"nftables": [{"table": {"family": "ip", "name": "a", "handle": 1}}, {"table": {"family": "ip", "name": "b", "handle": 2}},
+{"chain": {"family": "ip", "table": "a", "name": "n", "handle": 1, "type": "nat", "hook": "output", "prio": -100, "policy": "accept"}},
+{"rule": {"family": "ip", "table": "a", "chain": "n", "handle": 9, "expr": [{"redirect": {"port": 15001}}]}},
+{"chain": {"family": "ip", "table": "OTHER", "name": "f", "handle": 3, "type": "filter", "hook": "output", "prio": -100, "policy": "accept"}},
+{"rule": {"family": "ip", "table": "OTHER", "chain": "f", "handle": 4, "expr": [{"counter": {"packets": 0, "bytes": 0}}]}}]}`
+	for other, want := range map[string]bool{"a": false, "b": true} {
+		rs, gaps, err := Parse(map[string][]byte{"nft.json": []byte(strings.ReplaceAll(list, "OTHER", other))})
+		if err != nil || len(gaps) > 0 {
+			t.Fatal(gaps, err)
+		}
+		said := false
+		for _, s := range rs.Walk(nil, fuzzPackets()[0], nil).Steps {
+			said = said || slices.ContainsFunc(s.Assumed, func(a flow.Assumption) bool { return a.Reason.Kind == flow.WhyOrderByAge })
+		}
+		if said != want {
+			t.Errorf("table %s: said %v", other, said)
 		}
 	}
 }

@@ -9,13 +9,16 @@ import (
 
 // words is the rule in its tool's language.
 func (r *rule) words(t *table) string {
-	if t.back != backNative {
+	if t.back != backNative && !r.isNFT() {
 		return r.text
 	}
 	m, _ := anyOf([]byte(r.text)).(map[string]any)
 	list, _ := m["expr"].([]any)
 	return joinText(list, " ")
 }
+
+// isNFT says that the text is nft's JSON; a line of iptables-save begins otherwise.
+func (r *rule) isNFT() bool { return strings.HasPrefix(r.text, "{") }
 
 // nftText writes a statement or an expression of the JSON in nft's own language, for eyes
 // only. What it does not know it leaves as JSON.

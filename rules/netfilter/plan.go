@@ -23,6 +23,7 @@ type hookItem struct {
 	kind   itemKind
 	prio   int
 	groups []group
+	meets  string // of nat: a plain chain of another table at its priority; empty: none
 }
 
 // group is the chains of one priority.
@@ -115,6 +116,7 @@ func (p *hookPlan) insertNAT(it hookItem) {
 			continue
 		}
 		g := &p.items[i].groups[0]
+		it.meets = g.meets(it)
 		cut := 0
 		for cut < len(g.nft) && older(oldest, age(g.nft[cut])) {
 			cut++
@@ -129,6 +131,20 @@ func (p *hookPlan) insertNAT(it hookItem) {
 		return
 	}
 	p.insert(it, false)
+}
+
+// meets is the first plain chain of another table than those of nat.
+func (g *group) meets(nat hookItem) string {
+	for _, c := range slices.Concat(g.nft, g.legacy) {
+		for _, n := range nat.groups {
+			for _, o := range slices.Concat(n.nft, n.legacy) {
+				if !o.table.is(c.table) {
+					return c.name
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // age tells when a chain of nf_tables was made: tables are numbered as they are made, and

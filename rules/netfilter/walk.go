@@ -222,6 +222,9 @@ func (w *walk) nat(it *hookItem) {
 	if ct.state != newConn || *done {
 		return
 	}
+	if it.meets != "" { // chains of other tables at this priority: which came first cannot be read
+		w.pending = append(w.pending, flow.Assumption{Reason: flow.Because(flow.WhyOrderByAge, it.meets)})
+	}
 	was := w.p.dst
 	w.inNAT = true
 	w.ordered(it, func(chains []*chain) verdict {
