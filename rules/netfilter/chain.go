@@ -14,6 +14,9 @@ type frame struct {
 
 // base runs a base chain to its end: vAccept, vMapped, or a verdict that ended the walk.
 func (w *walk) base(c *chain) verdict {
+	if c.table.dormant == flow.Maybe && w.asleep(c) {
+		return vAccept
+	}
 	was := w.p
 	v := w.run(c)
 	switch v {
@@ -32,6 +35,17 @@ func (w *walk) base(c *chain) verdict {
 		}
 	}
 	return v
+}
+
+// asleep chooses whether a table is dormant whose flags could not be read.
+func (w *walk) asleep(c *chain) bool {
+	ch := flow.Choice{Ref: w.prefix + "dormant " + c.ref(), Kind: flow.Unmodelled, Options: []flow.Option{{Value: "no"}, {Value: "yes"}}}
+	i, why := w.ch.Take(ch), flow.WhyTakenAsNoMatch
+	if i == 1 {
+		why = flow.WhyTakenAsMatch
+	}
+	w.pending = append(w.pending, flow.Assumption{Reason: flow.Because(why, "flags dormant of table "+c.table.ref, ""), Flag: pickFlag(ch, i)})
+	return i == 1
 }
 
 // run runs the rules of a base chain and of those that it jumps to

@@ -164,17 +164,32 @@ func (r *nftReader) table(it *nftItem) {
 		t = r.rs.newTable(backNative, it.Family, it.Name, "nft.json")
 	}
 	t.handle, t.dormant = it.Handle, dormant(it.Flags)
+	if t.dormant == flow.Maybe {
+		r.gap("table %s: flags %s cannot be read (nft 1.0.6 garbles them): it may be dormant", t.ref, quote(nftText(it.Flags)))
+	}
 }
 
-// dormant reads the flags of a table; nft 1.0.6 writes only the first letter.
-func dormant(flags any) bool {
+// dormant reads the flags of a table. In the place of any, nft 1.0.6 writes the first
+// letter of the table's name.
+func dormant(flags any) flow.Answer {
 	switch x := flags.(type) {
+	case nil:
+		return flow.No
 	case string:
-		return strings.HasPrefix(x, "d")
+		if x == "owner" || x == "persist" {
+			return flow.No
+		}
+		if x == "dormant" {
+			return flow.Yes
+		}
 	case []any:
-		return slices.ContainsFunc(x, dormant)
+		a := flow.No
+		for _, f := range x {
+			a = a.Or(dormant(f))
+		}
+		return a
 	}
-	return false
+	return flow.Maybe
 }
 
 // owned is the part of a table that iptables-save left out: it prints a table without the

@@ -52,7 +52,7 @@ func TestDormantTable(t *testing.T) {
 {"chain": {"family": "inet", "table": "d", "name": "o", "handle": 1, "type": "filter", "hook": "output", "prio": 0, "policy": "drop"}}]}`
 	const save = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT DROP [0:0]\nCOMMIT\n"
 	for flags, want := range map[string]Fate{
-		"": FateDropped, `, "flags": "d"`: FateWire, `, "flags": "dormant"`: FateWire, `, "flags": ["owner", "dormant"]`: FateWire, `, "flags": "owner"`: FateDropped,
+		"": FateDropped, `, "flags": "dormant"`: FateWire, `, "flags": ["owner", "dormant"]`: FateWire, `, "flags": "owner"`: FateDropped,
 	} {
 		native := strings.Replace(list, "FLAGS", flags, 1)
 		held := strings.NewReplacer(`"inet"`, `"ip"`, `"d"`+", \"handle", `"filter"`+", \"handle", `"table": "d"`, `"table": "filter"`, `"name": "o"`, `"name": "OUTPUT"`).Replace(native)
@@ -159,5 +159,26 @@ func TestNATOrderIsSaid(t *testing.T) {
 		if said != want {
 			t.Errorf("table %s: said %v", other, said)
 		}
+	}
+}
+
+// nft 1.0.6 garbles the flags of a table: then both ways are followed.
+func TestGarbledFlags(t *testing.T) {
+	const list = `{"nftables": [{"table": {"family": "inet", "name": "m", "handle": 2, "flags": "m"}},
+{"chain": {"family": "inet", "table": "m", "name": "o", "handle": 1, "type": "filter", "hook": "output", "prio": 0, "policy": "drop"}}]}`
+	rs, gaps, err := Parse(map[string][]byte{"nft.json": []byte(list)})
+	if err != nil || len(gaps) != 1 || !strings.Contains(gaps[0].Reason, "may be dormant") {
+		t.Fatal(gaps, err)
+	}
+	for value, dropped := range map[string]bool{"no": true, "yes": false} {
+		ch := &flow.Choices{Pick: map[string]string{"dormant inet m o": value}}
+		if r := rs.Walk(nil, fuzzPackets()[0], ch); (r.Fate == FateDropped) != dropped {
+			t.Errorf("%s: fate %v", value, r.Fate)
+		}
+	}
+	ch := &flow.Choices{}
+	rs.Walk(nil, fuzzPackets()[0], ch)
+	if made := ch.Made(); len(made) != 1 || made[0].Choice.Kind != flow.Unmodelled {
+		t.Errorf("choices %+v", made)
 	}
 }

@@ -3,6 +3,8 @@ package netfilter
 import (
 	"slices"
 	"sort"
+
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // hookPlan is what runs at a hook for packets of one family, in order of priority over
@@ -61,7 +63,7 @@ func (rs *Ruleset) planHook(h hook, v6 bool) hookPlan {
 	var plain, nat []*chain
 	hasNAT := false
 	for _, c := range rs.chains {
-		if !c.base || c.table.dormant || !c.table.covers(v6) {
+		if !c.base || c.table.dormant == flow.Yes || !c.table.covers(v6) {
 			continue
 		}
 		hasNAT = hasNAT || c.kind == kindNAT

@@ -41,7 +41,7 @@ type table struct {
 	order  []*chain
 	handle uint64 // of nft.json: tables are numbered as they are made; 0: not known
 	// dormant: its chains are not registered at their hooks (nft(8), "flags dormant").
-	dormant bool
+	dormant flow.Answer
 	ref     string // "ip nat", "legacy ip nat", "inet istio-proxy-nat"
 }
 
@@ -89,7 +89,7 @@ func (t *table) covers(v6 bool) bool {
 
 // newTable adds a table.
 func (rs *Ruleset) newTable(back backend, family, name, part string) *table {
-	t := &table{back: back, family: family, name: name, part: part, chains: map[string]*chain{}, ref: family + " " + name}
+	t := &table{back: back, dormant: flow.No, family: family, name: name, part: part, chains: map[string]*chain{}, ref: family + " " + name}
 	if back == backLegacy {
 		t.ref = "legacy " + t.ref
 	}
