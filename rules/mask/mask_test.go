@@ -96,7 +96,7 @@ func TestPlaces(t *testing.T) {
 	words := []string{"\"", "\n", "\"\n", " ", "x", ".", "\\n", "'", "\r", "é", "-----BEGIN EC PRIVATE KEY-----", "MIIB", "LS0tLS1CRUdJTi", "BQUFB", "==", "eyJhbGciOi", "eyJhbGciOi.eyJhbGciOi.abc",
 		"Bearer ", "basic ", "dXNlcjpwYXNz", "http://", "user:pw@", "?token=", "&access_key=", "secret", "AKIA", "ABCDEFGHIJ012345", "ghp_", "xoxb-", "glpat-", strings.Repeat("Ab1", 12), "Cookie: ", "set-cookie:", "x-api-key: "}
 	hits := 0
-	for range 20_000 {
+	for range 4_000 {
 		var b strings.Builder
 		for range 1 + r.IntN(14) {
 			b.WriteString(words[r.IntN(len(words))])
@@ -113,7 +113,7 @@ func TestPlaces(t *testing.T) {
 			hits += n
 		}
 	}
-	if hits < 1000 {
+	if hits < 200 {
 		t.Errorf("%d secrets found: the test lost its edge", hits)
 	}
 }
