@@ -205,7 +205,7 @@ func (g gen) nativeMatch(at spot) string {
 // nativeOdd draws a match that is written seldom.
 func (g gen) nativeOdd(at spot) string {
 	w := at.w
-	can := []string{"@th,16,16 80", "@th,16,16 != 8080", "ct original proto-dst 80", "ct original protocol tcp", "ct original " + w.family + " daddr " + w.service, "ct reply " + w.family + " saddr " + w.pod,
+	can := []string{"meta l4proto { tcp, udp } @th,16,16 80", "@th,16,16 != 8080", "ct original proto-dst 80", "ct original protocol tcp", "ct original " + w.family + " daddr " + w.service, "ct reply " + w.family + " saddr " + w.pod,
 		"icmp type echo-request", "icmpv6 type echo-request", "ct zone 0", "ct zone 1", "meta pkttype host", "tcp dport . tcp sport { 80 . 20000-40000 }", "meta l4proto . meta mark { tcp . 0x0, udp . 0x539 }",
 		"meta mark and 0xff != 0x39", "ct mark and 0x1 == 0x0", "tcp flags & (fin | syn | rst | ack) != syn", "tcp flags { syn, ack }", "meta skuid . meta skgid { 1337 . 1337 }", "oifname . iifname { eth0 . lo }"}
 	if w.family == "ip" {
@@ -227,9 +227,9 @@ func (g gen) nativeAddr(at spot) string {
 
 func (g gen) nativePort() string {
 	if g.p(0.1) {
-		return g.pick("tcp dport > 1024", "th dport <= 80", "tcp sport < 40000", "th dport >= 8080")
+		return g.pick("tcp dport > 1024", "meta l4proto { tcp, udp } th dport <= 80", "tcp sport < 40000", "meta l4proto { tcp, udp } th dport >= 8080")
 	}
-	return g.pick("tcp dport ", "tcp dport ", "udp dport ", "th dport ", "tcp sport ") + g.is(0.3) + g.pick("80", "8080", "53", "80-90", "{ 80, 8080 }", "{ 53, 1000-16000 }", "15006", "1-65535")
+	return g.pick("tcp dport ", "tcp dport ", "udp dport ", "meta l4proto { tcp, udp } th dport ", "tcp sport ") + g.is(0.3) + g.pick("80", "8080", "53", "80-90", "{ 80, 8080 }", "{ 53, 1000-16000 }", "15006", "1-65535")
 }
 
 func (g gen) nativeDevice(at spot) string {
@@ -264,7 +264,7 @@ func (g gen) nativeSet(at spot) string {
 	for _, s := range d.pairs {
 		fam, name, _ := strings.Cut(s, " ")
 		if at.family == "inet" || fam == at.w.family {
-			can = append(can, fam+" daddr . tcp dport "+g.is(0.3)+name, fam+" daddr . th dport "+name)
+			can = append(can, fam+" daddr . tcp dport "+g.is(0.3)+name, "meta l4proto { tcp, udp } "+fam+" daddr . th dport "+name)
 		}
 	}
 	for _, s := range d.ports {
@@ -285,7 +285,7 @@ func (g gen) nativeSet(at spot) string {
 func (g gen) nativeChange(at spot) string {
 	can := []string{"meta mark set 0x539", "meta mark set 0x77", "meta mark set meta mark | 0x10", "meta mark set meta mark & 0xfffffff0 ^ 0x1", "ct mark set 0x111", "ct mark set meta mark", "meta mark set ct mark", "ct mark set ct mark | 0x1", "meta mark set tcp dport map { 80 : 0x539, 8080 : 0x77 }", `log prefix "x "`}
 	for _, m := range at.names.marks {
-		can = append(can, "meta mark set tcp dport map "+m, "meta mark set th dport map "+m)
+		can = append(can, "meta mark set tcp dport map "+m, "meta l4proto { tcp, udp } meta mark set th dport map "+m)
 	}
 	return g.pick(can...)
 }

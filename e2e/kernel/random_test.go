@@ -74,8 +74,9 @@ func random(t *testing.T, l *Lab, f Form, seed uint64) {
 	if n.by[Disagree] > 0 {
 		t.Errorf("%s: the kernel disagrees on %d of %d packets", f, n.by[Disagree], n.packets)
 	}
-	// An evaluator that says "perhaps" to everything would never disagree.
-	if n.by[Undecided]*50 > n.packets+100 {
+	// An evaluator that says "perhaps" to everything would never disagree. Doubts come by
+	// the rule set, 25 packets at once: a short run may meet two such sets.
+	if n.by[Undecided]*25 > n.packets+1500 {
 		t.Errorf("%s: %d of %d packets are undecided", f, n.by[Undecided], n.packets)
 	}
 }

@@ -94,11 +94,33 @@ func anyOf(raw []byte) (v any) {
 	return v
 }
 
+// unlisted stands for what a rule may ask beside its ports: nft takes `ct protocol tcp` for
+// what `th dport` needs, and leaves it out of the list (src/payload.c,
+// payload_dependency_kill; seen with 1.0.6).
+const unlisted = "(ct protocol, which nft does not list before th)"
+
+func (b *nftBuilder) doubt() {
+	b.text = unlisted
+	b.test(opaqueTest{})
+}
+
 func (b *nftBuilder) rule(it *nftItem) rule {
+	protocol := false
 	for _, raw := range it.Expr {
 		v := anyOf(raw)
 		b.text = nftText(v)
+		protocol = protocol || strings.Contains(b.text, "l4proto") || strings.Contains(b.text, "protocol")
+		bare := !protocol && strings.Contains(" "+b.text, " th ")
+		text := b.text
+		verdicts := strings.Contains(text, " vmap ") // ends the rule: the doubt comes before
+		if bare && verdicts {
+			b.doubt()
+			b.text = text
+		}
 		b.statement(v)
+		if bare && !verdicts { // another port leaves no doubt
+			b.doubt()
+		}
 	}
 	r := rule{conds: b.conds}
 	switch {
