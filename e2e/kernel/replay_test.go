@@ -3,6 +3,7 @@ package kernel
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -26,7 +27,9 @@ func TestRecorded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a := Judge(answers, c.Want); a == Disagree || a == Undecided {
+			// Where no reading tells, the only right answer is doubt.
+			doubt := strings.HasPrefix(c.Sentence, "In doubt: ")
+			if a := Judge(answers, c.Want); a == Disagree || (a == Undecided) != doubt {
 				t.Errorf("%s\nmeshtop %v\nkernel  %v", c.Sentence, answers, c.Want)
 			}
 		})
