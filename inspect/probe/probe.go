@@ -173,7 +173,7 @@ func overHTTP2(ctx context.Context, conn net.Conn, r flow.Request, res *Result) 
 		scheme = "https"
 	}
 	path, query, _ := strings.Cut(or(h.Path, "/"), "?")
-	u := &url.URL{Scheme: scheme, Host: h.Authority, Path: path, RawPath: path, RawQuery: query}
+	u := &url.URL{Scheme: scheme, Host: h.Authority, Opaque: path, RawQuery: query} // as it was given: no escape is added
 	req := &http.Request{Method: or(h.Method, "GET"), URL: u, Host: h.Authority, Header: http.Header{}}
 	req.Header["User-Agent"] = []string{""} // none, unless the request names one
 	for _, kv := range h.Headers {

@@ -62,7 +62,7 @@ func TestHTTP(t *testing.T) {
 		seen string
 	}{
 		{"HTTP/1.1", clear, nil, flow.HTTP{Authority: "app.example", Path: "/a/../b?c=%2f", Headers: [][2]string{{"version", "v2"}}}, "GET HTTP/1.1 app.example /a/../b?c=%2f v2"},
-		{"HTTP/2 with prior knowledge", clear, nil, flow.HTTP{Method: "PUT", Authority: "app.example", Path: "/x", Version: "2"}, "PUT HTTP/2.0 app.example /x "},
+		{"HTTP/2 with prior knowledge", clear, nil, flow.HTTP{Method: "PUT", Authority: "app.example", Path: "/x%2Fy?z=%2f", Version: "2"}, "PUT HTTP/2.0 app.example /x%2Fy?z=%2f "},
 		{"HTTP/1.1 over TLS", secure, &flow.TLS{SNI: "app.example"}, flow.HTTP{Authority: "app.example"}, "GET HTTP/1.1 app.example / "},
 		{"HTTP/2 by ALPN", secure, &flow.TLS{SNI: "app.example", ALPN: []string{"h2"}}, flow.HTTP{Authority: "app.example"}, "GET HTTP/2.0 app.example / "},
 	} {

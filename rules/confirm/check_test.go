@@ -217,3 +217,17 @@ func TestCounters(t *testing.T) {
 		t.Errorf("%v", d)
 	}
 }
+
+// A counter that fell was set back, and connections alone are pooled: neither tells that the
+// request went elsewhere.
+func TestCountersThatTellNothing(t *testing.T) {
+	for _, o := range []flow.Observation{
+		{Kind: flow.SeenCounter, Name: "cluster.c.upstream_rq_total", Before: 9, After: 1},
+		{Kind: flow.SeenCounter, Name: "cluster.c.upstream_cx_total", Before: 1, After: 1},
+	} {
+		r := Check(mesh(), append(asSeen()[:8:8], o), flow.Loss{}, Known{ClientPort: 21000, ProxyUID: 1337, HasProxy: true})
+		if w := word(r, 0, 4); w != NotObservable || r.Word == Contradicted {
+			t.Errorf("%s from %d to %d: cluster %v, whole %v", o.Name, o.Before, o.After, w, r.Word)
+		}
+	}
+}

@@ -346,12 +346,13 @@ func (c *check) clusterStep(l int) Step {
 		if ok && n.After > n.Before {
 			return confirmed(n, flow.SeenCounted, n.Name, utoa(n.Before), utoa(n.After))
 		}
-		if ok && stays == nil {
+		if ok && n.After == n.Before && name == "upstream_rq_total" {
 			stays = n
 		}
 	}
-	// Each request and each connection is counted: where an answer came and neither counter
-	// of this cluster moved, it came from elsewhere.
+	// Each request is counted, also one without HTTP: where an answer came and this cluster's
+	// counter stayed, it came from elsewhere. A pooled connection is no new one, and a
+	// counter that fell was set back.
 	if stays != nil && c.answered() {
 		return contradicted(stays, flow.SeenNotCounted, stays.Name, utoa(stays.After))
 	}

@@ -313,9 +313,9 @@ func marks(kind string) bool {
 // under the types of their configurations.
 func passes(kind string) bool {
 	switch kind {
-	case "compressor", "decompressor", "grpc_stats", "grpc_web", "tap", "bandwidth_limit", "alternate_protocols_cache", "cdn_loop", "gcp_authn",
-		"stateful_session", "header_to_metadata", "set_metadata", "json_to_metadata", "thrift_to_metadata", "ip_tagging", "geoip", "aws_request_signing",
-		"credential_injector", "on_demand", "dynamic_forward_proxy", "file_system_buffer", "grpc_field_extraction", "proto_message_extraction", "upstream_codec",
+	case "compressor", "decompressor", "grpc_stats", "grpc_web", "tap", "bandwidth_limit", "alternate_protocols_cache", "gcp_authn",
+		"header_to_metadata", "set_metadata", "json_to_metadata", "thrift_to_metadata", "ip_tagging", "geoip", "aws_request_signing",
+		"on_demand", "dynamic_forward_proxy", "file_system_buffer", "grpc_field_extraction", "proto_message_extraction", "upstream_codec",
 		"connect_grpc_bridge", "dynamo", "squash", "custom_response", "sse_to_metadata", "proto_api_scrubber",
 		"stats.PluginConfig", "io.istio.http.peer_metadata.Config", "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
 		"istio.telemetry.stats.v1.PluginConfig", "istio_stats", "istio.alpn", "istio.stats", "istio.metadata_exchange", "metadata_exchange", "peer_metadata", "alpn",

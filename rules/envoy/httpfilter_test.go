@@ -69,6 +69,8 @@ func TestFilters(t *testing.T) {
 		{csrf, "PUT", "/", "referer=https://a/x", okRoute},
 		{hc, "GET", "/hc", "", "200 health_check_ok r"}, {hc, "GET", "/", "", okRoute}, {basic, "GET", "/", "", "401 no_credential_for_basic_auth r"}, {basic, "GET", "/", "authorization=Basic_x", okRoute + " | unknown"},
 		{typedFilter("f", "wasm.v3.Wasm", `"config":{"name":"w"}`), "GET", "/", "", okRoute + " | unknown"}, {typedFilter("f", "ext_authz.v3.ExtAuthz", ""), "GET", "/", "", okRoute + " | unknown"}, {typedFilter("f", "brand_new.v3.X", ""), "GET", "/", "", okRoute + " | unknown"},
+		{typedFilter("f", "cdn_loop.v3.CdnLoopConfig", `"cdn_id":"cid"`), "GET", "/", "", okRoute + " | unknown"}, {typedFilter("f", "stateful_session.v3.StatefulSession", ""), "GET", "/", "", okRoute + " | unknown"},
+		{typedFilter("f", "credential_injector.v3.CredentialInjector", ""), "GET", "/", "", okRoute + " | unknown"},
 		{typedFilter("f", "admission_control.v3.AdmissionControl", ""), "GET", "/", "", okRoute + " | 503 denied_by_admission_control r"}, {typedFilter("f", "ratelimit.v3.RateLimit", `"domain":"d"`), "GET", "/", "", okRoute},
 		{typedFilter("f", "ratelimit.v3.RateLimit", `"rate_limits":[{"actions":[]}]`), "GET", "/", "", okRoute + " | unknown"}, {typedFilter("f", "ext_proc.v3.ExternalProcessor", `"processing_mode":{"request_header_mode":"SKIP"}`), "GET", "/", "", okRoute},
 		{typedFilter("f", "kill_request.v3.KillRequest", ""), "GET", "/", "", okRoute}, {typedFilter("f", "kill_request.v3.KillRequest", ""), "GET", "/", "x-envoy-kill-request=true", okRoute + " | unknown"},

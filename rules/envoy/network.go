@@ -87,8 +87,8 @@ func (n *network) filter(f tree.Node) {
 		})
 	case "ratelimit":
 		n.opaque(flow.NetworkFilter, e.name, flow.Because(flow.WhyService, e.kind), f)
-	case "sni_dynamic_forward_proxy", "geoip", "mongo_proxy", "mysql_proxy", "postgres_proxy", "kafka_broker", "kafka_mesh", "zookeeper_proxy", "client_ssl_auth", "metadata_exchange",
-		"envoy.tcp.metadataexchange.config.MetadataExchange", "stats.PluginConfig", "io.istio.network.authn.Config", "istio_authn", "sni_verifier", "peer_metadata":
+	case "sni_dynamic_forward_proxy", "geoip", "mongo_proxy", "mysql_proxy", "postgres_proxy", "kafka_broker", "zookeeper_proxy", "metadata_exchange",
+		"envoy.tcp.metadataexchange.config.MetadataExchange", "stats.PluginConfig", "io.istio.network.authn.Config", "istio_authn", "peer_metadata":
 		n.step(e, f, flow.Because(flow.WhyPasses, e.kind))
 	default:
 		n.opaque(flow.NetworkFilter, e.name, flow.Because(flow.WhyOpaque, e.kind), f)

@@ -62,6 +62,9 @@ func TestNetworkFilters(t *testing.T) {
 	add("direct_response", chainOf("f", "", rbac("DENY", anyone, anyone), netFilter("direct_response", "Config", `'response': {'inline_string': 'x'}`)), nil, "delivered l/f direct_response")
 	add("echo after rbac", chainOf("f", "", rbac("DENY", anyone, anyone), netFilter("echo", "Echo", "")), nil, "refused l/f rbac_access_denied_matched_policy[p]")
 	add("ext_authz", chainOf("f", "", netFilter("ext_authz", "ExtAuthz", ""), tcp("c")), nil, "continue l/f"+good+" | unknown l/f"+good)
+	for _, kind := range []string{"client_ssl_auth", "sni_verifier", "kafka_mesh"} {
+		add(kind, chainOf("f", "", netFilter(kind, kind, ""), tcp("c")), nil, "continue l/f"+good+" | unknown l/f")
+	}
 	add("wasm", chainOf("f", "", netFilter("wasm", "Wasm", ""), tcp("c")), nil, "continue l/f"+good+" | unknown l/f")
 	add("redis", chainOf("f", "", netFilter("redis_proxy", "RedisProxy", "")), nil, "unknown l/f")
 	add("by ECDS", chainOf("f", "", `{'name': 'mine', 'config_discovery': {}}`), nil, "continue l/f"+good)
