@@ -171,7 +171,7 @@ func (s *state) tally(width int) []line {
 	case r.Word == confirm.Contradicted:
 		head, ink = style.SeenOther+" not as predicted", style.Stops
 	case r.Word == confirm.Unverifiable:
-		head = style.MarkUnknown + " packets were lost"
+		head = style.MarkUnknown + " cannot be verified"
 	default:
 		head = style.SeenNotYet + " not all was seen"
 	}

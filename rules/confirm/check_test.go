@@ -231,3 +231,13 @@ func TestCountersThatTellNothing(t *testing.T) {
 		}
 	}
 }
+
+// A lookup of names from the port that the request has too is no part of its connection.
+func TestSamePortOfAnotherProtocol(t *testing.T) {
+	dns := track(1, app, netip.MustParseAddrPort("10.96.0.10:53"), netip.MustParseAddrPort("10.244.0.2:53"))
+	dns.Tuple.Proto, dns.Reply.Proto = flow.UDP, flow.UDP
+	r := Check(mesh(), append(asSeen(), dns), flow.Loss{}, Known{ClientPort: 21000, ProxyUID: 1337, HasProxy: true})
+	if r.Word != Confirmed {
+		t.Errorf("beside a DNS lookup: %v %+v", r.Word, r.Steps)
+	}
+}

@@ -2,6 +2,8 @@ package confirm
 
 import (
 	"net/netip"
+	"slices"
+
 	"strings"
 	"time"
 
@@ -80,6 +82,7 @@ func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *c
 		}
 		return x
 	}
+	seen = slices.DeleteFunc(slices.Clone(seen), func(o flow.Observation) bool { return otherProtocol(t, o) })
 	for i := range seen {
 		o := &seen[i]
 		switch o.Kind {
@@ -113,6 +116,17 @@ func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *c
 		c.loss.Late = true // its beginning was not seen, which is what most steps show in
 	}
 	return c
+}
+
+// otherProtocol says that what was seen is of another transport protocol than the trace: a
+// port number of UDP names no connection of TCP.
+func otherProtocol(t flow.Trace, o flow.Observation) bool {
+	switch o.Kind {
+	case flow.SeenConntrack, flow.SeenSocket, flow.SeenPacket:
+		p := o.Tuple.Proto
+		return p != t.Request.Proto && (p == flow.TCP || p == flow.UDP)
+	}
+	return false
 }
 
 // addPackets gives each packet to its connection: to the one whose client sent or gets it.

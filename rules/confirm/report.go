@@ -12,7 +12,7 @@ const (
 	Confirmed                 // positive evidence of exactly this step
 	Contradicted              // positive evidence of another one
 	NotObservable             // nothing outside the proxy shows it
-	Unverifiable              // what would show it was lost, or came before the watch
+	Unverifiable              // what would show it was lost, came before the watch, or another owner sent
 )
 
 // String is the word that the report's JSON uses.

@@ -113,7 +113,7 @@ func reportSentence(r confirm.Report) string {
 		confirm.Confirmed:    "CONFIRMED: seen as predicted",
 		confirm.Contradicted: "CONTRADICTED: predicted one way, seen another",
 		confirm.NotObserved:  "NOT OBSERVED: nothing against it, but not everything was seen",
-		confirm.Unverifiable: "UNVERIFIABLE: what would show it was lost",
+		confirm.Unverifiable: "UNVERIFIABLE: what would show it was lost, began before the watch, or was sent as somebody else",
 	}[r.Word]
 	return fmt.Sprintf("%s (%d confirmed, %d against, %d not seen, %d not observable, %d unverifiable)", head, r.Count(confirm.Confirmed),
 		r.Count(confirm.Contradicted), r.Count(confirm.NotObserved), r.Count(confirm.NotObservable), r.Count(confirm.Unverifiable))
