@@ -149,6 +149,10 @@ func (g gen) nativeRule(at spot, below []string) Rule {
 			return strings.HasPrefix(c, "meta protocol") || strings.HasPrefix(c, "meta nfproto")
 		})
 	}
+	if slices.ContainsFunc(m, func(c string) bool { return strings.HasPrefix(c, "meta nfproto") || strings.HasPrefix(c, "ip") }) {
+		// nft lists one of two tests of the family, though they contradict.
+		m = slices.DeleteFunc(m, func(c string) bool { return strings.HasPrefix(c, "meta protocol") })
+	}
 	not := g.pick("udp ", "udp ", "tcp ") // one rule cannot look at the ports of two protocols
 	m = slices.DeleteFunc(m, func(c string) bool { return strings.Contains(c, not+"dport") || strings.HasPrefix(c, not) })
 	if strings.HasPrefix(end[0], "meta l4proto") {

@@ -12,15 +12,16 @@ import (
 // stream is one request on its way through the HTTP connection manager.
 // (source/common/http/conn_manager_impl.cc: ActiveStream::decodeHeaders)
 type stream struct {
-	p       *pass
-	m       *manager
-	h       *headers
-	http2   bool
-	version string // "1.1", "2", "1.0" or another text
-	grpc    bool   // by content-type, at decoding
-	dropped []string
-	upgrade string // of an upgrade request, or CONNECT
-	port    string // that a CONNECT's authority lost before matching
+	p        *pass
+	m        *manager
+	h        *headers
+	http2    bool
+	version  string // "1.1", "2", "1.0" or another text
+	grpc     bool   // by content-type, at decoding
+	dropped  []string
+	upgrade  string // of an upgrade request, or CONNECT; its Upgrade header may be empty
+	upgrades bool
+	port     string // that a CONNECT's authority lost before matching
 
 	from     originalAddress // the client as x-forwarded-for tells it
 	internal bool
@@ -190,7 +191,7 @@ func (s *stream) prepare() bool {
 // upgradeOf notes an upgrade: CONNECT, or Connection: upgrade of HTTP/1.1.
 func (s *stream) upgradeOf(method string) {
 	if method == "CONNECT" {
-		s.upgrade = "CONNECT"
+		s.upgrade, s.upgrades = "CONNECT", true
 		return
 	}
 	if s.http2 || !s.h.has("upgrade") {
@@ -198,11 +199,11 @@ func (s *stream) upgradeOf(method string) {
 	}
 	for _, t := range strings.Split(s.h.value("connection"), ",") {
 		if equalFold(strings.TrimSpace(t), "upgrade") {
-			s.upgrade = s.h.value("upgrade")
+			s.upgrade, s.upgrades = s.h.value("upgrade"), true
 		}
 	}
 	if equalFold(s.upgrade, "h2c") {
-		s.upgrade = "" // Envoy removes upgrades to h2c
+		s.upgrade, s.upgrades = "", false // Envoy removes upgrades to h2c
 	}
 }
 

@@ -41,7 +41,7 @@ func (s *stream) sanitize() bool {
 		return false
 	}
 	h := s.h
-	if s.upgrade == "" || s.upgrade == "CONNECT" {
+	if !s.upgrades || s.upgrade == "CONNECT" {
 		h.remove("connection")
 		h.remove("upgrade")
 	}

@@ -86,7 +86,7 @@ func TestTargets(t *testing.T) {
 		{plain, sent("CONNECT", "a:99999", "a"), "400 http1.invalid_url DPE"}, {plain, sent("CONNECT", "a", "a"), "400 http1.invalid_url DPE"}, {plain, sent("CONNECT", "/x", "a"), "400 http1.invalid_url DPE"},
 		{plain, sent("CONNECT", "a:80/x", "a"), "400 http1.invalid_url DPE"}, {plain, sent("CONNECT", ":80", "a"), "400 http1.invalid_url DPE"}, {plain, sent("CONNECT", "", "a"), "400 http1.invalid_url DPE"},
 		{plain, sent("GET", "/", "a", ws...), "403 upgrade_failed r0"}, {plain, sent("GET", "/", "a", ws[1]), "200 direct_response r0"},
-		{plain, sent("GET", "/", "a", ws[0], [2]string{"upgrade", "h2c"}), "200 direct_response r0"},
+		{plain, sent("GET", "/", "a", ws[0], [2]string{"upgrade", "h2c"}), "200 direct_response r0"}, {plain, sent("GET", "/", "a", ws[0], [2]string{"upgrade", ""}), "403 upgrade_failed r0"},
 		{plain, flow.HTTP{}, "200 direct_response r0"}, {plain, flow.HTTP{NoHost: true}, "400 missing_host_header"},
 	} {
 		if c.h.Authority == "" && !c.h.Exact && !c.h.NoHost {

@@ -134,7 +134,7 @@ func perRoute(levels []configLevel, name string) routeConfig {
 // runFilters runs the decoder filters in order up to the router; false: the pass has ended.
 func (s *stream) runFilters() bool {
 	filters := s.m.filters
-	if s.upgrade != "" && s.action.kind != actionNone {
+	if s.upgrades && s.action.kind != actionNone {
 		var ok bool
 		if filters, ok = s.upgradeFilters(); !ok {
 			return false

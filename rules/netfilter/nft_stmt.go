@@ -94,32 +94,39 @@ func anyOf(raw []byte) (v any) {
 	return v
 }
 
-// unlisted stands for what a rule may ask beside its ports: nft takes `ct protocol tcp` for
-// what `th dport` needs, and leaves it out of the list (src/payload.c,
-// payload_dependency_kill; seen with 1.0.6).
-const unlisted = "(ct protocol, which nft does not list before th)"
+// Tests that a rule may hold and nft does not list: it takes them for what the test after
+// them needs (src/payload.c, payload_dependency_kill; seen with 1.0.6).
+const (
+	unlistedProtocol = "(ct protocol, which nft does not list before th)"
+	unlistedFamily   = "(meta nfproto, which nft does not list before ct protocol)"
+)
 
-func (b *nftBuilder) doubt() {
-	b.text = unlisted
+// doubt adds a test of which nobody knows whether it is there.
+func (b *nftBuilder) doubt(text string) {
+	b.text = text
 	b.test(opaqueTest{})
 }
 
 func (b *nftBuilder) rule(it *nftItem) rule {
-	protocol := false
+	protocol, family := false, b.table.family != "inet"
 	for _, raw := range it.Expr {
 		v := anyOf(raw)
-		b.text = nftText(v)
-		protocol = protocol || strings.Contains(b.text, "l4proto") || strings.Contains(b.text, "protocol")
-		bare := !protocol && strings.Contains(" "+b.text, " th ")
-		text := b.text
+		text := nftText(v)
+		asks := strings.Contains(text, "ct protocol ") || strings.Contains(text, "ct original protocol ") || strings.Contains(text, "ct reply protocol ")
+		protocol = protocol || strings.Contains(text, "l4proto") || strings.Contains(text, "protocol")
+		bare := !protocol && strings.Contains(" "+text, " th ")
 		verdicts := strings.Contains(text, " vmap ") // ends the rule: the doubt comes before
 		if bare && verdicts {
-			b.doubt()
-			b.text = text
+			b.doubt(unlistedProtocol)
 		}
+		b.text = text
 		b.statement(v)
 		if bare && !verdicts { // another port leaves no doubt
-			b.doubt()
+			b.doubt(unlistedProtocol)
+		}
+		family = family || strings.Contains(text, "nfproto") || strings.Contains(text, "meta protocol")
+		if asks && !family {
+			b.doubt(unlistedFamily)
 		}
 	}
 	r := rule{conds: b.conds}
