@@ -52,7 +52,7 @@ func TestCodec(t *testing.T) {
 		{old, v(flow.HTTP{Method: "GET", Path: "/", Exact: true, NoHost: true}, "1.0"), "400 missing_host_header"},
 		{plain, sent("GET", "/", "a", [2]string{"x y", "1"}), codec}, {plain, sent("GET", "/", "a", [2]string{"x(y)", "1"}), codec}, {plain, sent("GET", "/", "a", [2]string{"", "1"}), codec},
 		{plain, sent("GET", "/", "a", [2]string{"x", "a\x01b"}), chars}, {plain, sent("GET", "/", "a", [2]string{"x", "a\x7fb"}), chars}, {plain, sent("GET", "/", "a", [2]string{"x", "a\x80\tb"}), "200 direct_response r0"},
-		{plain, sent("GET", "/", "a b"), "400 http.invalid_authority"}, {plain, sent("GET", "/", "a/b"), "400 http.invalid_authority"}, {plain, sent("GET", "/", `a"b`), "400 http.invalid_authority"},
+		{plain, sent("GET", "/", "a b"), "400 http.invalid_authority DPE"}, {plain, sent("GET", "/", "a/b"), "400 http.invalid_authority DPE"}, {plain, sent("GET", "/", `a"b`), "400 http.invalid_authority DPE"},
 		{plain, sent("GET", "/", "a@b"), "200 direct_response r0"}, {plain, sent("GET", "/", ""), "200 direct_response r0"}, {plain, sent("GET", "/", "a", [2]string{"Host", "b"}), "200 direct_response r0"},
 		{plain, sent("GET", "/", "a", [2]string{"content-length", "x"}), codec},
 		{plain, sent("GET", "/", "a", [2]string{"content-length", "1"}, [2]string{"transfer-encoding", "chunked"}), "400 http1.content_length_and_chunked_not_allowed DPE"},
