@@ -2,8 +2,6 @@ package confirm
 
 import (
 	"net/netip"
-	"slices"
-
 	"strings"
 	"time"
 
@@ -82,9 +80,11 @@ func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *c
 		}
 		return x
 	}
-	seen = slices.DeleteFunc(slices.Clone(seen), func(o flow.Observation) bool { return otherProtocol(t, o) })
 	for i := range seen {
 		o := &seen[i]
+		if otherProtocol(t, o) {
+			continue
+		}
 		switch o.Kind {
 		case flow.SeenConntrack:
 			x := at(o.Tuple.Src, o.At)
@@ -120,7 +120,7 @@ func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *c
 
 // otherProtocol says that what was seen is of another transport protocol than the trace: a
 // port number of UDP names no connection of TCP.
-func otherProtocol(t flow.Trace, o flow.Observation) bool {
+func otherProtocol(t flow.Trace, o *flow.Observation) bool {
 	switch o.Kind {
 	case flow.SeenConntrack, flow.SeenSocket, flow.SeenPacket:
 		p := o.Tuple.Proto
@@ -139,7 +139,7 @@ func (c *check) addPackets(seen []flow.Observation, by map[netip.AddrPort]*conn,
 	}
 	for i := range seen {
 		o := &seen[i]
-		if o.Kind != flow.SeenPacket {
+		if o.Kind != flow.SeenPacket || otherProtocol(c.trace, o) {
 			continue
 		}
 		src, dst := o.Tuple.Src, o.Tuple.Dst

@@ -25,14 +25,14 @@ func (s *stream) changeHeaders(n tree.Node) {
 }
 
 func (s *stream) addHeaders(list tree.Node) {
-	var todo []mutation
+	var mutations []mutation
 	for _, o := range list.All() {
 		if m, ok := s.mutation(o); ok {
-			todo = append(todo, m)
+			mutations = append(mutations, m)
 		}
 	}
 	for _, set := range []bool{true, false} {
-		for _, m := range todo {
+		for _, m := range mutations {
 			if m.set == set {
 				s.apply(m)
 			}

@@ -15,10 +15,10 @@ func (a *vmapAct) do(w *walk) outcome {
 	case gotUnknown:
 		return opaqueAct{}.do(w)
 	}
-	if e.todo.to != nil {
-		return (&jump{to: e.todo.to, noBack: e.todo.verdict == vGoto}).do(w)
+	if e.then.to != nil {
+		return (&jump{to: e.then.to, noBack: e.then.verdict == vGoto}).do(w)
 	}
-	return final{verdict: e.todo.verdict}.do(w)
+	return final{verdict: e.then.verdict}.do(w)
 }
 
 // mangleWhat is what a statement sets.

@@ -24,7 +24,7 @@ type nftSet struct {
 type nftElem struct {
 	key   [maxFields]span
 	value [2]span
-	todo  nftVerdict
+	then  nftVerdict
 	text  string // of its key
 }
 
@@ -148,7 +148,7 @@ func (s *nftSet) value(v any, t *table, out *nftElem) bool {
 		if !ok {
 			return false
 		}
-		out.todo, ok = readVerdict(m, t)
+		out.then, ok = readVerdict(m, t)
 		return ok
 	}
 	parts := []any{v}

@@ -3,6 +3,7 @@ package netfilter
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -107,15 +108,20 @@ func (b *nftBuilder) doubt(text string) {
 	b.test(opaqueTest{})
 }
 
+// says whether one of some phrases stands in a text as words of their own.
+func says(text string, phrases ...string) bool {
+	return slices.ContainsFunc(phrases, func(p string) bool { return strings.Contains(" "+text+" ", " "+p+" ") })
+}
+
 func (b *nftBuilder) rule(it *nftItem) rule {
-	protocol, family := false, b.table.family != "inet"
+	protocol, family := false, b.table.family != "inet" // whether the list names them
 	for _, raw := range it.Expr {
 		v := anyOf(raw)
 		text := nftText(v)
-		asks := strings.Contains(text, "ct protocol ") || strings.Contains(text, "ct original protocol ") || strings.Contains(text, "ct reply protocol ")
-		protocol = protocol || strings.Contains(text, "l4proto") || strings.Contains(text, "protocol")
-		bare := !protocol && strings.Contains(" "+text, " th ")
-		verdicts := strings.Contains(text, " vmap ") // ends the rule: the doubt comes before
+		asks := says(text, "ct protocol", "ct original protocol", "ct reply protocol")
+		protocol = protocol || asks || says(text, "meta l4proto", "ip protocol", "ip6 nexthdr")
+		bare := !protocol && says(text, "th sport", "th dport")
+		verdicts := says(text, "vmap") // ends the rule: the doubt comes before
 		if bare && verdicts {
 			b.doubt(unlistedProtocol)
 		}
@@ -124,7 +130,7 @@ func (b *nftBuilder) rule(it *nftItem) rule {
 		if bare && !verdicts { // another port leaves no doubt
 			b.doubt(unlistedProtocol)
 		}
-		family = family || strings.Contains(text, "nfproto") || strings.Contains(text, "meta protocol")
+		family = family || says(text, "meta nfproto", "meta protocol")
 		if asks && !family {
 			b.doubt(unlistedFamily)
 		}

@@ -42,6 +42,21 @@ func confirmWords(k flow.ReasonKind, a [3]string) string {
 		return "an answer came, though none was expected: " + a[0]
 	case flow.SeenAmbiguous:
 		return a[0] + " was seen, which fits " + a[1]
+	case flow.SeenOtherCause:
+		return "for another cause: " + a[0] + " " + a[1] + " → " + a[2]
+	case flow.SeenRuleGone:
+		return "the rule is not there any more: " + a[0]
+	case flow.SeenPassed:
+		return "passed all the same: " + a[0] + " on " + a[1]
+	case flow.SeenSocketOwner:
+		return "socket " + a[0] + " belongs to uid " + a[1]
+	}
+	return unseenWords(k, a)
+}
+
+// unseenWords says why nothing was seen of a step, or why what was seen proves nothing.
+func unseenWords(k flow.ReasonKind, a [3]string) string {
+	switch k {
 	case flow.SeenInside:
 		return "happens inside the proxy: nothing outside shows it"
 	case flow.SeenKernel:
@@ -58,16 +73,8 @@ func confirmWords(k flow.ReasonKind, a [3]string) string {
 		return a[0] + " could not be read (" + a[1] + "): that nothing was seen proves nothing"
 	case flow.SeenOtherOwner:
 		return "made by uid " + a[0] + ", whom a rule treats differently from uid " + a[1]
-	case flow.SeenOtherCause:
-		return "for another cause: " + a[0] + " " + a[1] + " → " + a[2]
-	case flow.SeenRuleGone:
-		return "the rule is not there any more: " + a[0]
 	case flow.SeenElsewhere:
 		return "the request had left this way before"
-	case flow.SeenPassed:
-		return "passed all the same: " + a[0] + " on " + a[1]
-	case flow.SeenSocketOwner:
-		return "socket " + a[0] + " belongs to uid " + a[1]
 	}
 	return ""
 }
