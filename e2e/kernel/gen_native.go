@@ -153,6 +153,10 @@ func (g gen) nativeRule(at spot, below []string) Rule {
 		// nft lists one of two tests of the family, though they contradict.
 		m = slices.DeleteFunc(m, func(c string) bool { return strings.HasPrefix(c, "meta protocol") })
 	}
+	if slices.ContainsFunc(m, func(c string) bool { return strings.Contains(c, "l4proto") }) || strings.Contains(end[0], "l4proto") {
+		// Of two tests of the ports' protocol nft lists one.
+		m = slices.DeleteFunc(m, func(c string) bool { return strings.HasPrefix(c, "ct original protocol") })
+	}
 	not := g.pick("udp ", "udp ", "tcp ") // one rule cannot look at the ports of two protocols
 	m = slices.DeleteFunc(m, func(c string) bool { return strings.Contains(c, not+"dport") || strings.HasPrefix(c, not) })
 	if strings.HasPrefix(end[0], "meta l4proto") {
