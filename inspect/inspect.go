@@ -6,6 +6,7 @@ package inspect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -106,7 +107,32 @@ type Resolver interface {
 	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
 }
 
+// Enforcer is a Pod whose egress can be changed. Not every pod can: a saved snapshot has no
+// live side.
+type Enforcer interface {
+	// Policy reads what is in force. An expired rest is StateExpired.
+	Policy(ctx context.Context) (flow.Policy, error)
+	// Apply puts the change into force, reads it back and proves it: StateApplied iff proven.
+	// It refuses a change whose text is not what it would do (ErrAltered), and one over a policy
+	// of another that still lives (*Held). On an error nothing is changed.
+	Apply(ctx context.Context, c flow.Change) (flow.Policy, error)
+	// Renew sets the lease of what is in force to ttl from now.
+	Renew(ctx context.Context, ttl time.Duration) error
+}
+
+// Held says that somebody else's policy is in force.
+type Held struct{ Policy flow.Policy }
+
+// Error names who holds it, since when, and until when.
+func (h *Held) Error() string {
+	c := h.Policy.Change
+	return fmt.Sprintf("%s by %q is in force since %s until %s (%s)", c.Kind, c.By,
+		c.Since.Format(time.RFC3339), h.Policy.Expires.Format(time.RFC3339), c.Reason)
+}
+
 var (
+	// ErrAltered: the text of a change is not what the change would do.
+	ErrAltered = errors.New("the text of the change is not what it would do")
 	// ErrReadOnly: the pod cannot be watched, written to, or sent from.
 	ErrReadOnly = errors.New("read only: a saved snapshot has no live side")
 	// ErrNotFound: the target does not exist.
