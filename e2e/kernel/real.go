@@ -1,11 +1,8 @@
 package kernel
 
 import (
-	"bytes"
-	"compress/gzip"
 	_ "embed"
 	"fmt"
-	"io"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -14,6 +11,7 @@ import (
 
 	"golang.org/x/tools/txtar"
 
+	"github.com/meshtop/meshtop/e2e/packed"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/netfilter"
 )
@@ -30,11 +28,7 @@ type Real struct {
 
 // Reals are the rule sets of testdata/real.txtar.gz, in order.
 func Reals() ([]Real, error) {
-	z, err := gzip.NewReader(bytes.NewReader(realSets))
-	if err != nil {
-		return nil, fmt.Errorf("real rule sets: %w", err)
-	}
-	data, err := io.ReadAll(z)
+	data, err := packed.Open(realSets)
 	if err != nil {
 		return nil, fmt.Errorf("real rule sets: %w", err)
 	}

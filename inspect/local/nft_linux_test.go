@@ -2,19 +2,15 @@ package local
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/tools/txtar"
-
 	"github.com/meshtop/meshtop/e2e/lab/lab"
+	"github.com/meshtop/meshtop/e2e/packed"
 	"github.com/meshtop/meshtop/e2e/power"
 	"github.com/meshtop/meshtop/inspect"
 )
@@ -135,20 +131,7 @@ func bigSets(t *testing.T) map[string]string {
 	for i, nets := range []string{"-s fd00::1/128 -d fd00::/8", "! -s fd00::/9 -d fd00:1::/64", "-d fd00::7/127 -p tcp"} {
 		out[fmt.Sprint("known.v6.", i)] = six.Replace(strings.Replace(knownRules, "NETS", nets, 1))
 	}
-	f, err := os.Open("../../rules/netfilter/testdata/kernel.txtar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, f := range txtar.Parse(data).Files {
+	for i, f := range packed.Files(t, "../../rules/netfilter/testdata/kernel.txtar.gz") {
 		if strings.HasSuffix(f.Name, ".nft.save") && i%3 == 0 && !bytes.Contains(f.Data, []byte("--match-set")) {
 			out["real "+f.Name] = string(f.Data)
 		}

@@ -2,15 +2,12 @@ package doctor
 
 import (
 	"archive/zip"
-	"compress/gzip"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"testing"
 
-	"golang.org/x/tools/txtar"
-
+	"github.com/meshtop/meshtop/e2e/packed"
 	"github.com/meshtop/meshtop/rules"
 )
 
@@ -70,21 +67,8 @@ func TestScenes(t *testing.T) {
 
 // The rule sets of real meshes, read back from the kernel: what each says about itself.
 func TestRealSets(t *testing.T) {
-	f, err := os.Open("../../e2e/kernel/testdata/real.txtar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
 	sets := map[string]map[string][]byte{}
-	for _, f := range txtar.Parse(data).Files {
+	for _, f := range packed.Files(t, "../../e2e/kernel/testdata/real.txtar.gz") {
 		name, rest, _ := strings.Cut(f.Name, ".")
 		part := map[string]string{"v4.nft.save": "iptables-save", "v6.nft.save": "ip6tables-save", "v4.legacy.save": "iptables-legacy-save", "v6.legacy.save": "ip6tables-legacy-save"}[rest]
 		if part == "" {

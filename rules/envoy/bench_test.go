@@ -5,13 +5,15 @@ import (
 	"os"
 	"runtime"
 	"testing"
+
+	"github.com/meshtop/meshtop/e2e/packed"
 )
 
 var dumpFile = flag.String("dump", "", "a config dump for the benchmarks in place of a small one")
 
 func benchDump(b *testing.B) []byte {
 	if *dumpFile == "" {
-		return gunzip(b, "dumps/istio-routing-client-config_dump.json.gz")
+		return packed.Read(b, "testdata/dumps/istio-routing-client-config_dump.json.gz")
 	}
 	raw, err := os.ReadFile(*dumpFile)
 	if err != nil {

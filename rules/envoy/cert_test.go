@@ -4,12 +4,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meshtop/meshtop/e2e/packed"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // What Istio's certificates say, inline by SDS; and what /certs knows of a file.
 func TestCertificates(t *testing.T) {
-	c, _, err := Load(map[string][]byte{dumpPart: gunzip(t, "dumps/istio-routing-client-config_dump.json.gz")})
+	c, _, err := Load(map[string][]byte{dumpPart: packed.Read(t, "testdata/dumps/istio-routing-client-config_dump.json.gz")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meshtop/meshtop/e2e/packed"
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -25,7 +26,7 @@ func TestHeaderVectors(t *testing.T) {
 		Requests map[string][]string
 		Results  map[string]map[string]string
 	}
-	readGzip(t, "headers.json.gz", &v)
+	packed.JSON(t, "testdata/headers.json.gz", &v)
 	n := 0
 	for ver, results := range v.Results {
 		ev := version(t, ver)

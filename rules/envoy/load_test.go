@@ -2,9 +2,7 @@ package envoy
 
 import (
 	"bytes"
-	"compress/gzip"
 	"flag"
-	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -13,36 +11,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meshtop/meshtop/e2e/packed"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
 var dumpsDir = flag.String("dumps", "", "a folder with more config_dump*.json for TestRealDumps")
-
-// gunzip reads a compressed file of testdata.
-func gunzip(t testing.TB, name string) []byte {
-	t.Helper()
-	f, err := os.Open(filepath.Join("testdata", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
 
 // Real dumps load, and nothing in them is dropped without being counted.
 func TestRealDumps(t *testing.T) {
 	names, _ := filepath.Glob("testdata/dumps/*.gz")
 	dumps := map[string][]byte{}
 	for _, n := range names {
-		dumps[n] = gunzip(t, strings.TrimPrefix(n, "testdata/"))
+		dumps[n] = packed.Read(t, n)
 	}
 	if *dumpsDir != "" {
 		err := filepath.WalkDir(*dumpsDir, func(path string, d fs.DirEntry, err error) error {

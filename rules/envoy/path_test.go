@@ -1,30 +1,12 @@
 package envoy
 
 import (
-	"compress/gzip"
-	"encoding/json"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
-)
 
-// readGzip reads a compressed JSON file of testdata into v.
-func readGzip(t testing.TB, name string, v any) {
-	t.Helper()
-	f, err := os.Open("testdata/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(z).Decode(v); err != nil {
-		t.Fatal(name, err)
-	}
-}
+	"github.com/meshtop/meshtop/e2e/packed"
+)
 
 func version(t testing.TB, s string) Version {
 	t.Helper()
@@ -42,7 +24,7 @@ func version(t testing.TB, s string) Version {
 // What real Envoys made of paths (mode -> path as sent -> status, :path seen by the route).
 func TestPathVectors(t *testing.T) {
 	var vectors map[string]map[string]map[string][2]*string
-	readGzip(t, "path_normalize.json.gz", &vectors)
+	packed.JSON(t, "testdata/path_normalize.json.gz", &vectors)
 	n := 0
 	for ver, modes := range vectors {
 		for mode, paths := range modes {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/meshtop/meshtop/e2e/packed"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -29,7 +30,7 @@ func TestCookieVectors(t *testing.T) {
 		Requests map[string][]string
 		Results  map[string]map[string]map[string]string
 	}
-	readGzip(t, "cookies.json.gz", &v)
+	packed.JSON(t, "testdata/cookies.json.gz", &v)
 	n := 0
 	for ver, results := range v.Results {
 		if !version(t, ver).atLeast(1, 37, 0) {

@@ -1,19 +1,13 @@
 package netfilter
 
 import (
-	"bytes"
-	"compress/gzip"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/tools/txtar"
-
+	"github.com/meshtop/meshtop/e2e/packed"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -21,26 +15,10 @@ import (
 func kernelSets(t testing.TB) map[string][]byte {
 	t.Helper()
 	out := map[string][]byte{}
-	for _, f := range txtar.Parse(gunzip(t, "testdata/kernel.txtar.gz")).Files {
+	for _, f := range packed.Files(t, "testdata/kernel.txtar.gz") {
 		out[f.Name] = f.Data
 	}
 	return out
-}
-
-func gunzip(t testing.TB, path string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	z, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if data, err = io.ReadAll(z); err != nil {
-		t.Fatal(err)
-	}
-	return data
 }
 
 // truth is what the kernel did with the packets of one set.
@@ -92,9 +70,7 @@ var truthHost = map[string][]byte{
 // every rule set of a real mesh and every packet.
 func TestKernelTruth(t *testing.T) {
 	var all []truth
-	if err := json.Unmarshal(gunzip(t, "testdata/truth.json.gz"), &all); err != nil {
-		t.Fatal(err)
-	}
+	packed.JSON(t, "testdata/truth.json.gz", &all)
 	sets := kernelSets(t)
 	h, gaps, err := ParseHost(truthHost)
 	if err != nil || len(gaps) > 0 {

@@ -10,8 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/tools/txtar"
-
+	"github.com/meshtop/meshtop/e2e/packed"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -30,7 +29,7 @@ type istioPod struct {
 func istioPods(t *testing.T) []*istioPod {
 	t.Helper()
 	var out []*istioPod
-	for _, f := range txtar.Parse(gunzip(t, "testdata/istio.txtar.gz")).Files {
+	for _, f := range packed.Files(t, "testdata/istio.txtar.gz") {
 		i := strings.LastIndexByte(f.Name, '/')
 		pod, part := f.Name[:i], f.Name[i+1:]
 		if len(out) == 0 || out[len(out)-1].name != pod {

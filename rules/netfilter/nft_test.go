@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meshtop/meshtop/e2e/packed"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -22,9 +23,7 @@ type nftCorpus struct {
 
 func readCorpus(t testing.TB) nftCorpus {
 	var c nftCorpus
-	if err := json.Unmarshal(gunzip(t, "testdata/nft_rules.json.gz"), &c); err != nil {
-		t.Fatal(err)
-	}
+	packed.JSON(t, "testdata/nft_rules.json.gz", &c)
 	return c
 }
 
