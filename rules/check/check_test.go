@@ -170,7 +170,7 @@ func TestCoverage(t *testing.T) {
 		{Kind: flow.Route, Parent: "vh", Name: "", Ref: "/r/0"}, {Kind: flow.Route, Parent: "vh", Name: "", Ref: "/r/1"}, {Kind: flow.VirtualHost, Name: "vh"}, {Kind: flow.Cluster, Name: "c"}}
 	tr := flow.Trace{Legs: []flow.Leg{{Steps: []flow.Step{{Stage: flow.Listener, Subject: "b", Evidence: []flow.Evidence{{Ref: "/l/1"}}}, {Stage: flow.VirtualHost, Subject: "vh"}}}},
 		Variants: []flow.Variant{{Legs: []flow.Leg{{Steps: []flow.Step{{Stage: flow.Route, Evidence: []flow.Evidence{{Ref: "/r/1"}}}}}}}}}
-	r := Run([]Case{{Want: Want{To: []string{"x"}}}}, func(flow.Request) flow.Trace { return tr })
+	r := Run([]Case{{}}, func(flow.Request) flow.Trace { return tr })
 	r.Cover(objects)
 	var got []string
 	for _, c := range r.Coverage {
@@ -178,11 +178,27 @@ func TestCoverage(t *testing.T) {
 			got = append(got, c.Kind.String()+m.Ref)
 		}
 	}
-	if !reflect.DeepEqual(got, []string{"listener/l/0", "route/r/0"}) || r.Covered() != 60 || r.Count(NotMet) != 1 {
-		t.Errorf("missed %v, covered %v", got, r.Covered())
+	if !reflect.DeepEqual(got, []string{"listener/l/0", "route/r/0"}) || r.Count(Met) != 1 {
+		t.Errorf("missed %v", got)
 	}
-	if (Report{}).Covered() != 100 {
-		t.Error("nothing to cover is no gap")
+	if p, ok := r.Covered(); p != 60 || !ok {
+		t.Errorf("covered %v %v, want 3 of 5", p, ok)
+	}
+	if p, ok := (Report{}).Covered(); p != 0 || ok {
+		t.Errorf("nothing to cover: %v %v", p, ok)
+	}
+	// What is not met, or cannot be told, covers nothing.
+	for status, c := range map[Status]Case{NotMet: {Want: Want{Verdict: []string{"dropped"}}}, Unknown: {Want: Want{Verdict: []string{"delivered"}}}} {
+		tr.Verdict = flow.Unknown
+		if status == NotMet {
+			tr.Verdict = flow.Delivered
+		}
+		tr.Variants = nil
+		r := Run([]Case{c}, func(flow.Request) flow.Trace { return tr })
+		r.Cover(objects)
+		if p, ok := r.Covered(); r.Count(status) != 1 || p != 0 || !ok {
+			t.Errorf("%v: covered %v %v, %+v", status, p, ok, r.Results)
+		}
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
-// Object is something of the configuration that a case can come by.
+// Object is something of the configuration that a case can cover.
 type Object struct {
 	Kind   flow.Stage // Listener, FilterChain, VirtualHost or Route
 	Parent string     // what it is in; empty where its name alone tells it
@@ -14,7 +14,9 @@ type Object struct {
 	Ref    string // where it stands in the dump
 }
 
-// Coverage is how much of one kind the cases came by.
+// Coverage is how much of one kind the cases cover: what the traces of those that are met
+// came by. A case that is not met, or unknown, proves nothing of its way, and so covers
+// nothing; Envoy's router_check_tool counts so as well (test/tools/router_check/router.cc).
 type Coverage struct {
 	Kind   flow.Stage
 	Total  int
@@ -41,17 +43,17 @@ func (r Report) Count(s Status) int {
 	return n
 }
 
-// Covered is the share of all objects that the cases came by, in percent; 100 where
-// there are none.
-func (r Report) Covered() float64 {
+// Covered is the share of all objects that the cases cover, in percent; false where there
+// is no object, and so nothing to cover.
+func (r Report) Covered() (percent float64, ok bool) {
 	hit, total := 0, 0
 	for _, c := range r.Coverage {
 		hit, total = hit+c.Hit, total+c.Total
 	}
 	if total == 0 {
-		return 100
+		return 0, false
 	}
-	return 100 * float64(hit) / float64(total)
+	return 100 * float64(hit) / float64(total), true
 }
 
 // Run judges every case by its trace.
@@ -59,13 +61,16 @@ func Run(cases []Case, trace func(flow.Request) flow.Trace) Report {
 	r := Report{seen: visited{refs: map[string]bool{}, names: map[named]bool{}}}
 	for _, c := range cases {
 		t := trace(c.Request)
-		r.seen.trace(t)
-		r.Results = append(r.Results, Judge(c, t))
+		res := Judge(c, t)
+		if res.Status == Met {
+			r.seen.trace(t)
+		}
+		r.Results = append(r.Results, res)
 	}
 	return r
 }
 
-// Cover counts which of the objects the traces of Run came by.
+// Cover counts which of the objects the cases of Run cover.
 func (r *Report) Cover(objects []Object) { r.Coverage = r.seen.coverage(objects) }
 
 type named struct {

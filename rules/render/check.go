@@ -84,8 +84,11 @@ func listed(values []string) string {
 	return strings.Join(out, ", ")
 }
 
-// missedShown is how many objects of a kind text names that no case came by.
+// missedShown is how many objects of a kind text names that no case covers.
 const missedShown = 10
+
+// NothingToCover is said where a snapshot holds no object that a case could cover.
+const NothingToCover = "nothing to cover: no listener, filter chain, virtual host or route was read"
 
 func (w *writer) coverage(r check.Report) {
 	for _, c := range r.Coverage {
@@ -98,7 +101,11 @@ func (w *writer) coverage(r check.Report) {
 			w.para("  not ", objectName(o))
 		}
 	}
-	fmt.Fprintf(&w.b, "coverage %.1f%%\n", r.Covered())
+	if percent, ok := r.Covered(); ok {
+		fmt.Fprintf(&w.b, "coverage %.1f%%, by the cases that are met\n", percent)
+	} else {
+		w.b.WriteString("coverage: " + NothingToCover + "\n")
+	}
 }
 
 // objectName names an object for people: one without a name by its number among its like,
@@ -118,7 +125,7 @@ type checkForm struct {
 	Unknown  int            `json:"unknown"`
 	Cases    []caseForm     `json:"cases"`
 	Coverage []coverageForm `json:"coverage"`
-	Covered  float64        `json:"covered"`
+	Covered  *float64       `json:"covered"` // null: there is nothing to cover
 }
 
 type caseForm struct {
@@ -162,7 +169,10 @@ type objectForm struct {
 // CheckJSON is the report for programs, with every case.
 func CheckJSON(r check.Report) []byte {
 	f := checkForm{Schema: CheckSchema, Met: r.Count(check.Met), NotMet: r.Count(check.NotMet), Unknown: r.Count(check.Unknown),
-		Cases: []caseForm{}, Coverage: []coverageForm{}, Covered: r.Covered()}
+		Cases: []caseForm{}, Coverage: []coverageForm{}}
+	if percent, ok := r.Covered(); ok {
+		f.Covered = &percent
+	}
 	for _, c := range r.Results {
 		one := caseForm{Name: c.Case.Name, Line: c.Case.Line, Status: c.Status.String(), Verdict: c.Verdict.String(),
 			Variants: c.Variants, Agree: c.Agree, Diffs: []diffForm{}}

@@ -117,13 +117,18 @@ func (a *App) judge(ctx context.Context, l *looked, cases []check.Case, path str
 	default:
 		fmt.Fprint(a.Stdout, render.Check(report))
 	}
-	if report.Covered() < o.failUnder {
-		a.say(fmt.Errorf("coverage is %.1f%%, under the %v%% asked for", report.Covered(), o.failUnder))
+	covered, any := report.Covered()
+	unsaid, under := o.failUnder > 0 && !any, any && covered < o.failUnder
+	switch {
+	case unsaid:
+		a.say(fmt.Errorf("--fail-under %v: %s; give a target with Envoy's configuration, or leave the flag out", o.failUnder, render.NothingToCover))
+	case under:
+		a.say(fmt.Errorf("coverage is %.1f%%, under the %v%% asked for", covered, o.failUnder))
 	}
 	switch {
-	case report.Count(check.NotMet) > 0 || report.Covered() < o.failUnder:
+	case report.Count(check.NotMet) > 0 || under:
 		return status(ExitNo)
-	case report.Count(check.Unknown) > 0:
+	case report.Count(check.Unknown) > 0 || unsaid:
 		return status(ExitUnknown)
 	}
 	return nil
