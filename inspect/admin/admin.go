@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/spool"
 )
 
 // Dialer opens a connection inside the pod.
@@ -57,7 +58,7 @@ type Client struct {
 	http *http.Client
 
 	mu     sync.Mutex // one question at a time: each takes Envoy's main thread
-	spools []*spool
+	spools []*spool.Spool
 }
 
 // New is a client for the admin interface at addr.
@@ -81,7 +82,7 @@ func (c *Client) Close() error {
 	c.http.CloseIdleConnections()
 	var errs []error
 	for _, s := range c.spools {
-		errs = append(errs, s.close())
+		errs = append(errs, s.Close())
 	}
 	c.spools = nil
 	return errors.Join(errs...)
@@ -157,20 +158,20 @@ func (c *Client) do(ctx context.Context, q question) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, &Refusal{resp.StatusCode, firstLine(resp.Body)}
 	}
-	s := &spool{inMemory: c.opt.InMemory, max: c.opt.MaxBytes, progress: q.progress}
-	if q.max > 0 && q.max < s.max {
-		s.max = q.max
+	s := &spool.Spool{InMemory: c.opt.InMemory, Max: c.opt.MaxBytes, Progress: q.progress}
+	if q.max > 0 && q.max < s.Max {
+		s.Max = q.max
 	}
-	data, err := s.take(resp.Body)
+	data, err := s.Take(resp.Body)
 	if err != nil {
-		return nil, errors.Join(c.late(ctx, within, patience, s.size, err), s.close())
+		return nil, errors.Join(c.late(ctx, within, patience, s.Size(), err), s.Close())
 	}
 	if q.json && !strings.HasPrefix(strings.TrimLeft(string(data[:min(len(data), 64)]), " \t\r\n"), "{") {
 		said := &Refusal{resp.StatusCode, firstLine(strings.NewReader(string(data[:min(len(data), 512)])))}
-		_ = s.close() // nobody uses it
+		_ = s.Close() // nobody uses it
 		return nil, said
 	}
-	if s.mapped != nil {
+	if s.Mapped() {
 		c.spools = append(c.spools, s)
 	}
 	return data, nil

@@ -231,10 +231,10 @@ func TestSpool(t *testing.T) {
 	if err != nil || string(data) != body {
 		t.Fatalf("%d bytes, %v", len(data), err)
 	}
-	if c.spools[0].mapped == nil {
+	if !c.spools[0].Mapped() {
 		t.Fatal("it is in memory")
 	}
-	st, err := c.spools[0].file.Stat()
+	st, err := c.spools[0].File().Stat()
 	if err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", st.Mode(), err)
 	}
