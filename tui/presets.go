@@ -7,6 +7,7 @@ import (
 
 	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/live"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui/style"
 )
@@ -46,9 +47,9 @@ func livePresets(conns []conn) []preset {
 	var out []preset
 	seen := map[string]bool{}
 	for _, c := range conns {
-		r := c.request()
-		words := map[flow.Direction]string{flow.Outbound: "out ", flow.Inbound: "in  "}[c.dir] + c.dst.String() + " from " + c.src.Addr().String()
-		if key := words + " " + utoa(c.uid); !c.admin && !seen[key] && len(out) < most {
+		r := c.Request()
+		words := map[flow.Direction]string{flow.Outbound: "out ", flow.Inbound: "in  "}[c.Dir] + c.Dst.String() + " from " + c.Src.Addr().String()
+		if key := words + " " + utoa(c.UID); !c.admin && !seen[key] && len(out) < most {
 			seen[key] = true
 			out = append(out, preset{words, &r})
 		}
@@ -135,7 +136,7 @@ func (v *survey) to(l listenerForm, base flow.Request) flow.Request {
 	switch {
 	case !ok || l.Original || at == base.Dst:
 		return base
-	case !at.Addr().IsUnspecified() && !isOwn(at.Addr(), v.own):
+	case !at.Addr().IsUnspecified() && !live.Own(at.Addr(), v.own):
 		r.Dir, r.Dst, r.Src, r.In = flow.Outbound, at, netip.AddrPort{}, ""
 		return r
 	case !at.Addr().IsUnspecified():

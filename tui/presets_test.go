@@ -8,6 +8,7 @@ import (
 	"github.com/meshtop/meshtop/inspect/saved"
 	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/live"
 	"github.com/meshtop/meshtop/tui/style"
 )
 
@@ -56,9 +57,9 @@ func overlap(a, b []string) bool {
 
 // Connections that are alike are one preset, and those to the admin interface none.
 func TestLivePresetsOnce(t *testing.T) {
-	c := conn{src: addr("10.244.1.7:40000"), dst: addr("10.107.42.16:80"), proto: flow.TCP}
+	c := conn{Conn: live.Conn{Src: addr("10.244.1.7:40000"), Dst: addr("10.107.42.16:80"), Proto: flow.TCP}}
 	twin, other, admin := c, c, c
-	twin.src, other.uid, admin.admin = addr("10.244.1.7:40001"), 1337, true
+	twin.Src, other.UID, admin.admin = addr("10.244.1.7:40001"), 1337, true
 	got := livePresets([]conn{c, twin, other, admin})
 	if len(got) != 2 || got[0].req.UID != 0 || got[1].req.UID != 1337 {
 		t.Errorf("%+v", got)

@@ -56,7 +56,7 @@ func (t *overviewScreen) ask(a act, s *state) effect {
 			return t.openLane(s)
 		}
 		if list := t.shown(s); t.sel < len(list) {
-			r := list[t.sel].request()
+			r := list[t.sel].Request()
 			return effect{kind: effTrace, req: &r}
 		}
 	case actEdit:
@@ -276,15 +276,15 @@ func connHead(w int) line {
 func connLine(c conn, w int) line {
 	addr, via, listener := connColumns(w)
 	dir := "out  "
-	if c.dir == flow.Inbound {
+	if c.Dir == flow.Inbound {
 		dir = "in   "
 	}
-	l := text(style.Plain, dir+pad(c.src.String(), addr-1)+" "+pad(c.dst.String(), addr-1)+" ")
+	l := text(style.Plain, dir+pad(c.Src.String(), addr-1)+" "+pad(c.Dst.String(), addr-1)+" ")
 	way, ink := "direct", style.Faint
 	switch {
 	case c.outcome.Listener != "":
 		way, ink = "envoy", style.Plain
-	case c.nat():
+	case c.NAT():
 		way, ink = "nat", style.Turns
 	}
 	l = l.with(ink, pad(way, via))
@@ -296,16 +296,16 @@ func connLine(c conn, w int) line {
 		says = render.Clean(c.outcome.Listener)
 	case c.admin:
 		says = "Envoy's admin"
-	case c.known:
-		says = strings.TrimSpace(render.Clean(c.process) + " uid " + utoa(c.uid))
-	case c.nat():
-		says = style.Arrow + " " + c.to.String()
+	case c.Known:
+		says = strings.TrimSpace(render.Clean(c.Process) + " uid " + utoa(c.UID))
+	case c.NAT():
+		says = style.Arrow + " " + c.To.String()
 	}
 	l = l.with(ink, pad(says, listener)+" ")
 	if w > 0 && w < wideFrom-2 {
 		return l
 	}
-	return l.with(style.Faint, strings.TrimSpace(short(c.state)+"  "+c.bytes))
+	return l.with(style.Faint, strings.TrimSpace(short(c.State)+"  "+c.size()))
 }
 
 // stateHead heads the column that narrow frames have no room for.

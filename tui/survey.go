@@ -10,6 +10,7 @@ import (
 	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/doctor"
 	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/live"
 	"github.com/meshtop/meshtop/rules/netfilter"
 )
 
@@ -73,9 +74,9 @@ func elsewhere(six bool, port uint16) netip.AddrPort {
 
 func makeSurvey(s *rules.Snapshot, wanted []flow.Request) survey {
 	v := survey{done: true}
-	v.own, v.devs = addresses(s.Files["addr.json"])
+	v.own, v.devs = live.Addresses(s.Files["addr.json"]), devices(s.Files["addr.json"])
 	v.sockets(s)
-	v.conns = connections(s, v.own)
+	v.conns = connections(s)
 	v.inbound(s)
 	v.outbound(s, wanted)
 	base := flow.Request{Dst: elsewhere(false, 80), Proto: flow.TCP}
@@ -96,7 +97,7 @@ func (v *survey) traceConns(s *rules.Snapshot) {
 	const most = 60
 	for i := range v.conns[:min(len(v.conns), most)] {
 		c := &v.conns[i]
-		t := rules.Trace(s, c.request())
+		t := rules.Trace(s, c.Request())
 		c.outcome, c.traced = t.Outcome, true
 		for _, leg := range t.Legs {
 			for _, st := range leg.Steps {
@@ -107,33 +108,26 @@ func (v *survey) traceConns(s *rules.Snapshot) {
 	sort.SliceStable(v.conns, func(i, k int) bool { return !v.conns[i].admin && v.conns[k].admin })
 }
 
-// addresses reads `ip -j addr`.
-func addresses(raw []byte) (own []netip.Addr, devs []string) {
+// devices are those that `ip -j addr` lists, each with its addresses.
+func devices(raw []byte) []string {
 	var list []struct {
-		Name  string `json:"ifname"`
-		Addrs []struct {
-			Local string `json:"local"`
-			Scope string `json:"scope"`
-		} `json:"addr_info"`
+		Name string `json:"ifname"`
 	}
-	if json.Unmarshal(raw, &list) != nil {
-		return nil, nil
+	var each []json.RawMessage
+	if json.Unmarshal(raw, &list) != nil || json.Unmarshal(raw, &each) != nil {
+		return nil
 	}
-	for _, d := range list {
+	var out []string
+	for i, d := range list {
 		line := d.Name
-		for _, x := range d.Addrs {
-			a, err := netip.ParseAddr(x.Local)
-			if err != nil || a.IsLoopback() || x.Scope == "link" {
-				continue
-			}
-			own = append(own, a)
+		for _, a := range live.Addresses([]byte("[" + string(each[i]) + "]")) {
 			line += " " + a.String()
 		}
 		if line != d.Name {
-			devs = append(devs, line)
+			out = append(out, line)
 		}
 	}
-	return own, devs
+	return out
 }
 
 // sockets tells the proxy's listening sockets from the applications'.
@@ -214,7 +208,7 @@ func (v *survey) direct() {
 // peer is a source that is not the pod: the next address after its own.
 func (v *survey) peer(a netip.Addr) netip.AddrPort {
 	p := a.Next()
-	if !p.IsValid() || isOwn(p, v.own) {
+	if !p.IsValid() || live.Own(p, v.own) {
 		p = elsewhere(a.Is6(), 0).Addr()
 	}
 	return netip.AddrPortFrom(p, 0)
