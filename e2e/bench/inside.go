@@ -29,7 +29,7 @@ type insideResult struct {
 	Asked             int
 	Wrong             int
 	Unknown           int
-	Shown             []string // the first wrong answers
+	Shown             []string // the first wrong and unknown answers
 	Truncated         int      // cuts of the file that were refused, of cutCount
 }
 
@@ -47,7 +47,7 @@ func (r *insideResult) print(size int64) {
 	}{{"trace, first touch", r.First}, {"trace, warm", r.Warm}, {"trace and its text, warm", r.Text}} {
 		fmt.Printf("%-44s p50 %.0f us, p90 %.0f us, p99 %.0f us, max %.0f us\n", q.name, q.q.P50, q.q.P90, q.q.P99, q.q.Max)
 	}
-	fmt.Printf("%-44s %d wrong of %d (%d unknown)\n", "requests", r.Wrong, r.Asked, r.Unknown)
+	fmt.Printf("%-44s %d wrong, %d unknown of %d\n", "requests", r.Wrong, r.Unknown, r.Asked)
 	for _, s := range r.Shown {
 		fmt.Println("  " + s)
 	}
@@ -121,8 +121,12 @@ func indexRate(text []byte) (float64, error) {
 	best := 0.0
 	for range 3 {
 		start := cpuTime()
-		if _, gaps, err := envoy.Load(map[string][]byte{"config_dump.json": text}); err != nil || len(gaps) > 0 {
-			return 0, fmt.Errorf("load: %w, gaps %v", err, gaps)
+		_, gaps, err := envoy.Load(map[string][]byte{"config_dump.json": text})
+		if err != nil {
+			return 0, fmt.Errorf("load: %w", err)
+		}
+		if len(gaps) > 0 {
+			return 0, fmt.Errorf("load: gaps %v", gaps)
 		}
 		best = max(best, float64(len(text))/1e6/(cpuTime()-start).Seconds())
 	}
@@ -175,6 +179,7 @@ func (r *insideResult) pass(snap *rules.Snapshot, rs []mesh.Request, h how) quan
 		}
 		if t.Verdict == flow.Unknown {
 			r.Unknown++
+			r.show(&rs[i], "unknown")
 		} else if d := differs(&t, &rs[i].Expect); d != "" {
 			r.wrong(&rs[i], d)
 		}
@@ -184,6 +189,10 @@ func (r *insideResult) pass(snap *rules.Snapshot, rs []mesh.Request, h how) quan
 
 func (r *insideResult) wrong(q *mesh.Request, why string) {
 	r.Wrong++
+	r.show(q, why)
+}
+
+func (r *insideResult) show(q *mesh.Request, why string) {
 	if len(r.Shown) < 10 {
 		r.Shown = append(r.Shown, fmt.Sprintf("request %d (%s:%d %s%s): %s", q.N, q.Dst, q.Port, q.Authority, q.Path, why))
 	}
@@ -215,24 +224,25 @@ func flowOf(q *mesh.Request) (flow.Request, error) {
 	return r, nil
 }
 
-// differs says how a trace is not the answer: listener, table, virtual host, and a cluster
-// that is among them, in every variant.
+// differs says how a trace is not the answer, in one of its variants: listener, table,
+// virtual host, route, code, and a cluster that is among them.
 func differs(t *flow.Trace, want *mesh.Answer) string {
-	ends := []flow.Outcome{t.Outcome}
-	if len(t.Variants) > 0 {
-		ends = nil
-		for _, v := range t.Variants {
-			ends = append(ends, v.Outcome)
-		}
+	ends := t.Variants
+	if len(ends) == 0 {
+		ends = []flow.Variant{{Outcome: t.Outcome, Caller: t.Caller}}
 	}
-	for _, o := range ends {
-		switch {
+	for _, v := range ends {
+		switch o := v.Outcome; {
 		case o.Listener != want.Listener:
 			return fmt.Sprintf("listener %q, want %q", o.Listener, want.Listener)
 		case o.RouteConfig != want.Table && want.Table != "":
 			return fmt.Sprintf("table %q, want %q", o.RouteConfig, want.Table)
 		case o.VirtualHost != want.VHost && want.VHost != "":
 			return fmt.Sprintf("virtual host %q, want %q", o.VirtualHost, want.VHost)
+		case o.Route != want.Route && want.Route != "":
+			return fmt.Sprintf("route %q, want %q", o.Route, want.Route)
+		case v.Caller.Code != want.Code && want.Code != 0:
+			return fmt.Sprintf("code %d, want %d", v.Caller.Code, want.Code)
 		case !slices.Contains(want.Clusters, o.Cluster):
 			return fmt.Sprintf("cluster %q, want one of %q", o.Cluster, want.Clusters)
 		}

@@ -112,7 +112,7 @@ func (p *Program) Text() string {
 
 // Wait waits until the terminal shows all of the texts.
 func (p *Program) Wait(ctx context.Context, texts ...string) error {
-	return p.until(ctx, fmt.Sprintf("%q", texts), func(s string) bool {
+	return p.Until(ctx, fmt.Sprintf("%q", texts), func(s string) bool {
 		for _, t := range texts {
 			if !strings.Contains(s, t) {
 				return false
@@ -124,10 +124,11 @@ func (p *Program) Wait(ctx context.Context, texts ...string) error {
 
 // Gone waits until the terminal shows a text no more.
 func (p *Program) Gone(ctx context.Context, text string) error {
-	return p.until(ctx, fmt.Sprintf("no %q", text), func(s string) bool { return !strings.Contains(s, text) })
+	return p.Until(ctx, fmt.Sprintf("no %q", text), func(s string) bool { return !strings.Contains(s, text) })
 }
 
-func (p *Program) until(ctx context.Context, what string, ok func(string) bool) error {
+// Until waits until ok says that the terminal shows what is named.
+func (p *Program) Until(ctx context.Context, what string, ok func(string) bool) error {
 	for !ok(p.Text()) {
 		select {
 		case <-p.more:
@@ -171,7 +172,7 @@ var reverts = []struct{ on, off, what string }{
 // Restored is nil if an ended program gave its terminal back as it found it.
 func (p *Program) Restored(ctx context.Context) error {
 	raw := func(string) bool { return p.left() == "" }
-	if err := p.until(ctx, "the terminal given back", raw); err != nil {
+	if err := p.Until(ctx, "the terminal given back", raw); err != nil {
 		return fmt.Errorf("%s is left on: %w", p.left(), err)
 	}
 	modes, err := p.modes()

@@ -26,7 +26,7 @@ type service struct {
 	name, namespace, ip string
 	ports               []port
 	subsets             []string
-	routing             string // "", weighted, canary, rich
+	routing             string // "", weighted, canary, rich, strict
 	endpoints           int
 }
 
@@ -74,6 +74,8 @@ func (s *service) route(n int) {
 		s.routing, s.subsets = "canary", []string{"stable", "canary"}
 	case n < 27:
 		s.routing, s.subsets = "rich", []string{"v1", "v2", "v3"}
+	case n < 31: // nothing takes the rest: 404
+		s.routing = "strict"
 	}
 }
 
@@ -121,83 +123,6 @@ func (m Mesh) Dump(out io.Writer) error {
 	}})
 	w.w.WriteByte('\n')
 	return w.w.Flush()
-}
-
-// Request is one look-up with its answer, a line of a request file.
-type Request struct {
-	N         int               `json:"n"`
-	Dst       string            `json:"dst"`
-	Port      int               `json:"port"`
-	Authority string            `json:"authority,omitempty"` // empty: plain TCP
-	Path      string            `json:"path,omitempty"`
-	Headers   map[string]string `json:"headers,omitempty"`
-	Expect    Answer            `json:"expect"`
-}
-
-// Answer is where a request ends: any of the clusters is right.
-type Answer struct {
-	Listener string   `json:"listener"`
-	Table    string   `json:"table,omitempty"`
-	VHost    string   `json:"vhost,omitempty"`
-	Clusters []string `json:"clusters"`
-}
-
-// Requests are n look-ups.
-func (m Mesh) Requests(n int) []Request {
-	r := m.rand(9, 0)
-	var out []Request
-	for k := range n {
-		s := m.service(r.IntN(m.Services))
-		p := pick(r, s.ports...)
-		q := Request{N: k, Dst: s.ip, Port: p.number}
-		if p.proto != "http" {
-			q.Expect = Answer{Listener: fmt.Sprintf("%s_%d", s.ip, p.number), Clusters: []string{s.cluster(p.number, "")}}
-		} else {
-			s.ask(r, p.number, &q)
-		}
-		out = append(out, q)
-	}
-	return out
-}
-
-// ask makes the request an HTTP one to the service.
-func (s service) ask(r *rand.Rand, p int, q *Request) {
-	q.Authority = pick(r, s.host(), s.name+"."+s.namespace, s.name+"."+s.namespace+".svc", s.ip)
-	if r.IntN(2) == 0 {
-		q.Authority += fmt.Sprintf(":%d", p)
-	}
-	q.Path = "/api/items/17?x=1"
-	q.Expect = Answer{Listener: fmt.Sprintf("0.0.0.0_%d", p), Table: fmt.Sprint(p), VHost: fmt.Sprintf("%s:%d", s.host(), p)}
-	to := func(subsets ...string) {
-		q.Expect.Clusters = nil
-		for _, x := range subsets {
-			q.Expect.Clusters = append(q.Expect.Clusters, s.cluster(p, x))
-		}
-	}
-	to("")
-	switch s.routing {
-	case "weighted":
-		to("v1", "v2")
-	case "canary":
-		to("stable")
-		if r.IntN(2) == 0 {
-			q.Headers = map[string]string{"x-canary": "always"}
-			to("canary")
-		}
-	case "rich":
-		to("v1", "v3")
-		switch r.IntN(4) {
-		case 0:
-			q.Path = "/v1/items/93/" + s.name
-			to("v2")
-		case 1:
-			q.Path = "/healthz"
-			to("v1")
-		case 2:
-			q.Path = "/q?debug=1"
-			to("v3")
-		}
-	}
 }
 
 // shortNames are the domains of a service's virtual host.

@@ -11,8 +11,8 @@ func (m Mesh) tables(emit func(obj)) {
 					host(s.virtualHost(p))
 				}
 			}
-			for k := range 3 { // as ServiceEntries with wildcards make them
-				d := fmt.Sprintf("*.zone%d.example.com", k)
+			for k := range zones { // as ServiceEntries with wildcards make them
+				d := "*." + zone(k)
 				host(virtualHost(fmt.Sprintf("%s:%d", d, p), arr{d, fmt.Sprintf("%s:%d", d, p)},
 					route("default", obj{"prefix", "/"}, action("cluster", externalCluster(k)), d, p)))
 			}
@@ -90,6 +90,8 @@ func (s service) virtualHost(p int) obj {
 			made("sep", obj{"path_separated_prefix", "/admin"}, to("v1")),
 			made("internal", obj{"prefix", "/internal/", "headers", arr{header("x-internal", "present_match", true, "invert_match", true)}}, action("cluster", "BlackHoleCluster")),
 			made("", root, weights(s.cluster(p, "v1"), s.cluster(p, "v3"), 75))}
+	case "strict":
+		routes = arr{made("shop", obj{"prefix", "/shop/"}, to("")), made("token", obj{"safe_regex", obj{"regex", "/t/[a-z]+"}}, to(""))}
 	default:
 		routes = arr{route("default", root, to(""), host, p)}
 	}
@@ -99,3 +101,8 @@ func (s service) virtualHost(p int) obj {
 	}
 	return virtualHost(fmt.Sprintf("%s:%d", host, p), domains, routes...)
 }
+
+// zones are domains outside the mesh of which all names below are known.
+const zones = 3
+
+func zone(k int) string { return fmt.Sprintf("zone%d.example.com", k) }
