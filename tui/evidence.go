@@ -51,6 +51,9 @@ func evidenceHead(leg flow.Leg, st flow.Step, width int) []line {
 		g, ink := mark(st)
 		out = append(out, most(para(text(ink, g+" "), style.Strong, why, width), 4)...)
 	}
+	for _, f := range st.Facts {
+		out = append(out, most(para(text(style.Plain, "  "), style.Plain, render.Reason(f), width), 4)...)
+	}
 	if st.Origin != "" {
 		out = append(out, para(text(style.Faint, "made by "), style.Plain, render.Clean(st.Origin), width)...)
 	}

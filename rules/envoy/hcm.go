@@ -41,6 +41,7 @@ type stream struct {
 	marked  bool
 	delayed bool        // a fault filter delays it
 	last    *httpFilter // the router
+	said    [2]string   // timeout and retries as the route's step tells them
 }
 
 // http hands the connection to the HTTP connection manager: hcm is its typed config

@@ -216,6 +216,9 @@ func (s *stream) operatorREQ(arg, limit, missing string) (string, bool) {
 func (s *stream) finalize() {
 	s.h = s.h.clone()
 	a := s.act()
+	timeout := s.timeout(a)
+	s.boundTime(a)
+	defer s.boundTries(a, timeout)
 	if s.action.entry.Exists() {
 		s.changeHeaders(s.action.entry)
 		if host := s.action.entry.Field("host_rewrite_literal").Str(); host != "" {
@@ -245,7 +248,9 @@ func (s *stream) finalize() {
 	default:
 		return
 	}
-	s.h.set("x-envoy-original-path", from)
+	if !s.suppresses() {
+		s.h.set("x-envoy-original-path", from)
+	}
 }
 
 func (s *stream) rewriteHost(a tree.Node) {
@@ -278,7 +283,9 @@ func (s *stream) setHost(host string, sure bool, a tree.Node) {
 	if a.Field("append_x_forwarded_host").Bool(false) && (old != host || !sure) {
 		s.h.add("x-forwarded-host", old)
 	}
-	s.h.set("x-envoy-original-host", old)
+	if !s.suppresses() {
+		s.h.set("x-envoy-original-host", old)
+	}
 	if !sure {
 		s.h.setUnsure(":authority")
 		return

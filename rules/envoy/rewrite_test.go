@@ -45,7 +45,8 @@ func TestUpstreamRequest(t *testing.T) {
 	}
 }
 
-// upstream is what the endpoint receives: host, path, and the headers but X-Forwarded-Proto.
+// upstream is what the endpoint receives: host, path, and the headers but X-Forwarded-Proto
+// and the time that is left (TestBounds).
 func upstream(t *testing.T, cfg *Config, path, headers string) string {
 	t.Helper()
 	r := ask(cfg, sent("GET", path, "a", fields(headers)...))
@@ -55,7 +56,7 @@ func upstream(t *testing.T, cfg *Config, path, headers string) string {
 	}
 	var hs []string
 	for _, h := range u.Headers {
-		if h[0] != "x-forwarded-proto" {
+		if h[0] != "x-forwarded-proto" && h[0] != headerExpected {
 			hs = append(hs, h[0]+"="+h[1])
 		}
 	}

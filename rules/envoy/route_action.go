@@ -3,7 +3,6 @@ package envoy
 import (
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -67,6 +66,9 @@ func (s *stream) readAction() {
 		}
 		s.action.kind = actionCluster
 		s.readCluster(r)
+		if !s.p.over && s.action.cluster != "" {
+			s.noteBounds(r)
+		}
 		// %UPSTREAM_CLUSTER_RAW% is set with the route, also for a request that a filter ends.
 		if !s.p.over && s.p.cfg.cluster(s.action.cluster) != nil {
 			s.p.res.Outcome.Cluster = s.action.cluster
@@ -82,7 +84,7 @@ func (s *stream) readCluster(r tree.Node) {
 	switch {
 	case r.Field("cluster").Exists():
 		s.action.cluster = r.Field("cluster").Str()
-		s.p.last().Reason = flow.Because(flow.WhyRouteCluster, s.action.cluster, s.timeout(r), s.retries(r))
+		s.p.last().Reason = flow.Because(flow.WhyRouteCluster, s.action.cluster, s.timeout(r).String(), s.retries(r))
 	case r.Field("cluster_header").Exists():
 		s.byHeader(r.Field("cluster_header").Str())
 	case r.Field("weighted_clusters").Exists():
@@ -137,7 +139,7 @@ func (s *stream) plugin(ext tree.Node) {
 	}
 	_, a := action.Field("typed_config").Any()
 	s.action.cluster = a.Field("cluster").Str()
-	s.p.last().Reason = flow.Because(flow.WhyRouteCluster, s.action.cluster, s.timeout(s.act()), s.retries(s.act()))
+	s.p.last().Reason = flow.Because(flow.WhyRouteCluster, s.action.cluster, s.timeout(s.act()).String(), s.retries(s.act()))
 }
 
 // weighted draws one of weighted_clusters: value % sum, intervals in order.
@@ -184,7 +186,7 @@ func (s *stream) weight(w, e tree.Node) uint64 {
 func (s *stream) drawEntry(w tree.Node, entries []tree.Node, weights []uint64, sum uint64) (int, flow.Reason) {
 	if name := w.Field("header_name").Str(); name != "" {
 		if v, ok := s.single(lowerHeader(name)); ok {
-			if n, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimSpace(v), "+"), 10, 64); err == nil {
+			if n, ok := number(v); ok {
 				return interval(weights, n%sum), flow.Because(flow.WhyRouteWeightedValue, "", name, v)
 			}
 		}
@@ -344,37 +346,6 @@ func gcd(a, b uint64) uint64 {
 		a, b = b, a%b
 	}
 	return max(a, 1)
-}
-
-// timeout is the route's time limit in words; 15 s where nothing is said.
-func (s *stream) timeout(r tree.Node) string {
-	if v, ok, _ := s.h.first("x-envoy-upstream-rq-timeout-ms"); ok {
-		return v + "ms (x-envoy-upstream-rq-timeout-ms)"
-	}
-	d, ok := r.Field("timeout").Duration()
-	if !ok {
-		d = 15 * time.Second
-	}
-	if d <= 0 {
-		return "none"
-	}
-	return d.String()
-}
-
-// retries is the retry policy in words: the route's, else the virtual host's.
-func (s *stream) retries(r tree.Node) string {
-	p := r.Field("retry_policy")
-	if !p.Exists() {
-		p = s.vhost.node.Field("retry_policy")
-	}
-	on := p.Field("retry_on").Str()
-	if h, ok, _ := s.h.first("x-envoy-retry-on"); ok {
-		on = strings.Trim(on+","+h, ",")
-	}
-	if on == "" {
-		return "none"
-	}
-	return orDefault(p.Field("num_retries").Str(), "1") + " on " + on
 }
 
 // redirectCode is the status of RedirectAction.response_code.

@@ -62,6 +62,12 @@ const (
 	WhyTreeNoRoute        // the virtual host's matcher tree gives no route
 	WhyTreeRouteFails     // the tree gives a route whose own match fails. Args: route
 
+	WhyRouteLimits   // beside a route's reason. Args: timeout, retries
+	WhyTryTimeout    // of one try. Args: timeout
+	WhyStreamLimit   // from the first byte to the last of the answer. Args: limit
+	WhyStreamOver    // that limit leaves no time at all. Args: who sets it
+	WhyLimitsChanged // filters or header changes made other limits than the route's step tells. Args: timeout, retries
+
 	WhyTaken // one of several ways was taken. Args: choice, value
 
 	// HTTP filters.

@@ -11,6 +11,9 @@ type Step struct {
 	// its answer: what a screen ticks off under the rule or route.
 	Tests    []Test
 	Evidence []Evidence
+	// Facts are what else the decision holds beside its reason, such as the time limits of a
+	// route.
+	Facts []Reason
 	// Passed are the candidates tried before the winner; Explain words them.
 	Passed      []Miss
 	PassedTotal int

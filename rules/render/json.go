@@ -72,6 +72,7 @@ type stepForm struct {
 	Verdict     string         `json:"verdict"`
 	Why         string         `json:"why"`
 	Origin      string         `json:"origin"`
+	Facts       []string       `json:"facts,omitempty"`
 	Tests       []testForm     `json:"tests,omitempty"`
 	Evidence    []evidenceForm `json:"evidence"`
 	Passed      []passedForm   `json:"passed"`
@@ -162,6 +163,9 @@ func legOf(l flow.Leg, why bool) legForm {
 func stepOf(s flow.Step, why bool) stepForm {
 	f := stepForm{Stage: s.Stage.String(), Subject: s.Subject, Verdict: s.Verdict.String(), Why: Reason(s.Reason), Origin: s.Origin,
 		Evidence: []evidenceForm{}, Passed: []passedForm{}, PassedTotal: s.PassedTotal, Assumed: []assumedForm{}}
+	for _, r := range s.Facts {
+		f.Facts = append(f.Facts, Reason(r))
+	}
 	for _, t := range s.Tests {
 		f.Tests = append(f.Tests, testForm{Text: t.Text, Answer: t.Answer.String(), Why: Reason(t.Reason)})
 	}

@@ -158,6 +158,9 @@ func (w *writer) step(n int, s flow.Step, why bool) {
 	if reason != "" {
 		w.para(under, reason)
 	}
+	for _, f := range s.Facts {
+		w.para(under, Reason(f))
+	}
 	for _, e := range s.Evidence {
 		w.evidence(e, s.Verdict == flow.Unknown, why)
 	}

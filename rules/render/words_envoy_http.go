@@ -132,6 +132,16 @@ func httpRouteWords(k flow.ReasonKind, a [3]string) string {
 		return "the matcher tree of the virtual host gives no route"
 	case flow.WhyTreeRouteFails:
 		return "the matcher tree gives route " + a[0] + ", whose own match fails"
+	case flow.WhyRouteLimits:
+		return "timeout " + a[0] + ", retries " + a[1]
+	case flow.WhyTryTimeout:
+		return "timeout of each try " + a[0]
+	case flow.WhyStreamLimit:
+		return "ended when it has taken " + a[0] + " from its first byte to the last of the answer"
+	case flow.WhyStreamOver:
+		return "ended at once: " + a[0] + " leaves no time"
+	case flow.WhyLimitsChanged:
+		return "changed headers make it timeout " + a[0] + ", retries " + a[1]
 	case flow.WhyTaken:
 		return a[0] + ": " + a[1] + " is taken"
 	}
