@@ -110,13 +110,16 @@ type Resolver interface {
 // Enforcer is a Pod whose egress can be changed. Not every pod can: a saved snapshot has no
 // live side.
 type Enforcer interface {
-	// Policy reads what is in force. An expired rest is StateExpired.
+	// Policy reads what is in force, and sends nothing: what is applied is proven by what its
+	// rules have counted. An expired rest is StateExpired.
 	Policy(ctx context.Context) (flow.Policy, error)
 	// Apply puts the change into force, reads it back and proves it: StateApplied iff proven.
 	// It refuses a change whose text is not what it would do (ErrAltered), and one over a policy
-	// of another that still lives (*Held). On an error nothing is changed.
+	// that still lives, whoever's it is (*Held). Restore ends whatever is in force. On an error
+	// nothing is changed.
 	Apply(ctx context.Context, c flow.Change) (flow.Policy, error)
-	// Renew sets the lease of what is in force to ttl from now.
+	// Renew sets the lease of what is in force to ttl from now. It never brings back one that
+	// has ended: that is an error (ErrEnded).
 	Renew(ctx context.Context, ttl time.Duration) error
 }
 
@@ -125,14 +128,23 @@ type Held struct{ Policy flow.Policy }
 
 // Error names who holds it, since when, and until when.
 func (h *Held) Error() string {
-	c := h.Policy.Change
-	return fmt.Sprintf("%s by %q is in force since %s until %s (%s)", c.Kind, c.By,
-		c.Since.Format(time.RFC3339), h.Policy.Expires.Format(time.RFC3339), c.Reason)
+	c, until := h.Policy.Change, "until somebody restores it"
+	if !c.Permanent {
+		until = "until " + h.Policy.Expires.UTC().Format(time.RFC3339)
+	}
+	reason := ""
+	if c.Reason != "" {
+		reason = fmt.Sprintf(" (%q)", c.Reason)
+	}
+	return fmt.Sprintf("%s by %q is in force since %s %s%s: restore it first", c.Kind, c.By,
+		c.Since.UTC().Format(time.RFC3339), until, reason)
 }
 
 var (
 	// ErrAltered: the text of a change is not what the change would do.
 	ErrAltered = errors.New("the text of the change is not what it would do")
+	// ErrEnded: nothing of ours is in force any more.
+	ErrEnded = errors.New("no policy is in force")
 	// ErrReadOnly: the pod cannot be watched, written to, or sent from.
 	ErrReadOnly = errors.New("read only: a saved snapshot has no live side")
 	// ErrNotFound: the target does not exist.

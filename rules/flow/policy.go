@@ -120,8 +120,8 @@ type Change struct {
 	Open                 []Hole // allow-all: the destinations that it opens
 	All                  bool   // allow-all: every destination
 	CloseOpen            bool   // connections that are open are ended
-	// Capture are the local ports to which the pod's rules redirect: the proxy's side of a
-	// redirected connection has one of them.
+	// Capture are the local ports to which the pod's rules redirect what leaves: the proxy's side
+	// of such a connection has one of them. Ports that only take what comes in are not here.
 	Capture []uint16
 	Runtime []Setting
 
