@@ -238,7 +238,7 @@ func (w *chainWhy) Explain(m flow.Miss) flow.Explained {
 		return flow.Explained{}
 	}
 	match := &w.t.match[i]
-	e := flow.Explained{Ref: reference(w.t.nodes[i]), Text: w.t.names[i]}
+	e := flow.Explained{Ref: reference(w.t.nodes[i]), Kind: flow.FilterChain, Name: orDefault(w.t.names[i], "#"+strconv.Itoa(i)), Text: w.t.names[i]}
 	l := chainLevel(m.Failed)
 	if l < levelEnd {
 		e.Reason = flow.Because(flow.WhyChainField, l.field(), match.wants(l), w.conn.shows(l))

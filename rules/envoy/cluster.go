@@ -198,7 +198,7 @@ func (w *clusterWhy) Explain(m flow.Miss) flow.Explained {
 		return flow.Explained{}
 	}
 	name := w.names[m.Index]
-	return flow.Explained{Ref: w.c.clusters[name].reference(), Text: name, Reason: flow.Because(flow.WhyClusterAlike, name)}
+	return flow.Explained{Ref: w.c.clusters[name].reference(), Kind: flow.Cluster, Name: name, Text: name, Reason: flow.Because(flow.WhyClusterAlike, name)}
 }
 
 // alike are the clusters whose names differ from this one in case, or in exactly one of the

@@ -237,7 +237,7 @@ func (w *hostWhy) Explain(m flow.Miss) flow.Explained {
 		return flow.Explained{}
 	}
 	h := &w.s.hosts[m.Index]
-	e := flow.Explained{Ref: w.s.reference(h), Text: h.text, Reason: flow.Because(flow.WhyHostLoses, strconv.Itoa(int(h.priority)))}
+	e := flow.Explained{Ref: w.s.reference(h), Kind: flow.Endpoint, Name: h.text, Text: h.text, Reason: flow.Because(flow.WhyHostLoses, strconv.Itoa(int(h.priority)))}
 	switch {
 	case w.want != nil:
 		e.Reason = flow.Because(flow.WhyHostSubset, orDefault(string(lbMetadata(h.meta).Raw()), "{}"))

@@ -216,7 +216,7 @@ func (w *listenerWhy) Explain(m flow.Miss) flow.Explained {
 		return flow.Explained{}
 	}
 	l := w.t.all[m.Index]
-	e := flow.Explained{Ref: l.reference(), Text: l.name}
+	e := flow.Explained{Ref: l.reference(), Kind: flow.Listener, Name: l.name, Text: l.name}
 	for _, a := range l.addrs {
 		if m.Failed == 0 && a.Addr() == w.dst.Addr() {
 			e.Reason = flow.Because(flow.WhyListenerPort, a.String(), strconv.Itoa(int(w.dst.Port())))

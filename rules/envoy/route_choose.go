@@ -159,6 +159,11 @@ func (s *stream) rivals(step *flow.Step, winner int32, kind domainKind, host str
 	case near == nil && (kind == domainAny || kind == domainNone) && !s.table.index.onlyAny():
 		near = typos(s.table.hosts, host, winner)
 	}
+	if winner < 0 && len(near) == 0 && total <= nearest { // so few that each may have been meant
+		for i := range s.table.hosts {
+			near = append(near, int32(i))
+		}
+	}
 	isNear := func(i int32) bool {
 		for _, n := range near {
 			if n == i {
@@ -194,7 +199,7 @@ func (m hostMisses) Explain(miss flow.Miss) flow.Explained {
 	}
 	h := m.table.hosts[miss.Index]
 	domains := strings.Join(h.domains[:min(len(h.domains), 16)], ", ")
-	return flow.Explained{Ref: h.name, Text: domains, Reason: flow.Because(flow.WhyDomainsAre, domains)}
+	return flow.Explained{Ref: h.name, Kind: flow.VirtualHost, Name: h.name, Text: domains, Reason: flow.Because(flow.WhyDomainsAre, domains)}
 }
 
 // tlsRequired is VirtualHost.require_tls, which believes X-Forwarded-Proto.
@@ -248,7 +253,7 @@ func (s *stream) matched(routes []route, i int) {
 	step := flow.Step{Stage: flow.Route, Verdict: flow.Continue, Decision: len(routes) > 1, Assumed: s.assumed,
 		Passed: s.missed, PassedTotal: len(s.missed)}
 	if s.missed != nil {
-		step.Explain = &routeMisses{routes, s.vhost.routesRef, s.in}
+		step.Explain = &routeMisses{routes, s.vhost.name, s.vhost.routesRef, s.in}
 	}
 	if i < 0 {
 		step.Reason = flow.Because(flow.WhyNoRouteMatches, strconv.Itoa(len(routes)))
@@ -314,7 +319,7 @@ func (s *stream) chooseByTree(n tree.Node) bool {
 func (s *stream) fromTree(routes []route, i int) {
 	step := flow.Step{Stage: flow.Route, Verdict: flow.Continue, Decision: len(routes) > 1, Assumed: s.assumed, Passed: s.missed, PassedTotal: len(s.missed)}
 	if s.missed != nil {
-		step.Explain = &routeMisses{routes, "", s.in}
+		step.Explain = &routeMisses{routes, s.vhost.name, "", s.in}
 	}
 	if i < 0 {
 		name := ""

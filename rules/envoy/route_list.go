@@ -129,15 +129,30 @@ func (s *stream) markNearest(l *routeList) {
 			at = append(at, i)
 		}
 	}
+	if s.markNear(l, at) {
+		return
+	}
+	at = at[:0]
+	for i := range l.routes[:min(len(l.routes), maxTypos)] {
+		if len(l.routes) <= nearest || l.routes[i].slip(&s.in) { // so few that each may have been meant
+			at = append(at, i)
+		}
+	}
+	s.markNear(l, at)
+}
+
+// markNear marks the first of these that fail in one test alone; false: there is none.
+func (s *stream) markNear(l *routeList, at []int) bool {
 	n := 0
 	for _, i := range at {
 		if f := l.routes[i].check(&s.in); f.fails == 1 {
 			s.missed[i].Near = true
 			if n++; n == nearest {
-				return
+				break
 			}
 		}
 	}
+	return n > 0
 }
 
 // segmentsByHead tells how many segments a path shares with the request's at most that

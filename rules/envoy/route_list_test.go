@@ -24,12 +24,17 @@ func pickSlowly(s *stream, routes []route) (int, []flow.Miss) {
 	for i := range routes {
 		best = max(best, routes[i].sharedSegments(&s.in))
 	}
-	for i, n := 0, 0; i < len(routes) && !near && best > 0 && n < nearest; i++ {
-		if f := routes[i].check(&s.in); f.fails == 1 && routes[i].sharedSegments(&s.in) == best {
-			missed[i].Near = true
-			n++
+	mark := func(fits func(r *route) bool) {
+		for i, n := 0, 0; i < len(routes) && !near && n < nearest; i++ {
+			if f := routes[i].check(&s.in); f.fails == 1 && fits(&routes[i]) {
+				missed[i].Near = true
+				n++
+			}
 		}
+		near = near || slices.ContainsFunc(missed, func(m flow.Miss) bool { return m.Near })
 	}
+	mark(func(r *route) bool { return best > 0 && r.sharedSegments(&s.in) == best })
+	mark(func(r *route) bool { return len(routes) <= nearest || r.slip(&s.in) })
 	return -1, missed
 }
 

@@ -164,6 +164,26 @@ func (r *route) sharedSegments(in *routeInput) int {
 	return n
 }
 
+// slip says that the path differs from the route's by one letter, in as many segments as
+// the route looks at.
+func (r *route) slip(in *routeInput) bool {
+	text, path := strings.TrimSuffix(r.path.text, "/"), strings.TrimSuffix(in.path, "/")
+	switch r.path.kind {
+	case pathExact:
+	case pathPrefix, pathSeparated:
+		for n, i := strings.Count(text, "/"), 0; i < len(path); i++ {
+			if path[i] == '/' {
+				if n--; n < 0 {
+					path = path[:i]
+				}
+			}
+		}
+	default:
+		return false
+	}
+	return in.hasPath && oneSlip(text, path)
+}
+
 // tests are all conditions of the route with their answers, for the winner and for a
 // loser that somebody looks at.
 func (r *route) tests(in *routeInput) []flow.Test {
@@ -250,6 +270,7 @@ func (in *routeInput) reasonState(key string) flow.Reason {
 // routeMisses words the routes that were passed over, when somebody looks.
 type routeMisses struct {
 	routes []route
+	host   string // the virtual host's name
 	base   string // reference of the list of routes; empty: each route tells its own
 	in     routeInput
 }
@@ -260,26 +281,17 @@ func (m *routeMisses) Explain(miss flow.Miss) flow.Explained {
 		return flow.Explained{}
 	}
 	r := &m.routes[miss.Index]
-	e := flow.Explained{Ref: routeRef(m.base, r, int(miss.Index)), Text: clip(r.node.Raw()), Tests: r.tests(&m.in)}
-	kind, i := miss.Failed&^0xff, int(miss.Failed&0xff)
-	switch kind {
-	case failPath:
-		e.Reason = m.in.reasonPath()
-	case failHeader:
-		e.Reason = m.in.reasonHeader(r.conds.headers[i].name)
-	case failQuery:
-		e.Reason = m.in.reasonQuery(r.conds.query[i].name)
-	case failPlugin:
+	e := flow.Explained{Ref: routeRef(m.base, r, int(miss.Index)), Kind: flow.Route, Name: r.label(int(miss.Index)), Of: m.host,
+		Text: clip(r.node.Raw()), Tests: r.tests(&m.in)}
+	if miss.Failed&^0xff == failPlugin {
 		e.Reason = flow.Because(flow.WhyPluginNoRoute)
-	default:
-		for _, t := range e.Tests {
-			if t.Answer == flow.No {
-				e.Reason = t.Reason
-				break
-			}
-		}
-		if e.Reason.Kind == flow.NoReason {
-			e.Reason = flow.Because(flow.WhyNotTaken)
+		return e
+	}
+	e.Reason = flow.Because(flow.WhyNotTaken)
+	for _, t := range e.Tests {
+		if t.Answer == flow.No {
+			e.Reason, e.Wanted = t.Reason, t.Text
+			break
 		}
 	}
 	return e

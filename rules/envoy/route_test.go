@@ -142,6 +142,41 @@ func TestNearestRoutes(t *testing.T) {
 	}
 }
 
+// A path that one letter keeps from a route, and a table so small that each of its routes
+// may have been meant: who they are, what they want and what they got.
+func TestNearestByName(t *testing.T) {
+	many := []string{answering("far", `"prefix":"/elsewhere"`), answering("away", `"prefix":"/elsewhere"`), answering("off", `"prefix":"/elsewhere"`)}
+	for _, c := range []struct {
+		routes []string
+		path   string
+		want   string
+	}{
+		{append(many, answering("cart", `"prefix":"/cart"`)), "/car", `cart prefix "/cart" /car`},
+		{append(many, answering("cart", `"prefix":"/cart/"`)), "/crt/7?x", `cart prefix "/cart/" /crt/7`},
+		{append(many, answering("cart", `"path":"/cart"`)), "/carts", `cart path "/cart" /carts`},
+		{append(many, answering("cart", `"path":"/cart"`)), "/carts/7", `cart path "/cart" /carts/7`},
+		{append(many, answering("cart", `"prefix":"/cart"`)), "/ca", ""},
+		{many[:3], "/x", `far prefix "/elsewhere" /x; away prefix "/elsewhere" /x; off prefix "/elsewhere" /x`},
+		{append(many[:1:1], `{"match":{"safe_regex":{"regex":"/[0-9]+"}},"direct_response":{"status":200}}`), "/x", `far prefix "/elsewhere" /x; #1 safe_regex "/[0-9]+" /x`},
+		{[]string{answering("hdr", `"prefix":"/","headers":[{"name":"a","string_match":{"exact":"1"}}]`)}, "/x", `hdr header a exact "1" a`},
+		{[]string{answering("grpc", `"prefix":"/","grpc":{}`)}, "/x", `grpc grpc content-type`},
+	} {
+		s := stepOf(t, ask(httpDump(t, oneHost(c.routes...)), sent("GET", c.path, "a")), flow.Route)
+		var got []string
+		for _, m := range s.Passed {
+			if e := s.Explain.Explain(m); m.Near {
+				got = append(got, e.Name+" "+e.Wanted+" "+strings.TrimSpace(e.Reason.Args[0]))
+				if e.Kind != flow.Route || e.Of != "v" {
+					t.Errorf("%s: loser %+v", c.path, e)
+				}
+			}
+		}
+		if s := strings.Join(got, "; "); s != c.want {
+			t.Errorf("%s: near %s, want %s", c.path, s, c.want)
+		}
+	}
+}
+
 // A virtual host that is missed shows who was meant.
 func TestVirtualHostRivals(t *testing.T) {
 	var hosts []string

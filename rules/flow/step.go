@@ -111,7 +111,11 @@ type Miss struct {
 // Explained is a miss in words of facts.
 type Explained struct {
 	Ref    string // the candidate as a reference, such as "ip nat OUTPUT 1"
+	Kind   Stage  // what it is; StageNone: its reference says so
+	Name   string // its own, or its number with # where it has none; valid iff Kind is set
+	Of     string // the virtual host that holds a route
 	Text   string // its raw text
+	Wanted string // the test that failed, as the source writes it; empty: the reason tells it
 	Reason Reason // the first test that failed
 	Tests  []Test // all its tests, where they are known
 }

@@ -59,7 +59,7 @@ func nearest(s flow.Step) string {
 	for i := len(s.Passed) - 1; i >= 0; i-- {
 		if s.Passed[i].Near {
 			e := s.Explain.Explain(s.Passed[i])
-			return "; nearly " + Clean(e.Ref) + after(": ", Reason(e.Reason))
+			return "; nearly " + Loser(e)
 		}
 	}
 	return ""

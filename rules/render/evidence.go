@@ -57,7 +57,11 @@ func Candidates(st flow.Step, all bool) (list []Candidate, more int) {
 			w.Packets, w.Text = RuleText(st.Evidence[0].Text)
 		}
 	}
-	if w.Text == "" {
+	switch {
+	case w.Text != "":
+	case st.Stage == flow.Route:
+		w.Text = strings.TrimSpace(Clean(st.Subject) + " " + joinTests(w.Tests))
+	default:
 		w.Text = or(joinTests(w.Tests), Clean(st.Subject))
 	}
 	return append(list, w), more
@@ -79,10 +83,33 @@ func loser(st flow.Step, m flow.Miss) Candidate {
 	} else if raw := strings.TrimSpace(e.Text); raw != "" && raw[0] != '{' && raw[0] != '[' && !strings.Contains(raw, "\n") {
 		c.Text = Clean(raw)
 	}
-	if c.Text == "" {
+	switch {
+	case c.Text != "":
+	case e.Kind == flow.Route:
+		c.Text = strings.TrimSpace(Clean(e.Name) + " " + joinTests(c.Tests))
+	default:
 		c.Text = or(joinTests(c.Tests), Clean(e.Ref))
 	}
 	return c
+}
+
+// Loser is a candidate that was passed over, by name, with what it wanted and what it got.
+func Loser(e flow.Explained) string {
+	return loserName(e) + after(": ", loserWhy(e))
+}
+
+func loserName(e flow.Explained) string {
+	if e.Kind == flow.StageNone {
+		return Clean(e.Ref)
+	}
+	return StageWord(e.Kind) + " " + Clean(or(e.Name, "without a name")) + after(" of virtual host ", Clean(e.Of))
+}
+
+func loserWhy(e flow.Explained) string {
+	if e.Wanted == "" {
+		return Reason(e.Reason)
+	}
+	return Clean(e.Wanted) + " is wanted, " + Reason(e.Reason)
 }
 
 func testLines(tests []flow.Test) []TestLine {

@@ -93,10 +93,12 @@ type evidenceForm struct {
 }
 
 type passedForm struct {
-	Ref  string `json:"ref"`
-	Why  string `json:"why"`
-	Near bool   `json:"near"`
-	Text string `json:"text,omitempty"`
+	Ref    string `json:"ref"`
+	Name   string `json:"name,omitempty"`
+	Wanted string `json:"wanted,omitempty"`
+	Why    string `json:"why"`
+	Near   bool   `json:"near"`
+	Text   string `json:"text,omitempty"`
 }
 
 type assumedForm struct {
@@ -174,10 +176,18 @@ func stepOf(s flow.Step, why bool) stepForm {
 	}
 	for _, m := range kept(s, why) {
 		e := s.Explain.Explain(m)
-		f.Passed = append(f.Passed, passedForm{Ref: e.Ref, Why: Reason(e.Reason), Near: m.Near, Text: e.Text})
+		f.Passed = append(f.Passed, passedOf(e, m.Near))
 	}
 	for _, a := range s.Assumed {
 		f.Assumed = append(f.Assumed, assumedForm{Why: Reason(a.Reason), Flag: a.Flag})
+	}
+	return f
+}
+
+func passedOf(e flow.Explained, near bool) passedForm {
+	f := passedForm{Ref: e.Ref, Wanted: e.Wanted, Why: Reason(e.Reason), Near: near, Text: e.Text}
+	if e.Kind != flow.StageNone {
+		f.Name = loserName(e)
 	}
 	return f
 }

@@ -258,16 +258,19 @@ func (w *writer) losers(s flow.Step, why bool) {
 		}
 		shown++
 		e := s.Explain.Explain(m)
-		line := Clean(e.Ref) + after(": ", Reason(e.Reason))
+		line := Loser(e)
 		if m.Near {
 			line += " (near miss)"
 		}
 		w.para(under+"not ", line)
+		if why && e.Kind != flow.StageNone && e.Ref != e.Name {
+			w.para(under+"    at ", Clean(e.Ref))
+		}
 	}
 	total := max(s.PassedTotal, len(s.Passed))
 	switch rest := total - shown; {
 	case rest > 0 && shown > 0:
-		w.para(under, fmt.Sprintf("and %d others tried before (--why shows them)", rest))
+		w.para(under, "and "+plural(rest, "other")+" tried before (--why shows them)")
 	case rest > 0 && !why:
 		w.para(under, fmt.Sprintf("%d tried before (--why shows them)", rest))
 	}

@@ -85,3 +85,23 @@ func TestShellWord(t *testing.T) {
 		}
 	}
 }
+
+// A loser is called by its name, and says what it wanted and what it got; a rule of the
+// kernel is its reference.
+func TestLoser(t *testing.T) {
+	path := flow.Because(flow.WhyPathIs, "/car")
+	for _, c := range []struct {
+		e    flow.Explained
+		want string
+	}{
+		{flow.Explained{Ref: "/configs/0", Kind: flow.Route, Name: "cart", Of: "shop", Wanted: `prefix "/cart"`, Reason: path}, `route cart of virtual host shop: prefix "/cart" is wanted, the path is /car`},
+		{flow.Explained{Ref: "/configs/0", Kind: flow.Route, Name: "#3", Reason: path}, "route #3: the path is /car"},
+		{flow.Explained{Ref: "/configs/0", Kind: flow.Listener}, "listener without a name"},
+		{flow.Explained{Ref: "ip nat OUTPUT 1", Reason: flow.Because(flow.WhyPacketUID, "--uid-owner 1337", "0")}, "ip nat OUTPUT 1: --uid-owner 1337: the request's uid is 0"},
+		{flow.Explained{Kind: flow.Route, Name: "a\x1b", Of: "b\x1b", Wanted: "c\x1b"}, `route a\x1b of virtual host b\x1b: c\x1b is wanted, `},
+	} {
+		if got := Loser(c.e); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.e, got, c.want)
+		}
+	}
+}
