@@ -72,6 +72,7 @@ func (p *pass) missing(name string) {
 		return
 	}
 	p.add(flow.Step{Stage: flow.Listener, Subject: name, Verdict: flow.Unknown, Reason: flow.Because(flow.WhyNoListener, p.conn.Accept.String())})
+	p.idle(p.last())
 	p.end(flow.Unknown, flow.Symptom{})
 }
 
@@ -97,8 +98,8 @@ func (p *pass) liveName(addr netip.AddrPort) string {
 // accepted adds the listener's step, and closes the connection if its limit is 0.
 func (p *pass) accepted(l *listener, why flow.Reason) {
 	n := l.node()
-	p.add(flow.Step{Stage: flow.Listener, Subject: l.name, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(n), Origin: origin(n), Decision: true})
-	p.updates(p.last())
+	p.add(flow.Step{Stage: flow.Listener, Subject: l.name, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(n), Origin: p.cfg.listenerOrigin(n), Decision: true})
+	p.versions(p.last())
 }
 
 // limited says whether the accepting listener's connection limit (runtime) refuses everything.
@@ -181,7 +182,7 @@ func (p *pass) handoff(l *listener, handed bool) *listener {
 	}
 	if to != nil {
 		n := to.node()
-		s.Subject, s.Evidence, s.Origin = to.name, p.evidence(n), origin(n)
+		s.Subject, s.Evidence, s.Origin = to.name, p.evidence(n), p.cfg.listenerOrigin(n)
 	}
 	p.add(s)
 	return to

@@ -134,8 +134,8 @@ func (p *pass) toCluster(name string, h lbHints) fate {
 		return p.noCluster(name)
 	}
 	p.res.Outcome.Cluster = name
-	s := flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyCluster, c.kind), Evidence: p.evidence(c.node), Origin: origin(c.node)}
-	p.updates(&s)
+	s := flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyCluster, c.kind), Evidence: p.evidence(c.node), Origin: p.cfg.clusterOrigin(c.node)}
+	p.versions(&s)
 	if over, f := p.overflow(c, h, &s); over {
 		p.add(s)
 		return f

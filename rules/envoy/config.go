@@ -26,13 +26,15 @@ type Config struct {
 	listeners *listeners
 	clusters, warming, routes, endpoints,
 	ecds, secrets map[string]*entry
-	updates map[updateKey]*entry // versions that were refused or still warm
+	updates map[versionKey][]*entry // versions that were refused, still warm, or drain
+	loaded  map[*entry]string       // when each that drains was loaded
 
 	live     []liveListener
 	liveRead bool
 	hosts    map[string]*entry // /clusters by cluster name
 
 	certs map[string]string // /certs by path
+	maker maker
 
 	tables sync.Map // *table by *entry, and *httpTable by tableKey: a trace may hold on to one
 	cache  *cache

@@ -390,6 +390,6 @@ func (p *pass) aggregated(c *cluster, h lbHints, parts []aggregatePart) fate {
 		i = p.ch.Take(choice)
 	}
 	sub := parts[open[i]].c
-	p.add(flow.Step{Stage: flow.Cluster, Subject: sub.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyAggregate, c.name), Evidence: evidence(sub.node), Origin: origin(sub.node), Decision: true})
+	p.add(flow.Step{Stage: flow.Cluster, Subject: sub.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyAggregate, c.name), Evidence: evidence(sub.node), Origin: p.cfg.clusterOrigin(sub.node), Decision: true})
 	return p.toHost(sub, h)
 }

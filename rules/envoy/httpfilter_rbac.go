@@ -40,12 +40,15 @@ func (s *stream) rbac(f *httpFilter, rc routeConfig) bool {
 		return s.rbacDenies(f, action, policy)
 	}
 	s.step(f, flow.Because(flow.WhyRBACAllows, action, policy))
+	s.p.last().Origin = s.p.cfg.policyOrigin(policy, "")
 	return true
 }
 
 func (s *stream) rbacDenies(f *httpFilter, action, policy string) bool {
 	details := "rbac_access_denied_matched_policy[" + orDefault(policy, "none") + "]"
-	return s.deny(f, flow.Because(flow.WhyRBACDenies, action, policy), 403, s.flags(""), details)
+	s.answer(flow.Step{Stage: flow.HTTPFilter, Subject: f.name, Reason: flow.Because(flow.WhyRBACDenies, action, policy), Evidence: evidence(f.node), Origin: s.p.cfg.policyOrigin(policy, "")},
+		flow.Refused, flow.Symptom{Code: 403, Flags: s.flags(""), Details: details})
+	return false
 }
 
 // rbacMatcher is the filter with an xds matcher: no match denies.
@@ -59,6 +62,7 @@ func (s *stream) rbacMatcher(f *httpFilter, m tree.Node) bool {
 	name, does := config.Field("name").Str(), orDefault(config.Field("action").Enum(), "ALLOW")
 	if ok && does != "DENY" && does != "1" {
 		s.step(f, flow.Because(flow.WhyRBACAllows, does, name))
+		s.p.last().Origin = s.p.cfg.policyOrigin(name, "")
 		return true
 	}
 	return s.rbacDenies(f, does, name)

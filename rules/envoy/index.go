@@ -142,7 +142,8 @@ type indexer struct {
 	bootstrap  *entry
 	seen       [resourceEnd]bool // sections that were there, empty or not
 	unmodelled map[string]int
-	configs    bool // there is a "configs"
+	loaded     map[*entry]string // of versions that drain, when each was loaded
+	configs    bool              // there is a "configs"
 	sections   int
 }
 
@@ -297,14 +298,25 @@ func (x *indexer) element(r resource, base *string, n int32, at int) (int, error
 	return end, nil
 }
 
-// version reads one state of a DynamicListener.
+// version reads one state of a DynamicListener; of one that drains also since when it is
+// there.
 func (x *indexer) version(r resource, st state, base *string, n int32, suffix string, at int) (int, error) {
-	return x.scan.Object(at, func(key []byte, at int) (int, error) {
-		if string(key) == "listener" {
+	first, loaded := len(x.entries), ""
+	end, err := x.scan.Object(at, func(key []byte, at int) (int, error) {
+		switch {
+		case string(key) == "listener":
 			return x.body(r, st, base, n, suffix+"/listener", at)
+		case st == draining && tree.Named(key, "last_updated") && at < len(x.scan.Raw) && x.scan.Raw[at] == '"':
+			var err error
+			loaded, at, err = x.scan.String(at)
+			return at, err
 		}
 		return x.scan.Skip(at)
 	})
+	if st == draining && len(x.entries) > first {
+		x.loaded[x.entries[first]] = loaded
+	}
+	return end, err
 }
 
 // body reads the object itself, as far as its name.

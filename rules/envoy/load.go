@@ -20,7 +20,7 @@ const partsPrefix = "config_dump/"
 // not change while the Config is used. A part that cannot be read is a Gap; an error is a
 // config_dump.json that is none. Without any part of Envoy the Config is nil.
 func Load(files map[string][]byte) (*Config, []flow.Gap, error) {
-	c := &Config{unmodelled: map[string]int{}, cache: newCache()}
+	c := &Config{unmodelled: map[string]int{}, loaded: map[*entry]string{}, cache: newCache()}
 	var gaps []flow.Gap
 	names := make([]string, 0, len(files))
 	for name := range files {
@@ -71,7 +71,7 @@ func (c *Config) dump(name string, raw []byte) error {
 		return err
 	}
 	p := &part{name: name, raw: raw, cache: c.cache}
-	x := &indexer{scan: tree.Scanner{Raw: raw}, part: p, unmodelled: c.unmodelled}
+	x := &indexer{scan: tree.Scanner{Raw: raw}, part: p, unmodelled: c.unmodelled, loaded: c.loaded}
 	if err := x.index(); err != nil {
 		return err
 	}
@@ -140,12 +140,13 @@ func notJSON(raw []byte) error {
 // finish makes the tables once everything is read.
 func (c *Config) finish() {
 	c.cache.sized(c.bytes)
+	c.readMaker()
 	c.listeners = newListeners(c.heads)
 	c.heads = nil
 	c.clusters, c.warming, c.routes, c.endpoints = map[string]*entry{}, map[string]*entry{}, map[string]*entry{}, map[string]*entry{}
 	c.ecds, c.secrets = map[string]*entry{}, map[string]*entry{}
 	for _, e := range c.entries {
-		if e.state == rejected || e.state == warming || e.res == dynamicWarmingClusters {
+		if e.state != active || e.res == dynamicWarmingClusters {
 			c.update(e)
 		}
 		if e.state == rejected {
@@ -191,39 +192,4 @@ func (c *Config) has(name string, in ...resource) found {
 type resourceName struct {
 	res  resource
 	name string
-}
-
-// update keeps a version that does not serve beside the one that does.
-func (c *Config) update(e *entry) {
-	k := updateKey{e.name, flow.Cluster}
-	if e.res == dynamicListeners {
-		k.stage = flow.Listener
-	}
-	if c.updates == nil {
-		c.updates = map[updateKey]*entry{}
-	}
-	if old := c.updates[k]; old == nil || old.state != rejected {
-		c.updates[k] = e
-	}
-}
-
-// updateKey is what an update is for: a listener or a cluster.
-type updateKey struct {
-	name  string
-	stage flow.Stage
-}
-
-// updates adds to a step what it means that another version of its object was refused, or
-// still warms.
-func (p *pass) updates(s *flow.Step) {
-	e := p.cfg.updates[updateKey{s.Subject, s.Stage}]
-	if e == nil || s.Subject == "" {
-		return
-	}
-	n, why := e.node(), flow.Because(flow.WhyUpdateWarming)
-	if e.state == rejected {
-		why = flow.Because(flow.WhyUpdateRejected, n.Field("details").Str())
-	}
-	s.Assumed = append(s.Assumed, flow.Assumption{Reason: why})
-	s.Evidence = append(append([]flow.Evidence(nil), s.Evidence...), evidence(n)...)
 }

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"flag"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -255,41 +253,5 @@ func TestVersion(t *testing.T) {
 	}
 	if !(Version{}).atLeast(1, 40, 0) || parseVersion("x/1.37.0-dev/y") != (Version{1, 37, 0}) || parseVersion("nonsense") != (Version{}) {
 		t.Error("a version is read wrong")
-	}
-}
-
-// A version that does not serve is told of where the one that serves is met.
-func TestUpdates(t *testing.T) {
-	const dump = `{"configs": [
-	{"@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump",
-	 "dynamic_active_clusters": [{"cluster": {"name": "c", "type": "STATIC"}, "error_state": {"details": "no such type"}}],
-	 "dynamic_warming_clusters": [{"cluster": {"name": "w"}}]},
-	{"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump", "dynamic_listeners": [
-	 {"name": "l", "active_state": {"listener": {"name": "l", "address": {"socket_address": {"address": "1.2.3.4", "port_value": 80}},
-	  "filter_chains": [{"filters": [{"name": "t", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "cluster": "c"}}]}]}},
-	  "error_state": {"details": "bad chain"}},
-	 {"name": "m", "active_state": {"listener": {"name": "m", "address": {"socket_address": {"address": "1.2.3.4", "port_value": 81}}}},
-	  "warming_state": {"listener": {"name": "m"}}}]}]}`
-	c, _, err := Load(map[string][]byte{dumpPart: []byte(dump)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for port, want := range map[uint16][]flow.Reason{
-		80: {flow.Because(flow.WhyUpdateRejected, "bad chain"), flow.Because(flow.WhyUpdateRejected, "no such type")},
-		81: {flow.Because(flow.WhyUpdateWarming)},
-	} {
-		at := netip.AddrPortFrom(netip.MustParseAddr("1.2.3.4"), port)
-		res := c.Accept(Conn{Accept: at, Proto: flow.TCP}, &flow.Request{Dst: at, Payload: []byte("x")}, new(flow.Choices))
-		var got []flow.Reason
-		for _, s := range res.Steps {
-			for _, a := range s.Assumed {
-				if a.Reason.Kind == flow.WhyUpdateRejected || a.Reason.Kind == flow.WhyUpdateWarming {
-					got = append(got, a.Reason)
-				}
-			}
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("port %d: %v, want %v", port, got, want)
-		}
 	}
 }

@@ -160,26 +160,3 @@ func reference(n tree.Node) string {
 	}
 	return string(n.AppendPointer(b))
 }
-
-// origin is the object that a control plane made n from: as Istio notes it in
-// metadata.filter_metadata.istio.config, or Envoy Gateway in envoy-gateway.resources, of
-// which the first is named; empty where nobody says.
-func origin(n tree.Node) string {
-	meta := n.Path("metadata", "filter_metadata")
-	if s := meta.Key("istio").Field("config").Str(); s != "" {
-		return s
-	}
-	r := meta.Key("envoy-gateway").Field("resources").Index(0)
-	if !r.Exists() {
-		return ""
-	}
-	s := r.Field("kind").Str() + " "
-	if ns := r.Field("namespace").Str(); ns != "" {
-		s += ns + "/"
-	}
-	s += r.Field("name").Str()
-	if section := r.Field("sectionName", "section_name").Str(); section != "" {
-		s += " " + section
-	}
-	return s
-}

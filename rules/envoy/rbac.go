@@ -184,16 +184,22 @@ func (n *network) rbac(e extension, f tree.Node) bool {
 		allowed = n.ch.Answer(n.ref("rbac "+e.name+" "+policy), flow.Unmodelled)
 	}
 	if allowed == flow.Yes {
-		n.step(e, f, flow.Because(flow.WhyNetRBACAllows, policy))
+		n.rbacAllows(e, f, policy)
 		return true
 	}
 	n.rbacDenies(e, f, policy)
 	return false
 }
 
+func (n *network) rbacAllows(e extension, f tree.Node, policy string) {
+	n.step(e, f, flow.Because(flow.WhyNetRBACAllows, policy))
+	n.last().Origin = n.cfg.policyOrigin(policy, e.config.Field("stat_prefix").Str())
+}
+
 func (n *network) rbacDenies(e extension, f tree.Node, policy string) {
 	details := "rbac_access_denied_matched_policy[" + orDefault(policy, "none") + "]"
-	n.refuse(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyNetRBACDenies, policy), Evidence: n.evidence(f)}, "", details)
+	n.refuse(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyNetRBACDenies, policy), Evidence: n.evidence(f),
+		Origin: n.cfg.policyOrigin(policy, e.config.Field("stat_prefix").Str())}, "", details)
 }
 
 // rbacMatcher is the filter with an xds matcher in place of rules: no match denies.
@@ -207,7 +213,7 @@ func (n *network) rbacMatcher(e extension, f, m tree.Node) bool {
 	switch config.Field("action").Enum() {
 	case "", "ALLOW", "LOG", "0", "2":
 		if ok {
-			n.step(e, f, flow.Because(flow.WhyNetRBACAllows, config.Field("name").Str()))
+			n.rbacAllows(e, f, config.Field("name").Str())
 			return true
 		}
 	}

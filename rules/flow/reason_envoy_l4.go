@@ -103,6 +103,9 @@ const (
 	WhyNoInternal          // the internal listener is not there. Args: name
 	WhyUpdateRejected      // Envoy refused a newer version, this one serves. Args: its error
 	WhyUpdateWarming       // a newer version is warming, this one serves
+	WhyVersionDrains       // an older version drains, with the connections that it has. Args: when it was loaded
+	WhyListenerDrains      // a listener of this address drains, and takes none. Args: name, when it was loaded
+	WhyListenerWarms       // a listener of this address is warming, and takes none yet. Args: name
 	envoyL4End
 )
 

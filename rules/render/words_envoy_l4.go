@@ -239,6 +239,12 @@ func clusterWords(k flow.ReasonKind, a [3]string) string {
 		return "this version serves: Envoy rejected a newer one" + named(": ", a[0])
 	case flow.WhyUpdateWarming:
 		return "this version serves: a newer one is still warming"
+	case flow.WhyVersionDrains:
+		return "the connection is new: an older version" + named(", loaded ", a[0]) + ", drains, and connections from before keep it"
+	case flow.WhyListenerDrains:
+		return "listener " + or(a[0], "without a name") + " of this address" + named(", loaded ", a[1]) + ", drains: it takes no new connection, and those from before keep it"
+	case flow.WhyListenerWarms:
+		return "listener " + or(a[0], "without a name") + " of this address is still warming: it takes no connection yet"
 	case flow.WhyMaintenance:
 		return "maintenance mode by runtime, " + a[0] + " percent"
 	case flow.WhyDropOverload:
