@@ -1,97 +1,122 @@
 package confirm
 
 import (
-	"context"
 	"encoding/json"
 	"maps"
-	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/meshtop/meshtop/capture"
 	"github.com/meshtop/meshtop/e2e/lab/lab"
 	"github.com/meshtop/meshtop/e2e/lab/scenes"
-	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/local"
-	"github.com/meshtop/meshtop/inspect/netns"
-	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules/confirm"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 )
 
+// removal is a rule that is taken away, and the case that meets it.
+type removal struct{ tables, chain, number, hit string }
+
+func (r removal) subject(b lab.Backend) string {
+	out := map[string]string{"iptables": "ip", "ip6tables": "ip6"}[r.tables] + " nat " + r.chain + " " + r.number
+	if b == lab.Legacy {
+		out = "legacy " + out
+	}
+	return out
+}
+
 // twins are, for each scene, the case that is sent and what is done to the pod after it was
 // read: each kind of sabotage that the scene has something for.
 var twins = map[string]struct {
-	cases string
-	rules map[string]string // rules that are taken away, each with the case that meets it
-	moved bool              // the cluster has an endpoint that may be another one
+	hit   string
+	rules []removal
+	// still: the cluster has no endpoint that could be another one.
+	still bool
+	// lost are cases whose packets are lost, each with the steps that nothing but a packet
+	// shows: conntrack shows the others, if it follows the connection, or a counter does.
+	lost map[string][]string
 }{
-	"allow-all":      {cases: "svc-80", rules: map[string]string{"iptables -D OUTPUT 2": "svc-80"}},
-	"block-all":      {cases: "svc-80", rules: map[string]string{"iptables -D OUTPUT 2": "svc-80"}},
-	"mesh":           {cases: "svc", rules: map[string]string{"iptables -D OUTPUT 2": "svc"}, moved: true},
-	"both":           {cases: "in-80", rules: map[string]string{"iptables -D PREROUTING 1": "in-80", "iptables -D OUTPUT 2": "out-svc"}, moved: true},
-	"dual":           {cases: "in-v6", rules: map[string]string{"ip6tables -D PREROUTING 1": "in-v6", "ip6tables -D OUTPUT 2": "out-svc6"}, moved: true},
-	"inbound":        {cases: "get-80", rules: map[string]string{"iptables -D PREROUTING 1": "get-80"}, moved: true},
-	"header-match":   {cases: "v2", moved: true},
-	"weights":        {cases: "draw-0", moved: true},
-	"tcp-ratelimit":  {cases: "first", moved: true},
-	"http-ratelimit": {cases: "bb", moved: true},
-	"auth":           {cases: "public", moved: true},
+	"allow-all": {hit: "svc-80", rules: []removal{{"iptables", "OUTPUT", "2", "svc-80"}}, lost: map[string][]string{
+		"svc-80": nil, "ipv6": {"0 socket", "0 wire"}, "closed-loopback": {"0 socket"}}},
+	"block-all": {hit: "svc-80", rules: []removal{{"iptables", "OUTPUT", "2", "svc-80"}}, still: true, lost: map[string][]string{
+		"svc-80": nil, "ipv6": {"0 socket", "0 wire"}, "closed-loopback": {"0 socket"}}},
+	"mesh": {hit: "svc", rules: []removal{{"iptables", "OUTPUT", "2", "svc"}}, lost: map[string][]string{
+		"ipv6": {"0 socket", "0 wire"}}},
+	"both": {hit: "in-80", rules: []removal{{"iptables", "PREROUTING", "1", "in-80"}, {"iptables", "OUTPUT", "2", "out-svc"}}, lost: map[string][]string{
+		"in-8081": nil, "in-closed": {"0 socket"}, "in-ipv6": {"0 socket", "0 socket"}, "out-ipv6": {"0 socket", "0 wire"}}},
+	"dual": {hit: "in-v6", rules: []removal{{"iptables", "PREROUTING", "1", "in-v4"}, {"iptables", "OUTPUT", "2", "out-svc4"},
+		{"ip6tables", "PREROUTING", "1", "in-v6"}, {"ip6tables", "OUTPUT", "2", "out-svc6"}}, lost: map[string][]string{
+		"in-v4-8081": nil, "in-v6-8081": {"0 socket"}}}, // the app listens on IPv4 alone
+	"inbound": {hit: "get-80", rules: []removal{{"iptables", "PREROUTING", "1", "get-80"}}, lost: map[string][]string{
+		"get-8081": nil, "closed-port": {"0 socket"}, "ipv6-80": {"0 socket", "0 socket"}}},
+	"header-match":   {hit: "v2", lost: map[string][]string{"v2": all, "to-app-80": {"0 socket", "0 socket"}}},
+	"weights":        {hit: "draw-0", lost: map[string][]string{"draw-0": all}},
+	"tcp-ratelimit":  {hit: "first", lost: map[string][]string{"first": all, "to-app-80": {"0 socket", "0 socket"}}},
+	"http-ratelimit": {hit: "bb", lost: map[string][]string{"bb": all}},
+	"auth":           {hit: "public", lost: map[string][]string{"public": all}},
 }
+
+// all are the steps that only packets show where no nat is, so that conntrack follows nothing.
+var all = []string{"0 socket", "0 listener", "0 endpoint", "1 socket", "1 wire"}
 
 // Each scene has twins that were tampered with after they were read, and the report
 // contradicts exactly the step that it concerns; where the ring loses packets, it contradicts
-// nothing and says what it could not see.
+// nothing and says exactly what it could not see.
 func TestSabotage(t *testing.T) {
-	for _, name := range scenes.Names() {
+	everywhere(t, func(t *testing.T, name string, b lab.Backend) {
 		tw, ok := twins[name]
 		if !ok {
-			if name != "loop" { // never sent
-				t.Errorf("scene %s has no twin", name)
-			}
-			continue
+			t.Fatal("the scene has no twin")
 		}
-		t.Run(name, func(t *testing.T) {
-			r := raise(t, lab.Options{Scene: name}, local.Options{})
-			c := caseOf(t, r, tw.cases)
-			t.Run("tiny ring", func(t *testing.T) { tinyRing(t, r, c.Request) })
-			for rule, hit := range tw.rules {
-				t.Run("rule removed", func(t *testing.T) {
-					words := strings.Fields(rule)
-					inPod(t, r, words[0]+"-nft", append([]string{"-t", "nat"}, words[1:]...)...)
-					at(t, r.confirm(t, caseOf(t, r, hit).Request), flow.Netfilter)
+		for range *runs {
+			r := raise(t, lab.Options{Scene: name, Backend: b}, local.Options{})
+			c := caseOf(t, r, tw.hit)
+			for hit, lost := range tw.lost {
+				t.Run("tiny ring/"+hit, func(t *testing.T) { tinyRing(t, r, caseOf(t, r, hit).Request, lost) })
+			}
+			for _, rule := range tw.rules {
+				t.Run(rule.subject(b)+" removed", func(t *testing.T) {
+					inPod(t, r, rule.tables+"-"+string(b), "-t", "nat", "-D", rule.chain, rule.number)
+					at(t, r.confirm(t, caseOf(t, r, rule.hit).Request), flow.Netfilter, rule.subject(b))
 					reload(t, r)
 				})
 			}
 			t.Run("Envoy killed", func(t *testing.T) {
 				killEnvoy(t, r)
-				at(t, r.confirm(t, c.Request), flow.Listener)
+				at(t, r.confirm(t, c.Request), flow.Listener, "")
 			})
 			t.Run("cluster swapped", func(t *testing.T) { other(t, r, c, flow.Cluster, swapClusters) })
-			if tw.moved {
+			if !tw.still {
 				t.Run("other endpoint", func(t *testing.T) { other(t, r, c, flow.Endpoint, moveEndpoints) })
 			}
-		})
-	}
+		}
+	})
 }
 
-// at checks that the one step which is contradicted is of the stage.
-func at(t *testing.T, rep confirm.Report, stage flow.Stage) {
+// at checks that the request was seen to go as predicted up to the first step of a stage on
+// its own connection, that this step alone is contradicted, and that nothing is claimed of
+// what comes after it. subject, if not empty, is which step of the stage.
+func at(t *testing.T, rep confirm.Report, stage flow.Stage, subject string) {
 	t.Helper()
-	n, where := 0, flow.StageNone
-	for _, st := range rep.Steps {
-		if st.Word == confirm.Contradicted {
-			n, where = n+1, st.Stage
+	n := slices.IndexFunc(rep.Steps, func(w confirm.Step) bool {
+		return w.Leg == 0 && w.Stage == stage && (subject == "" || w.Subject == subject)
+	})
+	if n < 0 {
+		t.Fatalf("no step %v %s\n%s", stage, subject, render.ReportText(rep))
+	}
+	wrong := unseen(rep, n)
+	for i, w := range rep.Steps[n:] {
+		if want := i == 0; (w.Word == confirm.Contradicted) != want || w.Word == confirm.Confirmed {
+			wrong = append(wrong, place(w)+" is "+w.Word.String())
 		}
 	}
-	if n != 1 || where != stage || rep.Word != confirm.Contradicted {
-		t.Errorf("%v, %d contradicted, the last at %v, want one at %v\n%s", rep.Word, n, where, stage, render.ReportText(rep))
+	if rep.Word != confirm.Contradicted || len(wrong) > 0 {
+		t.Errorf("%v, want one step contradicted, %v %s: %s\n%s", rep.Word, stage, subject, strings.Join(wrong, ", "), render.ReportText(rep))
 	}
 }
 
@@ -105,12 +130,12 @@ func inPod(t *testing.T, r *rig, name string, args ...string) {
 // reload makes the scene's rules what they were.
 func reload(t *testing.T, r *rig) {
 	t.Helper()
-	for _, save := range []string{"iptables", "ip6tables"} {
-		inPod(t, r, save+"-nft", "-t", "nat", "-F")
+	for _, tables := range []string{"iptables", "ip6tables"} {
+		inPod(t, r, tables+"-"+string(r.lab.Backend), "-t", "nat", "-F")
 	}
 	for _, rule := range r.lab.Scene.Rules {
 		words := strings.Fields(rule)
-		inPod(t, r, words[0]+"-nft", words[1:]...)
+		inPod(t, r, words[0]+"-"+string(r.lab.Backend), words[1:]...)
 	}
 }
 
@@ -146,9 +171,9 @@ func other(t *testing.T, read *rig, c scenes.Case, stage flow.Stage, tamper func
 	if string(conf) == string(before) {
 		t.Fatal("nothing was changed")
 	}
-	r := raise(t, lab.Options{Scene: read.lab.Scene.Name, Config: conf}, local.Options{})
+	r := raise(t, lab.Options{Scene: read.lab.Scene.Name, Backend: read.lab.Backend, Config: conf}, local.Options{})
 	r.reading = read.reading
-	at(t, r.confirm(t, c.Request), stage)
+	at(t, r.confirm(t, c.Request), stage, "")
 }
 
 // each calls f for every object of a tree.
@@ -205,9 +230,19 @@ func swapClusters(tree map[string]any) {
 	static["clusters"] = clusters
 }
 
-// moveEndpoints gives every cluster that routes lead to another endpoint, which answers, too.
+// moveEndpoints gives every cluster that routes lead to another endpoint, which answers, too;
+// one that takes the destination of the connection gets an endpoint of its own.
 func moveEndpoints(tree map[string]any) {
-	each(tree["static_resources"].(map[string]any)["clusters"], func(o map[string]any) {
+	clusters := tree["static_resources"].(map[string]any)["clusters"]
+	each(clusters, func(o map[string]any) {
+		if o["type"] == "ORIGINAL_DST" {
+			o["type"] = "STATIC"
+			delete(o, "lbPolicy")
+			o["load_assignment"] = map[string]any{"cluster_name": o["name"], "endpoints": []any{map[string]any{"lb_endpoints": []any{
+				map[string]any{"endpoint": map[string]any{"address": map[string]any{"socket_address": map[string]any{"address": "10.107.42.21", "port_value": 80}}}}}}}}
+		}
+	})
+	each(clusters, func(o map[string]any) {
 		address, ok := o["address"].(string)
 		if _, port := o["port_value"]; !ok || !port || strings.HasPrefix(address, "auth.") {
 			return
@@ -217,56 +252,4 @@ func moveEndpoints(tree map[string]any) {
 			o["address"] = "10.107.42.22"
 		}
 	})
-}
-
-// tinyRing watches with a ring of one page, into which more goes than it holds while the
-// request is made.
-func tinyRing(t *testing.T, r *rig, req flow.Request) {
-	p, err := local.Named(r.lab.Pod(), local.Options{Ring: capture.RingOptions{BlockSize: 4096, Blocks: 1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	from := r.lab.Pod()
-	if req.Dir == flow.Inbound {
-		from = r.lab.Out()
-	}
-	space, err := netns.Named(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer space.Close()
-	flood := func(ctx context.Context, q flow.Request) (inspect.Sent, error) {
-		if err := space.Do(func() error { return burst(q) }); err != nil {
-			return inspect.Sent{}, err
-		}
-		return r.sender()(ctx, q)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	_, rep, err := session.Confirm(ctx, p, r.reading, req, session.ConfirmOptions{Send: true, Sender: flood})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rep.Loss.Dropped == 0 {
-		t.Fatal("the ring lost nothing: the test shows nothing")
-	}
-	if rep.Count(confirm.Contradicted)+rep.Count(confirm.NotObserved) > 0 {
-		t.Errorf("packets were lost: nothing is contradicted by it, and what was not seen is unverifiable\n%s", render.ReportText(rep))
-	}
-}
-
-// burst sends datagrams to where the request goes: they pass the watch's filter.
-func burst(q flow.Request) error {
-	c, err := net.ListenPacket("udp", ":0")
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	b := make([]byte, 200)
-	for range 20_000 {
-		// A full buffer or an answer by ICMP is as good: the ring's reader is to be too slow.
-		_, _ = c.WriteTo(b, net.UDPAddrFromAddrPort(q.Dst))
-	}
-	return nil
 }
