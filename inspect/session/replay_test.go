@@ -173,7 +173,7 @@ func TestReplay(t *testing.T) {
 		}
 	}
 	t.Logf("replayed with the access log %v, without %v", with, without)
-	if with[confirm.Confirmed] < 100 {
+	if with[confirm.Confirmed] < 80 { // of the rest the captures lack the proxy's own connection: notCaptured
 		t.Errorf("only %d are confirmed", with[confirm.Confirmed])
 	}
 }

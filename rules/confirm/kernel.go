@@ -17,8 +17,10 @@ func (c *check) ruleStep(l int, st flow.Step, x *conn) Step {
 		return c.barred(leg, x, n)
 	}
 	switch {
-	case x == nil && grew && c.sent != nil: // what was sent ended before anything else shows it
+	case x == nil && grew && c.endedSo(): // what was sent ended before anything else shows it
 		return counted(n)
+	case x == nil && grew:
+		return c.others(n)
 	case x == nil:
 		return nothing
 	}
@@ -32,8 +34,12 @@ func (c *check) ruleStep(l int, st flow.Step, x *conn) Step {
 		return Step{Word: Contradicted, Why: flow.Because(flow.SeenRuleGone, st.Subject), Evidence: append(way.Evidence, evidence(x.syn())...)}
 	case way.Word == Contradicted && translates(st):
 		return way
-	case grew:
+	case grew && l > 0 && way.Word == Confirmed: // the proxy's rules count our own questions, too
+		return way
+	case grew && c.alone():
 		return counted(n)
+	case grew && way.Word == NotObserved:
+		return c.others(n)
 	case stays:
 		return contradicted(n, flow.SeenNotCounted, st.Subject, utoa(n.After))
 	case st.Reason.Kind == flow.WhyTProxy: // it leaves no trace in conntrack
@@ -104,13 +110,31 @@ func (c *check) barred(leg flow.Leg, x *conn, n *flow.Observation) Step {
 			}
 		}
 	}
-	if n != nil && n.After > n.Before && (x != nil || c.sent != nil) {
+	grew := n != nil && n.After > n.Before
+	if grew && (x != nil && c.alone() || x == nil && c.endedSo()) {
 		return counted(n)
 	}
-	if x != nil && leg.From.In == "" && x.syn() == nil && len(x.packets) == 1 && x.packets[0].Flags&flow.RST != 0 {
+	if x != nil && leg.From.In == "" && x.barred() {
 		return confirmed(x.packets[0], flow.SeenRefused, x.packets[0].Tuple.Src.String()) // an RST that answers no SYN: no other thing looks so
 	}
+	if grew {
+		return c.others(n)
+	}
 	return nothing
+}
+
+// endedSo says whether what was sent ended as it was to end, with nothing seen of it, and
+// nobody else was seen to dial the same address: then a rule that counted has counted it.
+func (c *check) endedSo() bool {
+	if c.sent == nil || c.sent.Fields["tcp"] != c.trace.Caller.TCP.String() {
+		return false
+	}
+	for _, x := range c.conns {
+		if x.reaches(c.trace.Legs[0]) && x.fresh() {
+			return false
+		}
+	}
+	return true
 }
 
 func or(s, alt string) string {

@@ -1,6 +1,7 @@
 package confirm
 
 import (
+	"encoding/json"
 	"strconv"
 	"strings"
 
@@ -71,15 +72,25 @@ func (c *check) predicted(st flow.Step) cause {
 // flags of the log or a counter tell them apart, and without either they are ambiguous.
 func (c *check) refusedInside(st flow.Step) Step {
 	flags := c.trace.Caller.Flags
-	if got, ok := c.logged("response_flags"); ok && flags != "" {
+	if got, line := c.logged("response_flags"); line != nil && flags != "" {
 		if got != flags {
-			return contradicted(c.logLine(), flow.SeenLog, "response_flags", got, flags)
+			return contradicted(line, flow.SeenLog, "response_flags", got, flags)
 		}
-		return confirmed(c.logLine(), flow.SeenLog, "response_flags", got, flags)
+		return confirmed(line, flow.SeenLog, "response_flags", got, flags)
 	}
-	if by, told := c.byCounters(c.predicted(st)); told {
+	by, grew := c.byCounters(st)
+	if by.Word != NotObserved {
 		return by
 	}
+	by = c.closedOrStatus(st)
+	if grew != nil && by.Word == NotObserved {
+		return c.others(grew)
+	}
+	return by
+}
+
+// closedOrStatus is what the caller saw of a refusal, which several causes have in common.
+func (c *check) closedOrStatus(st flow.Step) Step {
 	if c.trace.Caller.Code == 0 {
 		return c.closedStep()
 	}
@@ -92,33 +103,57 @@ func (c *check) refusedInside(st flow.Step) Step {
 
 // byCounters decides by the counter of the cause that was predicted; if that one is known and
 // stays, while another cause's grew by one for the only connection that there was, it was
-// the other.
-func (c *check) byCounters(want cause) (Step, bool) {
-	cluster := c.trace.Outcome.Cluster
+// the other. With others about nothing is decided: grew is then the counter that may be theirs.
+func (c *check) byCounters(st flow.Step) (by Step, grew *flow.Observation) {
+	cluster, want := c.trace.Outcome.Cluster, c.predicted(st)
 	if want == causeNone {
-		return Step{}, false
+		return nothing, nil
 	}
 	known := false
 	for _, n := range c.counted {
-		if !want.grows(n.Name, cluster) {
+		if !want.grows(n.Name, cluster) || want == causeRate && !limits(st, n.Name) {
 			continue
 		}
 		if n.After > n.Before {
-			return confirmed(n, flow.SeenCounted, n.Name, utoa(n.Before), utoa(n.After)), true
+			if by := c.byCount(n); by.Word == Confirmed {
+				return by, nil
+			}
+			return nothing, n
 		}
 		known = true
 	}
 	if !known || !c.alone() || !c.legs[0].fresh() {
-		return Step{}, false
+		return nothing, nil
 	}
 	for w := causeNone + 1; w < causeEnd; w++ {
 		for _, n := range c.counted {
 			if w != want && n.After == n.Before+1 && w.grows(n.Name, cluster) {
-				return contradicted(n, flow.SeenOtherCause, n.Name, utoa(n.Before), utoa(n.After)), true
+				return contradicted(n, flow.SeenOtherCause, n.Name, utoa(n.Before), utoa(n.After)), nil
 			}
 		}
 	}
-	return Step{}, false
+	return nothing, nil
+}
+
+// limits says whether a counter is of the limit that a step names: by the kind of filter, and
+// by its stat_prefix where the step's evidence has it (Envoy docs, "Local rate limit" of
+// both kinds of filter and "Connection limit filter").
+func limits(st flow.Step, name string) bool {
+	http := strings.Contains(name, "http_local_rate_limit.")
+	if http != (st.Stage == flow.HTTPFilter) {
+		return false
+	}
+	for _, e := range st.Evidence {
+		var filter struct {
+			TypedConfig struct {
+				StatPrefix string `json:"stat_prefix"`
+			} `json:"typed_config"`
+		}
+		if json.Unmarshal([]byte(e.Text), &filter) == nil && filter.TypedConfig.StatPrefix != "" {
+			return strings.Contains("."+name, "."+statistic(filter.TypedConfig.StatPrefix)+".")
+		}
+	}
+	return true
 }
 
 // closedStep: a close without an answer is what was predicted, but fits other causes too;
@@ -128,12 +163,8 @@ func (c *check) closedStep() Step {
 	if x == nil {
 		return nothing
 	}
-	if x.fresh() { // else the answer may be one to what was asked before
-		for _, p := range x.packets {
-			if p.Tuple.Dst == x.client && p.Len > 0 {
-				return contradicted(p, flow.SeenPayload, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
-			}
-		}
+	for _, p := range c.answers() {
+		return contradicted(p, flow.SeenPayload, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
 	}
 	for _, p := range x.packets {
 		if p.Tuple.Dst == x.client && p.Flags&(flow.FIN|flow.RST) != 0 {
@@ -150,8 +181,8 @@ func (c *check) statusStep() Step {
 	if c.trace.Caller.Code == 0 {
 		return c.closedStep()
 	}
-	if got, ok := c.logged("response_code"); ok && got != "0" {
-		return statusWord(c.logLine(), got, want)
+	if got, line := c.logged("response_code"); line != nil {
+		return statusWord(line, got, want)
 	}
 	if c.sent != nil && c.sent.Fields["code"] != "" && c.sent.Fields["code"] != "0" {
 		return statusWord(c.sent, c.sent.Fields["code"], want)
@@ -160,8 +191,8 @@ func (c *check) statusStep() Step {
 	if x == nil {
 		return nothing
 	}
-	for _, p := range x.packets {
-		if h := string(p.Head); x.fresh() && p.Tuple.Dst == x.client && strings.HasPrefix(h, "HTTP/1.") && len(h) >= 12 {
+	for _, p := range c.answers() {
+		if h := string(p.Head); p.Tuple.Dst == x.client && strings.HasPrefix(h, "HTTP/1.") && len(h) >= 12 {
 			return statusWord(p, h[9:12], want)
 		}
 	}

@@ -77,6 +77,9 @@ func Check(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) Repor
 				st.Word, st.Why = Unverifiable, flow.Because(flow.SeenOtherOwner, utoa(uint64(other.UID)), utoa(uint64(t.Legs[0].From.UID)))
 			}
 			st.Leg, st.Step = l, s
+			if st.Why == nothing.Why {
+				st.Why = c.whyNothing(l, t.Legs[l].Steps[s].Stage)
+			}
 			st.Stage, st.Subject = t.Legs[l].Steps[s].Stage, t.Legs[l].Steps[s].Subject
 			if st.Word == NotObserved && c.lossy() {
 				st.Word, st.Why = Unverifiable, c.tooLittle()
@@ -90,6 +93,17 @@ func Check(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) Repor
 	}
 	r.Word = overall(r.Steps)
 	return r
+}
+
+// whyNothing says why nothing is known of a step that could have been seen.
+func (c *check) whyNothing(l int, stage flow.Stage) flow.Reason {
+	switch {
+	case c.legs[0] == nil && c.missed.Kind != flow.NoReason:
+		return c.missed
+	case c.busy && (l > 0 || stage == flow.Endpoint):
+		return flow.Because(flow.SeenBusy, c.trace.Legs[0].To.Dst.String())
+	}
+	return nothing.Why
 }
 
 // tooLittle says what was not seen.

@@ -219,11 +219,11 @@ func (c *check) endpointStep(l int) Step {
 	if want == "" {
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenUnpredicted)}
 	}
-	if host, ok := c.logged("upstream_host"); ok {
+	if host, line := c.logged("upstream_host"); line != nil {
 		if host != want {
-			return contradicted(c.logLine(), flow.SeenOther, host, want)
+			return contradicted(line, flow.SeenOther, host, want)
 		}
-		return confirmed(c.logLine(), flow.SeenLog, "upstream_host", host, want)
+		return confirmed(line, flow.SeenLog, "upstream_host", host, want)
 	}
 	if len(c.legs) > 1 && c.legs[1] != nil {
 		x := c.legs[1]
@@ -244,28 +244,76 @@ func (c *check) endpointStep(l int) Step {
 }
 
 // hostStep: the endpoint's own counters tell that it was taken, if the request was the only
-// one that the watch saw arrive, and the counters of another one that it was not.
+// one that the watch saw arrive, and the counters of another one that it was not. Where both
+// grew (a retry, a probe) they tell nothing.
 func (c *check) hostStep(want string) Step {
-	if !c.alone() || !c.legs[0].fresh() {
+	var wanted, other *flow.Observation
+	for _, n := range c.hostCounts() {
+		at, _, _ := strings.Cut(strings.TrimPrefix(n.Name, hostPrefix(c.trace.Outcome.Cluster)), " ")
+		switch {
+		case n.After <= n.Before:
+		case at == want:
+			wanted = n
+		default:
+			other = n
+		}
+	}
+	switch {
+	case wanted == nil && other == nil:
 		return nothing
-	}
-	var other *flow.Observation
-	for _, n := range c.counted {
-		host, ok := strings.CutPrefix(n.Name, hostPrefix(c.trace.Outcome.Cluster))
-		if !ok || n.After != n.Before+1 {
-			continue
-		}
-		at, _, _ := strings.Cut(host, " ")
-		if at == want {
-			return counted(n)
-		}
-		other = n
-	}
-	if other == nil {
+	case !c.alone() || !c.legs[0].fresh():
+		return c.others(first(wanted, other))
+	case wanted != nil && other != nil:
+		return Step{Word: NotObserved, Why: flow.Because(flow.SeenBothGrew, wanted.Name, other.Name), Evidence: evidence(wanted)}
+	case wanted != nil:
+		return counted(wanted)
+	case other.After != other.Before+1:
 		return nothing
 	}
 	at, _, _ := strings.Cut(strings.TrimPrefix(other.Name, hostPrefix(c.trace.Outcome.Cluster)), " ")
 	return contradicted(other, flow.SeenOther, at, want)
+}
+
+// hostCounts are the counters of the cluster's endpoints: of requests where there are any, since
+// a connection can be opened for none.
+func (c *check) hostCounts() []*flow.Observation {
+	var requests, conns []*flow.Observation
+	for _, n := range c.counted {
+		switch {
+		case !strings.HasPrefix(n.Name, hostPrefix(c.trace.Outcome.Cluster)):
+		case strings.HasSuffix(n.Name, " rq_total"):
+			requests = append(requests, n)
+		default:
+			conns = append(conns, n)
+		}
+	}
+	if len(requests) > 0 {
+		return requests
+	}
+	return conns
+}
+
+func first(all ...*flow.Observation) *flow.Observation {
+	for _, o := range all {
+		if o != nil {
+			return o
+		}
+	}
+	return nil
+}
+
+// byCount is what a counter that grew proves: that this request was counted, if there was no
+// other one.
+func (c *check) byCount(n *flow.Observation) Step {
+	if !c.alone() {
+		return c.others(n)
+	}
+	return counted(n)
+}
+
+// others says that a counter may have grown for another request.
+func (c *check) others(n *flow.Observation) Step {
+	return Step{Word: NotObserved, Why: flow.Because(flow.SeenOthersCounted, n.Name, utoa(n.Before), utoa(n.After)), Evidence: evidence(n)}
 }
 
 // otherUpstream is a connection that the proxy opened to another address after the request
@@ -295,35 +343,6 @@ func (c *check) otherUpstream(want string) (Step, bool) {
 	return Step{}, false
 }
 
-// alone says whether the request's connection was the only one that the watch saw arrive
-// at its listener.
-func (c *check) alone() bool {
-	if c.legs[0] == nil || c.lossy() {
-		return false
-	}
-	to := c.trace.Legs[0].To.Dst
-	for _, x := range c.conns {
-		if x == c.legs[0] {
-			continue
-		}
-		for _, p := range x.packets {
-			if p.Tuple.Dst == to && p.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func (c *check) logLine() *flow.Observation {
-	for _, l := range c.logs {
-		if c.legs[0] != nil && l.Fields["downstream_remote_address"] == c.legs[0].client.String() {
-			return l
-		}
-	}
-	return nil
-}
-
 // clusterStep: the access log's raw cluster name (Istio's %UPSTREAM_CLUSTER% is another
 // one), else the cluster's counters.
 func (c *check) clusterStep(l int) Step {
@@ -334,17 +353,17 @@ func (c *check) clusterStep(l int) Step {
 	if want == "" {
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenUnpredicted)}
 	}
-	if got, ok := c.logged("upstream_cluster_raw"); ok {
+	if got, line := c.logged("upstream_cluster_raw"); line != nil {
 		if got != want {
-			return contradicted(c.logLine(), flow.SeenLog, "upstream_cluster_raw", got, want)
+			return contradicted(line, flow.SeenLog, "upstream_cluster_raw", got, want)
 		}
-		return confirmed(c.logLine(), flow.SeenLog, "upstream_cluster_raw", got, want)
+		return confirmed(line, flow.SeenLog, "upstream_cluster_raw", got, want)
 	}
 	var stays *flow.Observation
 	for _, name := range []string{"upstream_rq_total", "upstream_cx_total"} {
 		n, ok := c.counters["cluster."+statistic(want)+"."+name]
 		if ok && n.After > n.Before {
-			return confirmed(n, flow.SeenCounted, n.Name, utoa(n.Before), utoa(n.After))
+			return c.byCount(n)
 		}
 		if ok && n.After == n.Before && name == "upstream_rq_total" {
 			stays = n
@@ -353,24 +372,26 @@ func (c *check) clusterStep(l int) Step {
 	// Each request is counted, also one without HTTP: where an answer came and this cluster's
 	// counter stayed, it came from elsewhere. A pooled connection is no new one, and a
 	// counter that fell was set back.
-	if stays != nil && c.answered() {
+	if stays != nil && c.alone() && len(c.answers()) > 0 {
 		return contradicted(stays, flow.SeenNotCounted, stays.Name, utoa(stays.After))
 	}
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 }
 
-// answered says whether the caller got payload back to what it asked in the time of the
-// watch: a connection that was there before may have asked before.
-func (c *check) answered() bool {
-	if c.legs[0] == nil || !c.legs[0].fresh() {
-		return false
+// answers are the packets with payload that the caller got for what it asked. On a connection
+// that was open before, or that carried other requests, only those after the request count.
+func (c *check) answers() []*flow.Observation {
+	x := c.legs[0]
+	if x == nil || !x.fresh() && c.asked == nil {
+		return nil
 	}
-	for _, p := range c.legs[0].packets {
-		if p.Tuple.Dst == c.legs[0].client && p.Len > 0 {
-			return true
+	var out []*flow.Observation
+	for _, p := range x.packets {
+		if p.Tuple.Dst == x.client && p.Len > 0 && !p.At.Before(c.way.from) {
+			out = append(out, p)
 		}
 	}
-	return false
+	return out
 }
 
 // logStep: a field of the access log, else a counter.
@@ -378,14 +399,14 @@ func (c *check) logStep(l int, field, want, counter string) Step {
 	if l > 0 {
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 	}
-	if got, ok := c.logged(field); ok {
+	if got, line := c.logged(field); line != nil {
 		if got != want {
-			return contradicted(c.logLine(), flow.SeenLog, field, got, want)
+			return contradicted(line, flow.SeenLog, field, got, want)
 		}
-		return confirmed(c.logLine(), flow.SeenLog, field, got, want)
+		return confirmed(line, flow.SeenLog, field, got, want)
 	}
 	if n, ok := c.counters[counter]; ok && n.After > n.Before {
-		return confirmed(n, flow.SeenCounted, n.Name, utoa(n.Before), utoa(n.After))
+		return c.byCount(n)
 	}
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 }

@@ -75,6 +75,16 @@ func unseenWords(k flow.ReasonKind, a [3]string) string {
 		return "made by uid " + a[0] + ", whom a rule treats differently from uid " + a[1]
 	case flow.SeenElsewhere:
 		return "the request had left this way before"
+	case flow.SeenOthersOnly:
+		return "of " + a[0] + " connections to " + a[1] + " none carries this request (method, host, path), but others do: " + a[2]
+	case flow.SeenWhich:
+		return "ambiguous: " + a[0] + " connections to " + a[1] + ", and what can be read of them does not tell which one is the request's"
+	case flow.SeenBusy:
+		return "ambiguous: other requests came to " + a[0] + " at the same time, and the proxy's connections may be for them"
+	case flow.SeenOthersCounted:
+		return "ambiguous: " + a[0] + " " + a[1] + " → " + a[2] + " may be for other requests"
+	case flow.SeenBothGrew:
+		return "ambiguous: " + a[0] + " grew, and so did " + a[1]
 	}
 	return ""
 }

@@ -1,0 +1,421 @@
+package confirm
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// find is the request's own connection. Where several can be it, what their clients wrote
+// tells them apart; where that cannot be read, none is taken.
+func (c *check) find() *conn {
+	leg := c.trace.Legs[0]
+	var all, there []*conn
+	for _, x := range c.conns {
+		if !c.fromClient(x, leg) || c.known.ClientPort != 0 && x.client.Port() != c.known.ClientPort {
+			continue
+		}
+		all = append(all, x)
+		if x.reaches(leg) {
+			there = append(there, x)
+		}
+	}
+	switch {
+	case c.known.ClientPort == 0:
+		all = slices.DeleteFunc(there, func(x *conn) bool { return c.maybeProxys(x, leg) })
+		if len(all) == 0 && len(there) > 0 {
+			c.missed = flow.Because(flow.SeenWhich, strconv.Itoa(len(there)), leg.From.Dst.String())
+		}
+	case len(there) > 0:
+		all = there
+	}
+	best, other := c.fitting(all)
+	switch {
+	case best == nil && c.sent != nil && c.known.ClientPort != 0 && len(all) > 0:
+		return all[len(all)-1] // ours, whatever it looks like
+	case best == nil && len(all) > 0 && other != "":
+		c.missed = flow.Because(flow.SeenOthersOnly, strconv.Itoa(len(all)), leg.From.Dst.String(), other)
+	case best == nil && len(all) > 0:
+		c.missed = flow.Because(flow.SeenWhich, strconv.Itoa(len(all)), leg.From.Dst.String())
+	}
+	return best
+}
+
+// maybeProxys says whether a connection that was dialled to the request's address can be the
+// proxy's own: it goes straight on though the rules redirect what the application dials, and
+// nothing tells whose it is.
+func (c *check) maybeProxys(x *conn, leg flow.Leg) bool {
+	if _, owned := x.uid(); owned || leg.From.Dst == leg.To.Dst || leg.Owner != flow.OwnerApp {
+		return false
+	}
+	way := c.translation(leg, x)
+	return way.Word == Contradicted && way.Why.Kind != flow.SeenNAT || slices.ContainsFunc(x.packets, func(p *flow.Observation) bool {
+		return p.Tuple.Src == x.client && p.Tuple.Dst == leg.From.Dst
+	})
+}
+
+// fitting is the connection that carries the request. One that cannot be read is taken for it
+// only if there is no other; with other, a request that was seen instead and is not this one.
+func (c *check) fitting(all []*conn) (best *conn, other string) {
+	var unread *conn
+	count := 0
+	for _, x := range all {
+		fits, at := c.carries(x)
+		switch {
+		case fits == flow.Yes && (best == nil || !best.fresh() && x.fresh()):
+			best, c.asked = x, at
+		case fits == flow.Maybe:
+			unread = x
+		case fits == flow.No && other == "" && len(x.heads().asks) > 0:
+			other = x.heads().asks[0].String()
+		}
+		if fits != flow.No || x.heads().data || x.fresh() {
+			count++
+		}
+	}
+	switch {
+	case best != nil:
+		return best, ""
+	case unread != nil && count == 1:
+		return unread, ""
+	case unread != nil:
+		return nil, ""
+	}
+	return nil, or(other, "another protocol")
+}
+
+// String is a request in words.
+func (a ask) String() string { return strings.TrimSpace(a.method + " " + a.host + a.path) }
+
+// carries says whether a connection carries the request, and where it begins. Nothing was
+// asked on one that was open before and on which its client wrote nothing.
+func (c *check) carries(x *conn) (flow.Answer, *flow.Observation) {
+	q, s := c.trace.Request, x.heads()
+	unread := len(s.asks) == 0 && !s.tls && (!s.whole || c.loss.Dropped > 0)
+	switch {
+	case q.Proto == flow.UDP:
+		return flow.Yes, nil
+	case !s.data && !x.fresh() && x.socket == nil && !x.barred():
+		return flow.No, nil
+	case q.HTTP == nil && q.TLS == nil: // any bytes will do, but for those of a protocol that is known
+		return flow.Is(len(s.asks) == 0 && !s.tls), nil
+	case q.TLS != nil && s.data && !s.tls && !unread, q.TLS == nil && s.tls:
+		return flow.No, nil
+	case q.TLS == nil && q.HTTP != nil:
+		if fits, at := s.fits(q.HTTP); fits == flow.Yes || fits == flow.No && s.data && s.whole && c.loss.Dropped == 0 {
+			return fits, at
+		}
+	}
+	return c.byLog(x), nil
+}
+
+// barred says whether an RST was seen that answers no SYN: what a REJECT shows of a connection.
+func (x *conn) barred() bool { return len(x.packets) == 1 && x.packets[0].Flags&flow.RST != 0 }
+
+// fits says whether one of the requests that can be read is this one.
+func (s *said) fits(h *flow.HTTP) (flow.Answer, *flow.Observation) {
+	out := flow.No
+	for _, a := range s.asks {
+		switch a.fits(h) {
+		case flow.Yes:
+			return flow.Yes, a.at
+		case flow.Maybe:
+			out = flow.Maybe
+		}
+	}
+	return out, nil
+}
+
+// since is when the request began, as far as it is known.
+func (c *check) since() time.Time {
+	if s := c.legs[0].heads(); c.asked != nil && (!c.legs[0].fresh() || len(s.asks) > 0 && s.asks[0].at != c.asked) {
+		return c.asked.At
+	}
+	return c.legs[0].first
+}
+
+// alone says whether the request was the only one that the watch saw arrive at its listener,
+// and nothing was lost that may have shown another.
+func (c *check) alone() bool {
+	if c.sole == flow.Maybe { // of a large Envoy there are many counters to look through
+		c.sole = flow.Is(c.single())
+	}
+	return !c.lossy() && c.sole == flow.Yes
+}
+
+// single says whether no other request was seen to arrive: none on another connection, none
+// on the same, and none that Envoy counted.
+func (c *check) single() bool {
+	if c.legs[0] == nil || c.loss.Dropped > 0 || !c.one() {
+		return false
+	}
+	for _, x := range c.conns {
+		if c.arrives(x) {
+			return false
+		}
+	}
+	passes := uint64(0) // a request can come to the proxy again
+	for _, l := range c.trace.Legs {
+		for _, st := range l.Steps {
+			if st.Stage == flow.Listener {
+				passes++
+			}
+		}
+	}
+	for _, n := range c.counted {
+		if arrivals(n.Name) && n.After > n.Before+max(1, passes) {
+			return false
+		}
+	}
+	return true
+}
+
+// one says whether the request is the only one on its connection. Where that cannot be read,
+// Envoy's count of requests tells.
+func (c *check) one() bool {
+	s := c.legs[0].heads()
+	switch {
+	case c.sent != nil || c.trace.Request.HTTP == nil:
+		return true
+	case s.whole || len(s.asks) > 1:
+		return len(s.asks) <= 1
+	}
+	grew := uint64(0)
+	for _, n := range c.counted {
+		if arrivals(n.Name) && strings.HasPrefix(n.Name, "http.") && n.After > n.Before {
+			grew = max(grew, n.After-n.Before)
+		}
+	}
+	return grew == 1
+}
+
+// arrivals says whether a counter is of the connections or requests that come to a listener
+// (Envoy docs, "Listener statistics" and "HTTP connection manager statistics"). The admin
+// interface's grow with our own questions.
+func arrivals(name string) bool {
+	switch {
+	case strings.HasPrefix(name, "listener.admin."), strings.HasPrefix(name, "http.admin."), strings.Contains(name, ".worker_"):
+		return false
+	}
+	return strings.HasPrefix(name, "listener.") && strings.HasSuffix(name, ".downstream_cx_total") ||
+		strings.HasPrefix(name, "http.") && strings.HasSuffix(name, ".downstream_rq_total")
+}
+
+// arrives says whether another connection than the request's came to the same listener, or
+// carried something there, in the time of the watch.
+func (c *check) arrives(x *conn) bool { return len(c.asking(x)) > 0 }
+
+// span is a time in which something was asked of the proxy. Without an end it goes on.
+type span struct{ from, to time.Time }
+
+// asking are the times in which another connection asked something of the same listener: from
+// its SYN or data on, to the last that came back before it asked again.
+func (c *check) asking(x *conn) []span {
+	uid, ok := x.uid()
+	if c.taken(x) || ok && c.known.HasProxy && uid == c.known.ProxyUID && c.trace.Legs[0].Owner == flow.OwnerApp {
+		return nil
+	}
+	if c.spans == nil {
+		c.spans = map[*conn][]span{}
+	}
+	out, ok := c.spans[x]
+	if !ok {
+		out = x.asking(c.trace.Legs[0])
+		c.spans[x] = out
+	}
+	return out
+}
+
+// asking are the times in which something was asked on a connection of a leg's listener.
+func (x *conn) asking(leg flow.Leg) []span {
+	var out []span
+	for _, p := range x.packets {
+		to := same(p.Tuple.Dst, leg.To.Dst) || leg.From.In != "" && p.Tuple.Dst == leg.From.Dst
+		switch {
+		case to && p.Tuple.Src == x.client && (p.Len > 0 || p.Flags&(flow.SYN|flow.ACK) == flow.SYN):
+			out = append(out, span{from: p.At})
+		case len(out) > 0 && p.Tuple.Dst == x.client && (p.Len > 0 || p.Flags&(flow.FIN|flow.RST) != 0):
+			out[len(out)-1].to = p.At
+		case len(out) > 0 && p.Tuple.Src == x.client && p.Flags&(flow.FIN|flow.RST) != 0 && out[len(out)-1].to.IsZero():
+			out[len(out)-1].to = p.At
+		}
+	}
+	if len(out) == 0 && x.began != nil && same(x.began.Reply.Src, leg.To.Dst) {
+		out = append(out, span{from: x.began.At})
+		if ends(x.track.State) || x.track.Event == "DESTROY" {
+			out[0].to = x.track.At
+		}
+	}
+	// A SYN asks for nothing itself: it is one with the data that follow it.
+	for i := 1; i < len(out); i++ {
+		if out[i-1].to.IsZero() {
+			out[i-1].to = out[i].from
+		}
+	}
+	return out
+}
+
+// ends says whether a TCP state of conntrack's is one in which a connection ends.
+func ends(state string) bool {
+	switch state {
+	case "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE":
+		return true
+	}
+	return false
+}
+
+// until is when the request's own connection ended, or carried another request; zero: neither
+// was seen.
+func (c *check) until() time.Time {
+	x := c.legs[0]
+	ended := x.track != nil && (ends(x.track.State) || x.track.Event == "DESTROY")
+	out := x.first
+	if ended {
+		out = x.track.At
+	}
+	for _, p := range x.packets {
+		ended = ended || p.Flags&(flow.FIN|flow.RST) != 0
+		if p.At.After(out) {
+			out = p.At
+		}
+	}
+	if !ended {
+		out = time.Time{}
+	}
+	for _, a := range x.heads().asks { // what comes after the next request is maybe for that one
+		if c.asked != nil && a.at.At.After(c.asked.At) {
+			return a.at.At
+		}
+	}
+	return out
+}
+
+// during says whether something came while the request was under way.
+func (c *check) during(at time.Time) bool {
+	return !at.Before(c.way.from) && (c.way.to.IsZero() || !at.After(c.way.to))
+}
+
+// data is the first packet with payload to an address on another connection that came while the
+// request was under way.
+func (c *check) data(x *conn, dst netip.AddrPort) *flow.Observation {
+	for _, p := range x.packets {
+		if p.Len > 0 && p.Tuple.Dst == dst && c.during(p.At) {
+			return p
+		}
+	}
+	return nil
+}
+
+// quiet says whether nothing else was asked of the listener while the request was under way:
+// what the proxy did in that time, it did for this one.
+func (c *check) quiet() bool {
+	if c.loss.Dropped > 0 {
+		return false
+	}
+	for _, x := range c.conns {
+		for _, s := range c.asking(x) {
+			if (c.way.to.IsZero() || !s.from.After(c.way.to)) && (s.to.IsZero() || !s.to.Before(c.way.from)) {
+				return false
+			}
+		}
+	}
+	return c.one() || c.asked != nil && !c.legs[0].heads().muxed
+}
+
+// apart says whether what else arrived can be read, and is of other requests.
+func (c *check) apart() bool {
+	if c.asked == nil || c.lossy() {
+		return false
+	}
+	for _, x := range c.conns {
+		if c.arrives(x) {
+			if fits, _ := c.carries(x); fits != flow.No {
+				return false
+			}
+		}
+	}
+	fits := 0
+	for _, a := range c.legs[0].heads().asks {
+		if a.fits(c.trace.Request.HTTP) != flow.No {
+			fits++
+		}
+	}
+	return fits == 1 && c.legs[0].heads().whole
+}
+
+// upstream is the proxy's connection of a later leg: the one that the access log names, else
+// one to the leg's destination that carries the request, or that began after it or carries
+// data after it, if no other request can be the cause.
+func (c *check) upstream(i int) *conn {
+	if c.legs[0] == nil {
+		return nil
+	}
+	if local, _ := c.logged("upstream_local_address"); local != "" && i == 1 {
+		if a, err := netip.ParseAddrPort(local); err == nil {
+			for _, x := range c.conns {
+				if x.client == a && x.reaches(c.trace.Legs[i]) {
+					return x
+				}
+			}
+		}
+	}
+	var carrier, opened, pooled *conn
+	quiet := c.quiet()
+	for _, x := range c.conns {
+		if !c.proxys(x, c.trace.Legs[i]) {
+			continue
+		}
+		switch fits := c.relays(x); {
+		case fits == flow.No:
+		case fits == flow.Yes && carrier == nil:
+			carrier = x
+		case opened == nil && c.during(x.first):
+			opened = x
+		case pooled == nil && c.data(x, c.trace.Legs[i].To.Dst) != nil:
+			pooled = x
+		}
+	}
+	for _, x := range []*conn{carrier, opened, pooled} {
+		if x != nil && (quiet || x == carrier && c.apart()) {
+			return x
+		}
+		c.busy = c.busy || x != nil
+	}
+	return nil
+}
+
+// proxys says whether a connection can be the proxy's own one of a leg.
+func (c *check) proxys(x *conn, leg flow.Leg) bool {
+	if x == c.legs[0] || !x.reaches(leg) || c.taken(x) {
+		return false
+	}
+	uid, ok := x.uid()
+	if ok && c.known.HasProxy {
+		return uid == c.known.ProxyUID
+	}
+	return x.track == nil || same(x.track.Reply.Src, leg.To.Dst) // where the owner is not known, one that goes elsewhere may be another's
+}
+
+// relays says whether a connection of the proxy's carries the request while that was under way.
+// The proxy can write another path or host than it got, but not another method.
+func (c *check) relays(x *conn) flow.Answer {
+	h, s := c.trace.Request.HTTP, x.heads()
+	if h == nil {
+		return flow.Maybe
+	}
+	out := flow.Is(!s.data || !s.whole).And(flow.Maybe)
+	for _, a := range s.asks {
+		switch {
+		case !c.during(a.at.At) || a.method != or(h.Method, "GET"):
+		case a.path == or(h.Path, "/"):
+			return flow.Yes
+		default:
+			out = flow.Maybe
+		}
+	}
+	return out
+}
