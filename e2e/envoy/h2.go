@@ -34,6 +34,10 @@ func (seen *ClientSide) roundTripH2(rw net.Conn, h *HTTP) {
 		req.Header.Add(kv[0], kv[1])
 	}
 	res, err := t.RoundTrip(req)
+	if err != nil && strings.Contains(err.Error(), "looked like an HTTP/1.1 header") {
+		seen.Error = notHTTP // an answer, but not in HTTP/2
+		return
+	}
 	if err != nil {
 		seen.Timeout, seen.Closed = isTimeout(err), !isTimeout(err)
 		return
@@ -44,4 +48,10 @@ func (seen *ClientSide) roundTripH2(rw net.Conn, h *HTTP) {
 		seen.Error = err.Error()
 	}
 	seen.Status, seen.Location, seen.Body = res.StatusCode, res.Header.Get("Location"), string(body)
+	seen.Headers = map[string]string{}
+	for k, v := range res.Header {
+		if k = strings.ToLower(k); !unstable[k] && k != "location" && k != "content-length" {
+			seen.Headers[k] = strings.Join(v, "\n")
+		}
+	}
 }

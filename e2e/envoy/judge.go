@@ -45,8 +45,9 @@ const (
 
 // Judgement is the word with its reason: the differing fields, or what was not known.
 type Judgement struct {
-	Word Word
-	Why  string
+	Word   Word
+	Why    string
+	Reason flow.ReasonKind // valid iff Word is Unsure
 }
 
 // Judge compares the variants with what Envoy did. Every observed outcome must be one of
@@ -59,23 +60,39 @@ func Judge(c *Case, vs []Variant) Judgement {
 			return j
 		}
 	}
-	if why := split(vs); why != "" {
-		return Judgement{Unsure, why}
+	if why, reason := split(vs); why != "" {
+		return unsure(why, reason)
 	}
 	if why := unseen(c, vs); why != "" {
-		return Judgement{Disagree, why}
+		return Judgement{Word: Disagree, Why: why}
 	}
 	return Judgement{Word: Agree}
 }
 
+// fairUnknown are the reasons for which an answer may be unknown: an opaque filter or a
+// service outside decides, or a part is missing. Any other one is a defect.
+var fairUnknown = map[flow.ReasonKind]bool{
+	flow.WhyOpaque: true, flow.WhyService: true, flow.WhyFilterOpaque: true, flow.WhyAskOutside: true,
+	flow.WhyNotRead: true, flow.WhyVHDS: true, flow.WhyOnDemand: true, flow.WhyDNS: true,
+}
+
+// unsure is an unknown that is fair, or a disagreement.
+func unsure(why string, reason flow.ReasonKind) Judgement {
+	if !fairUnknown[reason] {
+		return Judgement{Word: Disagree, Why: "unknown without need: " + why}
+	}
+	return Judgement{Unsure, why, reason}
+}
+
 // judgeOne looks for the variant that is the outcome; else names the nearest one.
 func judgeOne(o *Outcome, vs []Variant) Judgement {
-	best, unknown, hope := "no answer", "", false
+	best, unknown, hope, reason := "no answer", "", false, flow.NoReason
 	for i := range vs {
 		d := diff(o, &vs[i].Result)
 		if vs[i].Verdict == flow.Unknown {
 			if !hope && (d == "" || unknown == "") {
 				unknown, hope = because(&vs[i].Result), d == ""
+				reason = lastReason(&vs[i].Result).Kind
 			}
 			continue
 		}
@@ -87,12 +104,12 @@ func judgeOne(o *Outcome, vs []Variant) Judgement {
 		}
 	}
 	if hope {
-		return Judgement{Unsure, unknown}
+		return unsure(unknown, reason)
 	}
 	if best == "no answer" && unknown != "" {
 		best = "an unknown that has gone astray already: " + unknown
 	}
-	return Judgement{Disagree, best}
+	return Judgement{Word: Disagree, Why: best}
 }
 
 // because is the reason of the last step, in short.
@@ -104,20 +121,40 @@ func because(r *envoy.Result) string {
 	return fmt.Sprintf("%v %q: reason %d %q", s.Stage, s.Subject, s.Reason.Kind, s.Reason.Args)
 }
 
-// split says which choice that meshtop cannot decide makes the variants end differently:
-// rules.Trace calls that unknown, however well one of them fits.
-func split(vs []Variant) string {
-	ends := map[string]map[string]bool{}
+// lastReason is the reason of the last step.
+func lastReason(r *envoy.Result) flow.Reason {
+	if len(r.Steps) == 0 {
+		return flow.Reason{}
+	}
+	return r.Steps[len(r.Steps)-1].Reason
+}
+
+// split says which choice that meshtop cannot decide makes the variants end differently,
+// and for what reason it cannot: rules.Trace calls that unknown, however well one of them
+// fits.
+func split(vs []Variant) (string, flow.ReasonKind) {
+	stops := map[string]flow.ReasonKind{} // of choices that have an end of which nothing is known
 	for i := range vs {
-		ref, rest := "", ""
 		for _, m := range vs[i].Made {
-			if m.Choice.Kind == flow.Unmodelled {
-				ref += m.Choice.Ref + " "
-			} else {
-				rest += fmt.Sprint(m.Choice.Ref, "=", m.Index, " ")
+			if m.Option().Stop {
+				stops[m.Choice.Ref] = lastReason(&vs[i].Result).Kind
 			}
 		}
-		if ref == "" {
+	}
+	ends := map[string]map[string]bool{}
+	for i := range vs {
+		open, rest, reason := "", "", flow.NoReason
+		for _, m := range vs[i].Made {
+			if m.Choice.Kind != flow.Unmodelled {
+				rest += fmt.Sprint(m.Choice.Ref, "=", m.Index, " ")
+				continue
+			}
+			if stop := stops[m.Choice.Ref]; open == "" || !fairUnknown[stop] {
+				reason = stop
+			}
+			open += m.Choice.Ref + " "
+		}
+		if open == "" {
 			continue
 		}
 		end := fmt.Sprint(vs[i].Verdict, vs[i].Outcome, vs[i].Caller)
@@ -125,10 +162,10 @@ func split(vs []Variant) string {
 			ends[rest] = map[string]bool{}
 		}
 		if ends[rest][end] = true; len(ends[rest]) > 1 {
-			return "choice " + ref
+			return "choice " + open, reason
 		}
 	}
-	return ""
+	return "", flow.NoReason
 }
 
 // unseen names an outcome that the evaluator thinks likely and Envoy never gave: an
@@ -170,8 +207,9 @@ func unseen(c *Case, vs []Variant) string {
 // variant the fields that it left empty are no claim.
 func diff(o *Outcome, r *envoy.Result) string {
 	d := differ{open: r.Verdict == flow.Unknown}
-	if o.Log == "none" {
-		return ""
+	if o.Log == "none" { // only the ends speak
+		d.ends(o, r)
+		return d.text()
 	}
 	d.field("listener", o.Listener, r.Outcome.Listener)
 	d.field("chain", o.Chain, r.Outcome.FilterChain)
@@ -187,14 +225,7 @@ func diff(o *Outcome, r *envoy.Result) string {
 	if o.Log == "http" {
 		d.field("code", strconv.Itoa(o.Code), strconv.Itoa(r.Caller.Code))
 	}
-	if o.Client != nil {
-		d.field("location", o.Client.Location, r.Caller.Location)
-	}
-	if u := o.Upstream; u != nil && r.Upstream.HTTP != nil {
-		d.field("upstream method", u.Method, r.Upstream.HTTP.Method)
-		d.field("upstream target", u.Target, r.Upstream.HTTP.Path)
-		d.field("upstream host", u.Host, r.Upstream.HTTP.Authority)
-	}
+	d.ends(o, r)
 	return d.text()
 }
 
@@ -233,7 +264,14 @@ func (d *differ) field(name, got, want string) {
 	if got == want || d.open && want == "" {
 		return
 	}
-	d.diff = append(d.diff, fmt.Sprintf("%s: envoy %q, meshtop %q", name, got, want))
+	d.must(name, got, want)
+}
+
+// must is field for what even an unknown variant claims.
+func (d *differ) must(name, got, want string) {
+	if got != want {
+		d.diff = append(d.diff, fmt.Sprintf("%s: envoy %q, meshtop %q", name, got, want))
+	}
 }
 
 func (d *differ) text() string { return strings.Join(d.diff, "; ") }

@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/meshtop/meshtop/rules/envoy"
@@ -26,11 +28,23 @@ func committedVectors(t testing.TB) []Vectors {
 // answer is the variant that an outcome claims: an evaluator which is always right.
 func answer(o *Outcome) Variant {
 	r := envoy.Result{Verdict: flow.Refused}
+	if o.Upstream != nil || o.Client != nil && strings.HasPrefix(o.Client.Body, echoMark) {
+		r.Verdict = flow.Continue
+	}
 	r.Outcome = flow.Outcome{Listener: o.Listener, FilterChain: o.Chain, VirtualHost: o.VHost, Route: o.Route,
 		Cluster: o.Cluster, Endpoint: o.Host}
 	r.Caller = flow.Symptom{Code: o.Code, Flags: o.Flags, Details: details(o)}
-	if o.Client != nil {
-		r.Caller.Location = o.Client.Location
+	if c := o.Client; c != nil {
+		r.Caller.Location = c.Location
+		switch {
+		case c.Closed:
+			r.Caller.TCP = flow.TCPClosed
+		case c.Timeout:
+			r.Verdict = flow.Dropped
+		}
+	}
+	if u := o.Upstream; u != nil {
+		r.Upstream.HTTP = &flow.HTTP{Method: u.Method, Path: u.Target, Authority: u.Host, Headers: u.Headers}
 	}
 	return Variant{Result: r}
 }
@@ -110,29 +124,78 @@ func TestJudgeUnknown(t *testing.T) {
 	c := &Case{Outcomes: []Outcome{{Log: "tcp", Listener: "l", Chain: "f", Cluster: "c"}}}
 	for _, k := range []struct {
 		o    flow.Outcome
+		why  flow.ReasonKind
 		want Word
 	}{
-		{flow.Outcome{Listener: "l"}, Unsure},
-		{flow.Outcome{Listener: "l", FilterChain: "f"}, Unsure},
-		{flow.Outcome{Listener: "l", FilterChain: "g"}, Disagree},
+		{flow.Outcome{Listener: "l"}, flow.WhyFilterOpaque, Unsure},
+		{flow.Outcome{Listener: "l", FilterChain: "f"}, flow.WhyNotRead, Unsure},
+		{flow.Outcome{Listener: "l", FilterChain: "f"}, flow.WhyNotModelled, Disagree},
+		{flow.Outcome{Listener: "l", FilterChain: "f"}, flow.NoReason, Disagree},
+		{flow.Outcome{Listener: "l", FilterChain: "g"}, flow.WhyFilterOpaque, Disagree},
 	} {
-		v := Variant{Result: envoy.Result{Verdict: flow.Unknown, Outcome: k.o}}
+		v := Variant{Result: envoy.Result{Verdict: flow.Unknown, Outcome: k.o, Steps: []flow.Step{{Reason: flow.Because(k.why, "lua")}}}}
 		if got := Judge(c, []Variant{v}); got.Word != k.want {
 			t.Errorf("%+v: %d %s, want %d", k.o, got.Word, got.Why, k.want)
 		}
 	}
 }
 
-// A fork that meshtop cannot decide is unknown even where one prong fits.
+// A fork that meshtop cannot decide is unknown even where one prong fits, and a defect
+// where nothing opaque decides it.
 func TestJudgeSplit(t *testing.T) {
 	c := &Case{Outcomes: []Outcome{{Log: "tcp", Cluster: "c"}}}
-	fork := flow.Choice{Ref: "lua", Options: []flow.Option{{Value: "match"}, {Value: "no-match"}}}
+	fork := flow.Choice{Ref: "lua", Options: []flow.Option{{Value: "passes"}, {Value: "answers", Stop: true}}}
 	a := Variant{envoy.Result{Verdict: flow.Continue, Outcome: flow.Outcome{Cluster: "c"}}, []flow.Chosen{{Choice: fork}}}
-	b := Variant{envoy.Result{Verdict: flow.Continue, Outcome: flow.Outcome{Cluster: "d"}}, []flow.Chosen{{Choice: fork, Index: 1}}}
+	b := Variant{envoy.Result{Verdict: flow.Unknown, Steps: []flow.Step{{Reason: flow.Because(flow.WhyFilterOpaque, "lua")}}}, []flow.Chosen{{Choice: fork, Index: 1}}}
 	if got := Judge(c, []Variant{a, b}); got.Word != Unsure {
 		t.Errorf("got %d %s", got.Word, got.Why)
 	}
+	b.Steps[0].Reason.Kind = flow.WhyNotModelled
+	if got := Judge(c, []Variant{a, b}); got.Word != Disagree {
+		t.Errorf("not modelled: got %d %s", got.Word, got.Why)
+	}
+	b.Result = envoy.Result{Verdict: flow.Continue, Outcome: flow.Outcome{Cluster: "d"}}
+	b.Made[0].Choice.Options = []flow.Option{{Value: "match"}, {Value: "no-match"}}
+	if got := Judge(c, []Variant{a, b}); got.Word != Disagree {
+		t.Errorf("two ends and no reason: got %d %s", got.Word, got.Why)
+	}
 	if got := Judge(c, []Variant{a, {a.Result, b.Made}}); got.Word != Agree {
 		t.Errorf("both prongs end alike: got %d %s", got.Word, got.Why)
+	}
+}
+
+// What the endpoint got is compared in every header, in both directions.
+func TestJudgeUpstream(t *testing.T) {
+	o := Outcome{Log: "http", Details: "via_upstream", Code: 200, Upstream: &UpstreamSide{Method: "GET", Target: "/", Host: "h", Version: "1.1",
+		Addr: "127.9.0.1:18443", TLS: &TLS{SNI: "s", ALPN: []string{"http/1.1"}}, Headers: [][2]string{{"a", "1"}, {"b", "2"}, {"a", "3"}, {"id", "x"}}}}
+	right := func() *envoy.Result {
+		r := answer(&o).Result
+		r.Verdict = flow.Continue
+		r.Upstream = envoy.Upstream{Addr: netip.MustParseAddrPort("127.9.0.1:18443"), TLS: &flow.TLS{SNI: "s", ALPN: []string{"http/1.1"}},
+			HTTP: &flow.HTTP{Method: "GET", Path: "/", Authority: "h", Version: "1.1", Headers: [][2]string{{"a", "1"}, {"a", "3"}, {"b", "2"}}, Unsure: []string{"id", "other"}}}
+		return &r
+	}
+	for _, c := range []struct {
+		name  string
+		spoil func(*envoy.Upstream)
+		want  string // the field that differs
+	}{
+		{"right", func(*envoy.Upstream) {}, ""},
+		{"header missing", func(u *envoy.Upstream) { u.HTTP.Headers = u.HTTP.Headers[1:] }, "upstream header a"},
+		{"header too many", func(u *envoy.Upstream) { u.HTTP.Headers = append(u.HTTP.Headers, [2]string{"c", ""}) }, "upstream header c"},
+		{"order of values", func(u *envoy.Upstream) { u.HTTP.Headers[0][1], u.HTTP.Headers[1][1] = "3", "1" }, "upstream header a"},
+		{"not said to be unknown", func(u *envoy.Upstream) { u.HTTP.Unsure = nil }, "upstream header id"},
+		{"target", func(u *envoy.Upstream) { u.HTTP.Path = "/x" }, "upstream target"},
+		{"version", func(u *envoy.Upstream) { u.HTTP.Version = "2" }, "upstream version"},
+		{"name", func(u *envoy.Upstream) { u.TLS.SNI = "" }, "upstream TLS"},
+		{"protocols", func(u *envoy.Upstream) { u.TLS.ALPN = nil }, "upstream TLS"},
+		{"plain text", func(u *envoy.Upstream) { u.TLS = nil }, "upstream TLS"},
+		{"address", func(u *envoy.Upstream) { u.Addr = netip.AddrPort{} }, "upstream address"},
+	} {
+		r := right()
+		c.spoil(&r.Upstream)
+		if got := diff(&o, r); !strings.HasPrefix(got, c.want) || (got == "") != (c.want == "") {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
 	}
 }

@@ -145,7 +145,7 @@ func settle(open map[int]Judgement, i int, j Judgement, trouble string) bool {
 	switch {
 	case trouble != "":
 		if !disagreed {
-			open[i] = Judgement{Unsure, trouble}
+			open[i] = Judgement{Word: Unsure, Why: trouble}
 		}
 		return false
 	case disagreed != (j.Word == Disagree):
@@ -243,7 +243,7 @@ func (h *hunt) keep(b *Batch, c *Case) {
 
 // A disagreement counts when it comes twice; trouble never does, and hides none that came.
 func TestSettle(t *testing.T) {
-	agree, disagree := Judgement{Word: Agree}, Judgement{Disagree, "why"}
+	agree, disagree := Judgement{Word: Agree}, Judgement{Word: Disagree, Why: "why"}
 	type run struct {
 		j       Judgement
 		trouble string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -48,7 +49,7 @@ func (o *Oracle) Run(ctx context.Context, b *Batch) (*Result, error) {
 	if len(ports) == 0 {
 		ports = usualPorts
 	}
-	up, err := startUpstream(ports)
+	up, err := startUpstream(ports, o.cert.pair)
 	if err != nil {
 		return nil, err
 	}
@@ -220,10 +221,8 @@ func outcome(q *Request, seen *ClientSide, lines []logLine) Outcome {
 	if n > 1 {
 		o.Responses = n
 	}
-	if e, ok := decodeEcho(seen.Body); ok {
-		o.Upstream = stable(&e.Req)
-		seen.Body = "(upstream)"
-		delete(seen.Headers, "x-eo-addr")
+	if u := takeEcho(seen); u != nil {
+		o.Upstream = stable(u, q)
 	}
 	if l == nil {
 		return o
@@ -251,17 +250,27 @@ func dash(s string) string {
 	return s
 }
 
-// stable leaves what changes from run to run out of the request that the upstream got.
-func stable(u *UpstreamSide) *UpstreamSide {
-	out := &UpstreamSide{Method: u.Method, Target: u.Target, Host: u.Host}
+// madeUp is the form of ids that Envoy makes.
+var madeUp = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// stable leaves what changes from run to run out of the request that the upstream got: an
+// id that the client did not give.
+func stable(u *UpstreamSide, q *Request) *UpstreamSide {
+	out := *u
+	out.Headers = nil
 	for _, h := range u.Headers {
-		switch h[0] {
-		case "x-request-id":
-			h[1] = "*"
-		case "content-length":
+		switch {
+		case h[0] == "content-length":
 			continue
+		case h[0] == "x-request-id" && madeUp.MatchString(h[1]) && !q.says(h[1]):
+			h[1] = "*"
 		}
 		out.Headers = append(out.Headers, h)
 	}
-	return out
+	return &out
+}
+
+// says whether a header of the request has the value.
+func (q *Request) says(value string) bool {
+	return q.HTTP != nil && slices.ContainsFunc(q.HTTP.Headers, func(h [2]string) bool { return strings.Trim(h[1], " \t") == value })
 }

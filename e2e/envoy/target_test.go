@@ -46,10 +46,19 @@ func TestTargets(t *testing.T) {
 	for i, x := range connectTargets {
 		b.Requests = append(b.Requests, Request{ID: fmt.Sprint("c", i, " CONNECT ", x), Accept: acceptAt(0), HTTP: &HTTP{Method: "CONNECT", Target: x, Host: &host}})
 	}
+	judgeAll(t, b)
+}
+
+// judgeAll runs a batch of which every case must agree.
+func judgeAll(t *testing.T, b *Batch) {
+	t.Helper()
 	r := runClear(t, startOracle(t), b)
 	cfg, err := loadWhole(r.Files)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(r.Refused) > 0 || len(r.Cases) != len(b.Requests) || len(r.Cases) == 0 {
+		t.Fatalf("%d cases of %d requests, refused %v", len(r.Cases), len(b.Requests), r.Refused)
 	}
 	for i := range r.Cases {
 		c := &r.Cases[i]
@@ -58,4 +67,26 @@ func TestTargets(t *testing.T) {
 			t.Errorf("%s: %s\n%s", c.Request.ID, j.Why, seen)
 		}
 	}
+}
+
+// TestTemplateBytes asks for every byte that a path can hold what * and ** of a path template
+// say of it.
+func TestTemplateBytes(t *testing.T) {
+	if !Isolated(t) {
+		return
+	}
+	template := func(s string) M {
+		return M{"path_match_policy": ext("envoy.path.match.uri_template.uri_template_matcher", "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig", M{"path_template": s})}
+	}
+	rc := oneRoute(routeTo("c1", template("/one/{a=*}"), nil), routeTo("c2", template("/rest/**"), nil), routeTo("c3", everything, nil))
+	b := &Batch{World: World{ID: "template", Family: "template", Clusters: usualClusters(4)}}
+	b.World.Listeners = []json.RawMessage{raw(web(rc, nil)(listener(listenerName(0), acceptAddr(0), acceptPort)))}
+	for c := byte('!'); c < 0x7f; c++ {
+		for _, p := range []string{"/one/", "/rest/"} {
+			q := get("a.test", p+"x"+string(c)+"y")
+			q.ID, q.Accept = q.HTTP.Target, acceptAt(0)
+			b.Requests = append(b.Requests, q)
+		}
+	}
+	judgeAll(t, b)
 }

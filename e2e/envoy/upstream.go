@@ -2,11 +2,14 @@ package envoy
 
 import (
 	"bytes"
+	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,9 +29,9 @@ type upstream struct {
 	serving   sync.WaitGroup
 }
 
-func startUpstream(ports []string) (*upstream, error) {
+func startUpstream(ports []string, pair tls.Certificate) (*upstream, error) {
 	u := &upstream{}
-	for _, p := range ports {
+	for _, p := range slices.Concat(ports, []string{tlsPort, h2Port}) {
 		ln, err := net.Listen("tcp", ":"+p)
 		if err != nil {
 			u.Close()
@@ -46,7 +49,7 @@ func startUpstream(ports []string) (*upstream, error) {
 				u.serving.Add(1)
 				go func() {
 					defer u.serving.Done()
-					serve(c)
+					serve(c, pair)
 				}()
 			}
 		}()
@@ -67,25 +70,68 @@ type echo struct {
 	Req  UpstreamSide `json:"req"`
 }
 
-func decodeEcho(body string) (e echo, ok bool) {
-	err := json.Unmarshal([]byte(body), &e)
-	return e, err == nil && e.Addr != ""
+// echoHeader holds it, too, for answers without a body.
+const echoHeader = "x-eo-echo"
+
+func (e *echo) header() string {
+	b, _ := json.Marshal(e)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// takeEcho takes the echo out of what the client saw; nil where the endpoint did not answer.
+func takeEcho(seen *ClientSide) *UpstreamSide {
+	header := seen.Headers[echoHeader]
+	delete(seen.Headers, echoHeader)
+	delete(seen.Headers, "x-eo-addr")
+	var e echo
+	text, raw := strings.CutPrefix(seen.Body, echoMark)
+	switch at, hello, terminated := strings.Cut(strings.TrimSuffix(text, "\n"), " "); {
+	case raw && !terminated:
+		e.Req.Addr = at
+		return &e.Req
+	case raw:
+		e.Req.Addr, e.Req.TLS = at, new(TLS)
+		json.Unmarshal([]byte(hello), e.Req.TLS)
+		return &e.Req
+	case json.Unmarshal([]byte(seen.Body), &e) == nil && e.Addr != "":
+		seen.Body = "(upstream)"
+		return &e.Req
+	}
+	b, err := base64.StdEncoding.DecodeString(header)
+	if err != nil || json.Unmarshal(b, &e) != nil || e.Addr == "" {
+		return nil
+	}
+	return &e.Req
 }
 
 // peer is one connection at the upstream server.
 type peer struct {
 	net.Conn
-	buf []byte
+	buf   []byte
+	hello *TLS // nil: no TLS was terminated
 }
 
 var errEnd = errors.New("connection is done")
 
-func serve(c net.Conn) {
+func serve(c net.Conn, pair tls.Certificate) {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(time.Minute))
 	p := &peer{Conn: c}
+	if p.begin(pair) != nil {
+		return
+	}
+	if p.speaksH2() {
+		p.serveH2()
+		return
+	}
 	for p.answer() == nil {
 	}
+}
+
+// echo is the answer to a request.
+func (p *peer) echo(got UpstreamSide) echo {
+	got.Addr, got.TLS = plain(p.LocalAddr().String()), p.hello
+	return echo{got.Addr, got}
 }
 
 // more reads until enough says so.
@@ -104,14 +150,17 @@ func headEnd(b []byte) int { return bytes.Index(b, []byte("\r\n\r\n")) }
 
 // answer reads one request and answers it.
 func (p *peer) answer() error {
-	raw := func(b []byte) bool { return len(b) > 0 && headEnd(b) < 0 && !looksHTTP(b) }
-	if err := p.more(func(b []byte) bool { return raw(b) || headEnd(b) >= 0 }); err != nil {
+	bytesOnly := func(b []byte) bool { return len(b) > 0 && headEnd(b) < 0 && !looksHTTP(b) }
+	if err := p.more(func(b []byte) bool { return bytesOnly(b) || headEnd(b) >= 0 }); err != nil {
 		return err
 	}
-	addr := plain(p.LocalAddr().String())
-	if raw(p.buf) {
-		fmt.Fprintf(p, "%s%s\n", echoMark, addr)
-		if t, ok := p.Conn.(*net.TCPConn); ok {
+	if bytesOnly(p.buf) {
+		line := echoMark + plain(p.LocalAddr().String())
+		if p.hello != nil {
+			line += " " + string(raw(p.hello))
+		}
+		io.WriteString(p, line+"\n")
+		if t, ok := p.Conn.(interface{ CloseWrite() error }); ok {
 			t.CloseWrite()
 		}
 		_, err := io.Copy(io.Discard, p)
@@ -120,19 +169,22 @@ func (p *peer) answer() error {
 	i := headEnd(p.buf)
 	lines := strings.Split(string(p.buf[:i]), "\r\n")
 	p.buf = p.buf[i+4:]
-	e, last := parseHead(lines)
-	e.Addr = addr
-	if err := p.body(e.Req.Headers); err != nil {
+	got, last := parseHead(lines)
+	if err := p.body(got.Headers); err != nil {
 		return err
 	}
+	e := p.echo(got)
 	b, _ := json.Marshal(e)
-	head := "HTTP/1.1 200 OK\r\nx-eo-addr: " + addr + "\r\n"
-	switch e.Req.Method {
-	case "CONNECT":
+	head := "HTTP/1.1 200 OK\r\nx-eo-addr: " + e.Addr + "\r\n"
+	switch {
+	case got.value(wantsUpgrade) != "":
+		fmt.Fprintf(p, "HTTP/1.1 101 Switching Protocols\r\n%s: %s\r\nconnection: Upgrade\r\nupgrade: %s\r\n\r\n", echoHeader, e.header(), got.value("upgrade"))
+		return errEnd
+	case got.Method == "CONNECT":
 		fmt.Fprintf(p, "%s\r\n%s", head, b)
 		return errEnd
-	case "HEAD":
-		fmt.Fprintf(p, "%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n", head, len(b))
+	case got.Method == "HEAD":
+		fmt.Fprintf(p, "%s%s: %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n", head, echoHeader, e.header(), len(b))
 	default:
 		fmt.Fprintf(p, "%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s", head, len(b), b)
 	}
@@ -142,25 +194,41 @@ func (p *peer) answer() error {
 	return nil
 }
 
-// parseHead reads request line and headers; last says that the connection ends with it.
-func parseHead(lines []string) (e echo, last bool) {
-	f := strings.SplitN(lines[0], " ", 3)
-	e.Req.Method = f[0]
-	if len(f) > 1 {
-		e.Req.Target = f[1]
+// wantsUpgrade is a header of requests whose upgrade the endpoint accepts; it declines others.
+const wantsUpgrade = "x-eo-upgrade"
+
+// value is the first value of a header.
+func (u *UpstreamSide) value(name string) string {
+	for _, h := range u.Headers {
+		if h[0] == name {
+			return h[1]
+		}
 	}
-	last = len(f) > 2 && f[2] == "HTTP/1.0"
+	return ""
+}
+
+// parseHead reads request line and headers; last says that the connection ends with it.
+func parseHead(lines []string) (got UpstreamSide, last bool) {
+	f := strings.SplitN(lines[0], " ", 3)
+	got.Method = f[0]
+	if len(f) > 1 {
+		got.Target = f[1]
+	}
+	if len(f) > 2 {
+		got.Version = strings.TrimPrefix(f[2], "HTTP/")
+	}
+	last = got.Version == "1.0"
 	for _, l := range lines[1:] {
 		k, v, _ := strings.Cut(l, ":")
 		k, v = strings.ToLower(k), strings.Trim(v, " \t")
 		if k == "host" {
-			e.Req.Host = v
+			got.Host = v
 			continue
 		}
 		last = last || k == "connection" && v == "close"
-		e.Req.Headers = append(e.Req.Headers, [2]string{k, v})
+		got.Headers = append(got.Headers, [2]string{k, v})
 	}
-	return e, last
+	return got, last
 }
 
 // body reads the request's body away.

@@ -158,7 +158,7 @@ func judgeCase(t *testing.T, cfg *envoy.Config, c *Case) Judgement {
 	}
 	vs, cut := Variants(cfg.Accept, conn, &req)
 	if cut {
-		return Judgement{Disagree, fmt.Sprintf("more than %d variants", maxVariants)}
+		return Judgement{Word: Disagree, Why: fmt.Sprintf("more than %d variants", maxVariants)}
 	}
 	if *onlyCase != "" {
 		show(t, vs)

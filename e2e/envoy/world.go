@@ -99,6 +99,9 @@ type UpstreamSide struct {
 	Target  string      `json:"target"`
 	Host    string      `json:"host"`
 	Headers [][2]string `json:"headers,omitempty"`
+	Version string      `json:"version,omitempty"` // 1.0, 1.1, 2; empty: not recorded
+	Addr    string      `json:"addr,omitempty"`    // where it was reached; empty: not recorded
+	TLS     *TLS        `json:"tls,omitempty"`     // the ClientHello; nil: plain text, or Addr is empty
 }
 
 // Refused is a resource that Envoy did not accept.

@@ -327,6 +327,7 @@ func (s *stream) boundTime(r tree.Node) {
 		}
 	}
 	s.h.remove("x-envoy-hedge-on-per-try-timeout")
+	s.h.remove("x-envoy-upstream-stream-duration-ms")
 	s.h.remove("x-envoy-upstream-rq-timeout-alt-response")
 	s.h.remove("x-envoy-upstream-alt-stat-name")
 }

@@ -89,6 +89,9 @@ func (s *stream) decode(hcm tree.Node) bool {
 	if err := s.codec(r); err != nil {
 		return s.codecAnswer(err, flow.Because(flow.WhyEarlyAnswer, strconv.Itoa(err.code), err.details))
 	}
+	for _, name := range r.Unsure {
+		s.h.setUnsure(name)
+	}
 	for _, name := range s.dropped {
 		p.add(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyHeaderDropped, name)})
 	}

@@ -62,14 +62,14 @@ func (s *stream) sanitize() bool {
 	return true
 }
 
-// te keeps of the TE header only "trailers".
+// te keeps of the TE header only "trailers", in lower case (measured on 1.40).
 func (s *stream) te() {
-	v, ok, _ := s.h.first("te")
-	if !ok {
+	v := s.h.value("te")
+	if v == "" { // an empty one stays
 		return
 	}
 	for _, t := range strings.Split(v, ",") {
-		if equalFold(strings.TrimSpace(t), "trailers") {
+		if strings.TrimSpace(t) == "trailers" {
 			s.h.set("te", "trailers")
 			return
 		}
@@ -265,19 +265,36 @@ func (s *stream) internalHeaders() []string {
 func (s *stream) identify() {
 	n := s.m.node
 	edge := s.m.useRemote && !s.internal
-	if n.Field("generate_request_id").Bool(true) && (!s.h.has("x-request-id") || edge && !n.Field("preserve_external_request_id").Bool(false)) {
+	if n.Field("generate_request_id").Bool(true) && (s.h.value("x-request-id") == "" || edge && !n.Field("preserve_external_request_id").Bool(false)) {
 		s.h.setUnsure("x-request-id")
 	}
 	if n.Field("add_user_agent").Bool(false) {
-		s.h.setUnsure("x-envoy-downstream-service-cluster")
-		if s.h.value("user-agent") == "" {
-			s.h.setUnsure("user-agent")
-		}
+		s.nameNode()
 	}
 	if via := n.Field("via").Str(); via != "" {
-		s.h.add("via", via)
+		if before := s.h.value("via"); before != "" {
+			via = before + ", " + via
+		}
+		s.h.set("via", via)
 	}
 	s.clientCertHeader(n)
+}
+
+// nameNode tells the endpoint by which Envoy the request comes.
+func (s *stream) nameNode() {
+	node := s.p.cfg.boot().Field("node")
+	put := func(name, value string) {
+		if value == "" {
+			s.h.setUnsure(name) // the command line may give one
+			return
+		}
+		s.h.set(name, value)
+	}
+	put("x-envoy-downstream-service-cluster", node.Field("cluster").Str())
+	if s.h.value("user-agent") == "" {
+		put("user-agent", node.Field("cluster").Str())
+	}
+	put("x-envoy-downstream-service-node", node.Field("id").Str())
 }
 
 // clientCertHeader is x-forwarded-client-cert by forward_client_cert_details.

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -77,7 +78,11 @@ func (s *stream) forward(step flow.Step) {
 		s.own()
 		s.setHost(fate.name, true, a)
 	}
-	s.p.res.Upstream.HTTP = s.upstreamRequest()
+	up := s.upstreamRequest()
+	if len(fate.versions) == 1 {
+		up.Version = fate.versions[0]
+	}
+	s.p.res.Upstream.HTTP = up
 	s.p.end(flow.Continue, flow.Symptom{Code: 200, Flags: s.flags(""), Details: "via_upstream", TCP: flow.TCPOK})
 }
 
@@ -144,14 +149,14 @@ func notFoundCode(enum string) int {
 	return 503
 }
 
-// upstreamRequest is what the endpoint receives. Headers whose value cannot be known are
-// left out.
+// upstreamRequest is what the endpoint receives.
 func (s *stream) upstreamRequest() *flow.HTTP {
-	out := &flow.HTTP{Version: s.version, Exact: true, NoHost: !s.h.has(":authority")}
+	out := &flow.HTTP{Exact: true, NoHost: !s.h.has(":authority")}
 	for i := range s.h.list {
 		e := &s.h.list[i]
 		switch {
 		case e.unsure && e.name != ":authority" && e.name != ":path":
+			out.Unsure = append(out.Unsure, e.name)
 		case e.name == ":method":
 			out.Method = e.value
 		case e.name == ":path":
@@ -163,6 +168,9 @@ func (s *stream) upstreamRequest() *flow.HTTP {
 			out.Headers = append(out.Headers, [2]string{e.name, e.value})
 		}
 	}
+	slices.Sort(out.Unsure)
+	out.Unsure = slices.Compact(out.Unsure)
+	out.Headers = slices.DeleteFunc(out.Headers, func(e [2]string) bool { return slices.Contains(out.Unsure, e[0]) })
 	if out.Method == "CONNECT" && out.Path == "" {
 		out.Path = out.Authority
 	}

@@ -57,10 +57,7 @@ func (s *stream) apply(m mutation) {
 func (s *stream) mutation(o tree.Node) (mutation, bool) {
 	h := o.Field("header")
 	m := mutation{name: lowerHeader(h.Field("key").Str())}
-	m.value, m.sure = s.format(h.Field("value").Str())
-	if h.Field("raw_value").Exists() {
-		m.value, m.sure = "", false
-	}
+	m.value, m.sure = s.format(h.Field("value").Str()) // raw_value is not heeded (measured on 1.40)
 	if m.value == "" && m.sure && !o.Field("keep_empty_value").Bool(false) {
 		return m, false
 	}
@@ -212,13 +209,21 @@ func (s *stream) operatorREQ(arg, limit, missing string) (string, bool) {
 }
 
 // finalize applies what weighted entry, route, virtual host and table say of the request's
-// headers, host and path. (RouteEntryImplBase::finalizeRequestHeaders)
+// headers, host and path. (router.cc: Filter::decodeHeaders)
 func (s *stream) finalize() {
 	s.h = s.h.clone()
 	a := s.act()
 	timeout := s.timeout(a)
 	s.boundTime(a)
-	defer s.boundTries(a, timeout)
+	if s.vhost.node.Field("include_request_attempt_count").Bool(false) {
+		s.h.set("x-envoy-attempt-count", "1")
+	}
+	s.finalizeRoute(a)
+	s.boundTries(a, timeout)
+}
+
+// finalizeRoute is RouteEntryImplBase::finalizeRequestHeaders.
+func (s *stream) finalizeRoute(a tree.Node) {
 	if s.action.entry.Exists() {
 		s.changeHeaders(s.action.entry)
 		if host := s.action.entry.Field("host_rewrite_literal").Str(); host != "" {
@@ -231,9 +236,6 @@ func (s *stream) finalize() {
 	}
 	for _, n := range levels {
 		s.changeHeaders(n)
-	}
-	if s.vhost.node.Field("include_request_attempt_count").Bool(false) {
-		s.h.set("x-envoy-attempt-count", "1")
 	}
 	s.rewriteHost(a)
 	from := s.h.value(":path")
@@ -276,14 +278,17 @@ func (s *stream) rewriteHost(a tree.Node) {
 	}
 }
 
-// setHost replaces the host; the old one goes to x-forwarded-host where that is asked for,
-// and to x-envoy-original-host.
+// setHost replaces the host; the old one goes to x-forwarded-host where that is asked for
+// and does not end in it yet, and to x-envoy-original-host. (Http::Utility::updateAuthority)
 func (s *stream) setHost(host string, sure bool, a tree.Node) {
 	old := s.h.value(":authority")
-	if a.Field("append_x_forwarded_host").Bool(false) && (old != host || !sure) {
-		s.h.add("x-forwarded-host", old)
+	if a.Field("append_x_forwarded_host").Bool(false) && old != "" {
+		before := s.h.value("x-forwarded-host")
+		if i := strings.LastIndexByte(strings.TrimRight(before, ","), ','); strings.TrimRight(before, ",")[i+1:] != old {
+			s.h.add("x-forwarded-host", old)
+		}
 	}
-	if !s.suppresses() {
+	if old != "" && !s.suppresses() {
 		s.h.set("x-envoy-original-host", old)
 	}
 	if !sure {

@@ -12,8 +12,9 @@ type uriTemplate struct {
 	names []string // variable of each capture group
 }
 
-// templateChars are what one segment may hold: RFC 3986 pchar without '*'.
-const templateChars = `a-zA-Z0-9\-._~%!$&'()+,;:@=`
+// templateChars are what one segment may hold: RFC 3986 pchar (measured on 1.40 with every
+// byte).
+const templateChars = `a-zA-Z0-9\-._~%!$&'()*+,;:@=`
 
 // readTemplate compiles a template: literal text, * (one segment), ** (the rest), {name},
 // {name=pattern}. False for text that is none of these.

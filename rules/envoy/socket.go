@@ -180,14 +180,11 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 		s.Tests = ts.tests
 	}
 	if ts.kind == "tls" {
-		t := ts.tls
-		if t.SNI == "" {
-			t.SNI = c.autoSNI(hints, h)
+		t, known := p.upstreamHello(ts, c, h, hints)
+		if !known && !p.opaque(flow.TransportSocket, "upstream", flow.Because(flow.WhyStateUnknown, stateServerName), ts.node) {
+			return false
 		}
-		if ts.auto && h.name != "" {
-			t.SNI = h.name
-		}
-		p.res.Upstream.TLS = &t
+		p.res.Upstream.TLS = t
 		s.Reason = flow.Because(flow.WhyTLSUpstream, t.SNI, ts.sans, ts.cert)
 	}
 	p.add(s)
@@ -238,20 +235,4 @@ func sanText(m tree.Node) string {
 		}
 	}
 	return string(m.Raw())
-}
-
-// autoSNI is the name by auto_sni: the request's authority without port, no address
-// (router.cc, getAutoSni).
-func (c *cluster) autoSNI(hints lbHints, h *host) string {
-	o := c.options.Field("upstream_http_protocol_options")
-	if !hints.http || !o.Field("auto_sni").Bool(false) {
-		return ""
-	}
-	name := hints.authority
-	if override := o.Field("override_auto_sni_header").Str(); override != "" && hints.header != nil {
-		if v, ok := hints.header(override); ok && v != "" {
-			name = v
-		}
-	}
-	return hostOnly(name)
 }

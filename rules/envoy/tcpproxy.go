@@ -22,7 +22,7 @@ func (n *network) tcpProxy(e extension, f tree.Node) {
 		n.stop(flow.Cluster, cluster, flow.Because(flow.WhyOnDemand, cluster), e.config.Field("on_demand"))
 		return
 	}
-	hints := lbHints{match: match, authority: n.sni, hash: e.config.Field("hash_policy").Len() > 0}
+	hints := lbHints{match: match, authority: n.sni, tunnel: e.config.Field("tunneling_config").Exists(), hash: e.config.Field("hash_policy").Len() > 0}
 	got := n.toCluster(cluster, hints)
 	if got.unknown {
 		return

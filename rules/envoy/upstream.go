@@ -15,8 +15,9 @@ type lbHints struct {
 	hash bool
 	// high is the route's priority HIGH: the other circuit breaker thresholds.
 	high bool
-	// http is set by the router, clear for tcp_proxy.
-	http bool
+	// http is set by the router, clear for tcp_proxy; tunnel for a tcp_proxy that puts the
+	// bytes into an HTTP request.
+	http, tunnel bool
 	// h2 says that the downstream request is HTTP/2, for use_downstream_protocol_config.
 	h2 bool
 	// authority is the host that the upstream sees, for auto_sni and dynamic forward proxy.
@@ -43,4 +44,6 @@ type fate struct {
 	// empty, and nothing is put, for a host that has none. Valid iff ok.
 	name string
 	addr netip.AddrPort
+	// versions are the HTTP versions that are offered to it. Valid iff ok.
+	versions []string
 }

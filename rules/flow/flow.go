@@ -124,6 +124,9 @@ type HTTP struct {
 	Exact bool
 	// NoHost says that an HTTP/1 request has no Host header; Authority is then empty.
 	NoHost bool
+	// Unsure are headers that may be there with a value that nobody can tell, such as an
+	// id that a proxy before made up. In lower case, sorted; not in Headers.
+	Unsure []string
 }
 
 // ProxyHeader is what a client claims in a PROXY protocol header.
