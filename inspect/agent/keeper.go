@@ -1,0 +1,173 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Keeper is a pod whose changes end when their time is over, whoever asked for them and
+// whether or not they are still there. The kernel ends its own lease; the Keeper takes away
+// what then lies about, and undoes what no kernel ends. It changes and does nothing else.
+type Keeper struct {
+	name    string
+	enforce inspect.Enforcer
+	told    func(error) // of an end that failed
+
+	mu      sync.Mutex
+	promise *promise
+}
+
+// promise is a change with the timer of its end.
+type promise struct {
+	change flow.Change
+	timer  *time.Timer
+}
+
+var (
+	_ inspect.Enforcer = (*Keeper)(nil)
+	_ inspect.Pod      = (*Keeper)(nil)
+)
+
+// Keep makes pod, which must be an inspect.Enforcer, keep its promises. told hears of an end
+// that failed; nil: nobody does.
+func Keep(pod inspect.Pod, told func(error)) (*Keeper, error) {
+	e, ok := pod.(inspect.Enforcer)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", pod.Name(), errNoEnforcer)
+	}
+	if told == nil {
+		told = func(error) {}
+	}
+	return &Keeper{name: pod.Name(), enforce: e, told: told}, nil
+}
+
+// Name is the pod's.
+func (k *Keeper) Name() string { return k.name }
+
+// Close does nothing: the pod is its owner's.
+func (k *Keeper) Close() error { return nil }
+
+var errKeeper = errors.New("a holder of changes neither reads nor sends")
+
+// Read is refused.
+func (k *Keeper) Read(context.Context, inspect.Want) (inspect.Snapshot, error) {
+	return inspect.Snapshot{}, errKeeper
+}
+
+// Observe is refused.
+func (k *Keeper) Observe(context.Context, []flow.Leg, inspect.ObserveOptions) (inspect.Watch, error) {
+	return nil, errKeeper
+}
+
+// Send is refused.
+func (k *Keeper) Send(context.Context, flow.Request) (inspect.Sent, error) {
+	return inspect.Sent{}, errKeeper
+}
+
+// Policy reads what is in force.
+func (k *Keeper) Policy(ctx context.Context) (flow.Policy, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.enforce.Policy(ctx)
+}
+
+// Apply promises the end first: a change that is in force without anybody to end it must not
+// be, not even for a moment.
+func (k *Keeper) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.promise
+	var next *promise
+	if c.Kind != flow.Restore && c.TTL > 0 {
+		next = k.keep(c, c.TTL)
+	}
+	p, err := k.enforce.Apply(ctx, c)
+	if err != nil {
+		next.drop()
+		return p, err
+	}
+	before.drop()
+	k.promise = next
+	return p, nil
+}
+
+// Renew sets the end to ttl from now. A kernel that would end it earlier is told.
+func (k *Keeper) Renew(ctx context.Context, ttl time.Duration) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.promise == nil {
+		return fmt.Errorf("renew: no change is in force here: %w", inspect.ErrNotFound)
+	}
+	c := k.promise.change
+	if c.Driver == flow.Kernel {
+		if err := k.enforce.Renew(ctx, ttl); err != nil {
+			return err
+		}
+	}
+	k.promise.drop()
+	k.promise = k.keep(c, ttl)
+	return nil
+}
+
+// Promises says whether an end is still owed.
+func (k *Keeper) Promises() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.promise != nil
+}
+
+// Release ends at once what is in force, and waits. It is how a holder that is asked to end
+// ends: nobody would keep its promises after it.
+func (k *Keeper) Release() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p := k.promise
+	k.promise = nil
+	if p == nil {
+		return nil
+	}
+	p.drop()
+	ctx, cancel := context.WithTimeout(context.Background(), undoPatience)
+	defer cancel()
+	return undo(ctx, k.enforce, p.change)
+}
+
+// keep starts the timer of c's end.
+func (k *Keeper) keep(c flow.Change, ttl time.Duration) *promise {
+	p := &promise{change: c}
+	p.timer = time.AfterFunc(ttl, func() { k.end(p) })
+	return p
+}
+
+// drop stops the timer; one that had begun finds that the promise is another's.
+func (p *promise) drop() {
+	if p != nil {
+		p.timer.Stop()
+	}
+}
+
+// again is how long the Keeper waits before it tries once more to end what it could not.
+const again = 5 * time.Second
+
+// end undoes p's change if it is still the one that is promised. What cannot be undone, such
+// as a setting of an Envoy that hangs, stays promised and is tried again.
+func (k *Keeper) end(p *promise) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.promise != p {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), undoPatience)
+	defer cancel()
+	k.promise = nil
+	if err := undo(ctx, k.enforce, p.change); err != nil {
+		k.told(fmt.Errorf("end %s, whose time is over: %w; next try in %v", p.change.Kind, err, again))
+		k.promise = k.keep(p.change, again)
+	}
+}
