@@ -12,7 +12,7 @@ import (
 // is kept of them, since their memory is the ring's. It is for one goroutine.
 type decoder struct {
 	heads  bool // the beginnings of payloads are kept
-	raw    bool // whole packets are kept
+	raw    bool // packets are kept as they are: whole with heads, else their headers
 	filter Filter
 
 	n    uint64 // packets so far
@@ -47,9 +47,11 @@ func (d *decoder) observe(p *Packet) bool {
 	o.Len, o.Whole = h.end-h.payload, p.Len
 	head := p.Data[min(h.payload, len(p.Data)):min(h.end, len(p.Data))]
 	switch {
+	case d.raw && !d.heads:
+		o.Raw = d.keep(p.Data[:min(h.payload, len(p.Data))])
 	case d.raw:
 		o.Raw = d.keep(p.Data)
-		if from := min(h.payload, len(p.Data)); d.heads && len(head) > 0 {
+		if from := min(h.payload, len(p.Data)); len(head) > 0 {
 			o.Head = o.Raw[from : from+len(head) : from+len(head)]
 		}
 	case d.heads && len(head) > 0:

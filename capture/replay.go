@@ -18,7 +18,7 @@ import (
 // Keep says what a reader of packets keeps of them beside their headers.
 type Keep struct {
 	Heads bool // the beginning of payloads
-	Raw   bool // the packets as they are
+	Raw   bool // the packets as they are: whole with Heads, else their headers
 }
 
 // ReadPackets reads a pcap or pcapng file; device names the packets of a pcap, which holds

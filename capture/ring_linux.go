@@ -39,6 +39,7 @@ type Ring struct {
 	mu         sync.Mutex
 	came, lost uint64 // packets that passed the filter, and those of them that found no room
 	frozen     uint64 // how often the ring was full
+	closed     bool
 }
 
 // ErrWoken is what reading returns after Wake.
@@ -243,6 +244,9 @@ func (r *Ring) Wake() error {
 func (r *Ring) count() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed { // its number may be another socket's by now
+		return nil
+	}
 	st, err := unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
 		return os.NewSyscallError("PACKET_STATISTICS", err)
@@ -264,6 +268,9 @@ func (r *Ring) Stats() flow.DeviceLoss {
 
 // Close frees the ring. It may be called twice, but not while it is read.
 func (r *Ring) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
 	var errs []error
 	if r.mem != nil {
 		errs = append(errs, os.NewSyscallError("munmap", unix.Munmap(r.mem)))

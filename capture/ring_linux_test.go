@@ -73,7 +73,7 @@ func readAll(r *Ring) ([]flow.Observation, error) {
 	if err := r.Wake(); err != nil {
 		return nil, err
 	}
-	d := &decoder{raw: true}
+	d := &decoder{heads: true, raw: true}
 	var out []flow.Observation
 	for {
 		got, err := r.fill(d)
@@ -152,6 +152,40 @@ func TestRingErrors(t *testing.T) {
 		}
 		if _, err := OpenRing("lo", make(Filter, maxEndpoints+1), RingOptions{}); err == nil {
 			t.Error("a filter that is too long")
+		}
+	})
+}
+
+// A ring that was closed asks the kernel nothing: its number may be another socket's, whose
+// counters would begin anew with the question.
+func TestClosedRingAsksNothing(t *testing.T) {
+	inNamespace(t, func() {
+		old, err := OpenRing("lo", Filter{{Port: 4000}}, RingOptions{})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		fd := old.fd
+		if err := old.Close(); err != nil {
+			t.Error(err)
+		}
+		r, err := OpenRing("lo", Filter{{Port: 4000}}, RingOptions{})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer r.Close()
+		if r.fd != fd { // the lowest number that is free
+			if err := unix.Dup3(r.fd, fd, unix.O_CLOEXEC); err != nil {
+				t.Error(err)
+				return
+			}
+			defer unix.Close(fd)
+		}
+		blast(t, "127.0.0.1:4000", 7, 100)
+		old.Stats()
+		if err := r.count(); err != nil || r.came != 7 {
+			t.Errorf("%d packets came after the closed ring was asked, want 7, %v", r.came, err)
 		}
 	})
 }

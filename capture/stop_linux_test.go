@@ -279,15 +279,15 @@ func TestWatchLossOfEachDevice(t *testing.T) {
 	})
 }
 
-// Nothing of a payload is kept beyond the snaplen, in no form; without heads and packets
-// asked for, nothing at all.
+// Nothing of a payload is kept beyond the snaplen, in no form; without heads asked for,
+// nothing at all: packets end with their headers.
 func TestWatchKeepsNothingBeyondSnaplen(t *testing.T) {
 	const snaplen = 64 // 28 of them are headers
 	secret := strings.Repeat("a", snaplen-28) + "SECRET"
 	for _, c := range []struct {
 		heads, raw bool
 		ring       uint32
-	}{{false, false, snaplen}, {true, false, snaplen}, {true, true, snaplen}, {false, false, 0}} {
+	}{{false, false, snaplen}, {true, false, snaplen}, {true, true, snaplen}, {false, false, 0}, {false, true, 0}} {
 		inNamespace(t, func() {
 			w, err := Open(WatchOptions{Devices: []string{"lo"}, Filter: Filter{{Port: 4000}}, Heads: c.heads, Raw: c.raw, Packets: 1, Ring: RingOptions{Snaplen: c.ring}})
 			if err != nil {
@@ -305,8 +305,11 @@ func TestWatchKeepsNothingBeyondSnaplen(t *testing.T) {
 				if c.heads {
 					head = snaplen - 28
 				}
-				if c.raw {
+				switch {
+				case c.raw && c.heads:
 					raw = snaplen
+				case c.raw:
+					raw = 28
 				}
 				// What is lent has a capacity, and behind the length nothing may stand either.
 				if len(o.Head) != head || cap(o.Head) != head || len(o.Raw) != raw || cap(o.Raw) != raw || o.Len != len(secret) || o.Whole != len(secret)+28 {

@@ -17,7 +17,7 @@ type WatchOptions struct {
 	Owners   []uint32 // users whose new sockets are told, whatever their addresses
 	Ring     RingOptions
 	Heads    bool          // keep the beginning of payloads, at most the snaplen
-	Raw      bool          // keep whole packets, at most the snaplen
+	Raw      bool          // keep packets as they are, at most the snaplen: whole with Heads, else their headers
 	Duration time.Duration // 0: until Close
 	Packets  int           // 0: no bound
 }
@@ -122,7 +122,7 @@ func (w *Watch) end() {
 		_ = w.tracker.wakeUp()
 	}
 	w.workers.Wait()
-	w.countLoss()
+	w.lastLoss()
 	for _, r := range w.rings {
 		_ = r.Close()
 	}
@@ -132,9 +132,6 @@ func (w *Watch) end() {
 	if w.sampler != nil {
 		w.sampler.close()
 	}
-	w.mu.Lock()
-	w.final = true
-	w.mu.Unlock()
 	w.finish()
 	close(w.ended)
 }
@@ -146,21 +143,24 @@ func (w *Watch) C() <-chan []flow.Observation { return w.out }
 // Loss is what was not seen so far; it is final once C is closed.
 func (w *Watch) Loss() flow.Loss {
 	w.mu.Lock()
-	final := w.final
-	w.mu.Unlock()
-	if !final {
-		w.countLoss()
-	}
-	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.countLoss()
 	l := w.loss
 	l.Blind = append([]flow.Gap(nil), l.Blind...)
 	return l
 }
 
-func (w *Watch) countLoss() {
+// lastLoss counts the loss for the last time. No ring may be asked any more once it is closed:
+// its number may be another socket's then.
+func (w *Watch) lastLoss() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.countLoss()
+	w.final = true
+}
+
+// countLoss counts the loss. The caller holds mu.
+func (w *Watch) countLoss() {
 	if w.final {
 		return
 	}

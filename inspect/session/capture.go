@@ -16,7 +16,7 @@ import (
 type CaptureOptions struct {
 	Watch   time.Duration // 0: until the context ends
 	Packets int           // 0: no bound
-	Snaplen int           // bytes kept of each packet; 0: 256
+	Snaplen int           // bytes kept of each packet; 0: its headers, and nothing of its payload
 	Program string        // name and version, for the file
 	Ready   func()        // called when the watch listens; may be nil
 }
@@ -29,9 +29,6 @@ func Capture(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	_, t, err := Trace(ctx, pod, r, req, nil)
 	if err != nil {
 		return flow.Loss{}, err
-	}
-	if opt.Snaplen == 0 {
-		opt.Snaplen = Snaplen
 	}
 	seen, err := pod.Observe(ctx, everyLeg(t), inspect.ObserveOptions{Duration: opt.Watch, Packets: opt.Packets, Snaplen: opt.Snaplen, Raw: true})
 	if err != nil {
@@ -121,7 +118,10 @@ func (f *file) add(o flow.Observation) error {
 		return err
 	}
 	f.packets++
-	raw := o.Raw[:min(len(o.Raw), f.opt.Snaplen)] // that of a saved capture may be longer
+	raw := o.Raw
+	if f.opt.Snaplen > 0 {
+		raw = raw[:min(len(raw), f.opt.Snaplen)] // that of a saved capture may be longer
+	}
 	return f.out.Packet(n, o.At, raw, o.Whole, f.hints.comment(o))
 }
 

@@ -167,3 +167,32 @@ func TestBlocksAreWhole(t *testing.T) {
 		}
 	}
 }
+
+// Without a snaplen a file holds headers and nothing of what was said: not in the demo, whose
+// captures hold it.
+func TestCaptureHoldsHeadersOnly(t *testing.T) {
+	for snaplen, want := range map[int]bool{0: false, 256: true} {
+		pod := demo(t, "mesh")
+		var out bytes.Buffer
+		if _, err := Capture(context.Background(), pod, read(t, pod), outbound("10.107.42.16:80"), &out, CaptureOptions{Snaplen: snaplen}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := pcapgo.NewNgReader(bytes.NewReader(out.Bytes()), pcapgo.NgReaderOptions{WantMixedLinkType: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		packets, more := 0, 0
+		for ; ; packets++ {
+			data, _, err := r.ReadPacketData()
+			if err != nil {
+				break
+			}
+			if len(data) > 20+60 { // an IPv4 and a TCP header at most
+				more++
+			}
+		}
+		if packets == 0 || (more > 0) != want || bytes.Contains(out.Bytes(), []byte("HTTP/1.1")) != want {
+			t.Errorf("snaplen %d: %d packets, %d with payload", snaplen, packets, more)
+		}
+	}
+}

@@ -103,7 +103,7 @@ func newCapture(app *App) *cobra.Command {
 	f.StringVarP(&o.write, "write", "w", "", "where to: FILE.pcapng, or - for standard output")
 	f.DurationVar(&o.watch, "watch", 0, "how long; 0: until interrupted")
 	f.IntVar(&o.packets, "count", 0, "end after so many packets; 0: no bound")
-	f.IntVar(&o.snaplen, "snaplen", 256, "bytes kept of each packet")
+	f.IntVar(&o.snaplen, "snaplen", 0, "bytes kept of each packet, its payload too; 0: its headers alone")
 	return cmd
 }
 
@@ -111,8 +111,8 @@ func (a *App) capture(cmd *cobra.Command, args []string, o *captureOptions) erro
 	switch {
 	case o.write == "":
 		return usage("capture: where to? want -w FILE.pcapng, or -w - for standard output")
-	case o.watch < 0 || o.packets < 0 || o.snaplen < 64 || o.snaplen > 65535:
-		return usage("capture: want --watch and --count of 0 or more, and --snaplen from 64 to 65535")
+	case o.watch < 0 || o.packets < 0 || o.snaplen != 0 && o.snaplen < 64 || o.snaplen > 65535:
+		return usage("capture: want --watch and --count of 0 or more, and --snaplen 0 (headers) or from 64 to 65535")
 	case o.write == "-" && a.Terminal:
 		return usage("capture: -w - would write packets to the terminal; want a file or a pipe")
 	}
