@@ -16,6 +16,7 @@ import (
 type proxyOwner struct {
 	uid, gid uint32
 	known    bool
+	grouped  bool // gid was read, too
 	assumed  []flow.Assumption
 }
 
@@ -45,6 +46,7 @@ func findOwner(s *Snapshot) proxyOwner {
 		o.known = false
 	}
 	o.gid = o.uid
+	o.grouped = true
 	switch {
 	case listens && socket.Grouped:
 		o.gid = socket.GID
@@ -53,7 +55,9 @@ func findOwner(s *Snapshot) proxyOwner {
 	case inPod && pod.RunAsGroup != nil:
 		o.gid = *pod.RunAsGroup
 	case len(gids) > 0:
-		o.gid = gids[0].id
+		o.gid, o.grouped = gids[0].id, false
+	default:
+		o.grouped = false
 	}
 	return o
 }
@@ -161,4 +165,10 @@ func utoa(u uint32) string { return strconv.FormatUint(uint64(u), 10) }
 // only an owner rule, or nothing, tells them.
 func (s *Snapshot) ProxyOwner() (uid, gid uint32, known bool) {
 	return s.owner.uid, s.owner.gid, s.owner.known && len(s.owner.assumed) == 0
+}
+
+// ProxyGroup is the gid of the proxy's own connections; known is false where it was not read
+// of the proxy's process, its recording or its security context.
+func (s *Snapshot) ProxyGroup() (gid uint32, known bool) {
+	return s.owner.gid, s.owner.known && s.owner.grouped
 }

@@ -53,7 +53,7 @@ func (c *Config) readRuntime(name string, raw []byte) error {
 		return err
 	}
 	c.runtime = map[string]string{}
-	c.runtimeRead = true
+	c.runtimeRead, c.runtimeDoc = true, n
 	for k, v := range n.Field("entries").Members() {
 		c.runtime[k] = v.Field("final_value").Str()
 	}

@@ -3,6 +3,8 @@ package envoy
 import (
 	"strconv"
 	"sync"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
 )
 
 // Config is what was read of one Envoy. It is safe for concurrent traces: what a trace
@@ -11,6 +13,7 @@ type Config struct {
 	version     Version
 	runtime     map[string]string
 	runtimeRead bool // from /runtime, not guessed from the bootstrap
+	runtimeDoc  tree.Node
 
 	parts     []*part
 	bytes     int64

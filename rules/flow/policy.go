@@ -88,15 +88,28 @@ type Reach struct{ What, Whose string }
 
 // Effect is what a policy changes for one destination.
 type Effect struct {
-	Dst    netip.AddrPort
-	Proto  Proto
-	UID    uint32
-	Live   bool // a connection is open to it; false: it stands in the configuration
+	Dst   netip.AddrPort
+	Proto Proto
+	UID   uint32
+	Live  bool // a connection is open to it; false: it stands in the configuration
+	// Else says that Dst stands for every destination of its family that the configuration does
+	// not name, and Port that it does so for every address at its port.
+	Else, Port bool
+	// Host is the HTTP authority or the SNI that the request has; empty: none.
+	Host   string
 	Before Verdict
 	After  Verdict
 	// Around are the proxy's protections that the connection would go around: a cluster with a
 	// transport socket, an RBAC filter. Empty: none.
 	Around []Reason
+}
+
+// Kept is a connection that was open when a change was planned, and goes on as it is.
+type Kept struct {
+	Conn    Conn
+	Known   bool   // Conn.UID is
+	Process string // empty: not known
+	Proxied bool   // it goes through the proxy
 }
 
 // Change is a policy to be put into force: typed, so that whoever carries it out builds the
@@ -120,6 +133,7 @@ type Change struct {
 	Open                 []Hole // allow-all: the destinations that it opens
 	All                  bool   // allow-all: every destination
 	CloseOpen            bool   // connections that are open are ended
+	KeepHandoff          bool   // xds: listeners without a socket of their own stay
 	// Capture are the local ports to which the pod's rules redirect what leaves: the proxy's side
 	// of such a connection has one of them. Ports that only take what comes in are not here.
 	Capture []uint16
@@ -129,6 +143,8 @@ type Change struct {
 	Covers      []Reach
 	NotCovered  []Reach
 	Effects     []Effect
+	Untraced    int    // destinations that were too many to be traced
+	Kept        []Kept // the connections of the pod's processes that were open
 }
 
 // Proof is one probe and what it got.

@@ -13,5 +13,6 @@ const (
 	reasonEnvoyL4   ReasonKind = 300  // rules/envoy up to the network filters, clusters, endpoints
 	reasonEnvoyHTTP ReasonKind = 600  // rules/envoy inside the HTTP connection manager
 	reasonConfirm   ReasonKind = 900  // rules/confirm
+	reasonEgress    ReasonKind = 950  // rules/egress
 	reasonEnd       ReasonKind = 1000 // above every reason
 )

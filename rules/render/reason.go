@@ -13,7 +13,7 @@ func Reason(r flow.Reason) string {
 		return ""
 	}
 	a := [3]string{argument(r.Args[0]), argument(r.Args[1]), argument(r.Args[2])}
-	for _, words := range []func(flow.ReasonKind, [3]string) string{joinWords, netfilterWords, envoyL4Words, envoyHTTPWords, confirmWords} {
+	for _, words := range []func(flow.ReasonKind, [3]string) string{joinWords, netfilterWords, envoyL4Words, envoyHTTPWords, confirmWords, egressWords} {
 		if s := words(r.Kind, a); s != "" {
 			return s
 		}

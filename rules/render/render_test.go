@@ -9,7 +9,7 @@ import (
 
 // Every reason that a room can give has a sentence.
 func TestEveryReasonHasWords(t *testing.T) {
-	for _, room := range []func() (flow.ReasonKind, flow.ReasonKind){flow.JoinReasons, flow.NetfilterReasons, flow.EnvoyL4Reasons, flow.EnvoyHTTPReasons, flow.ConfirmReasons} {
+	for _, room := range []func() (flow.ReasonKind, flow.ReasonKind){flow.JoinReasons, flow.NetfilterReasons, flow.EnvoyL4Reasons, flow.EnvoyHTTPReasons, flow.ConfirmReasons, flow.EgressReasons} {
 		from, to := room()
 		for k := from; k < to; k++ {
 			if s := Reason(flow.Because(k, "a", "b", "c")); s == "" || strings.HasPrefix(s, "reason ") {

@@ -1,0 +1,392 @@
+package egress
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules"
+	"github.com/meshtop/meshtop/rules/envoy"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/live"
+)
+
+// dest is one destination with the requests that are made to it in thought.
+type dest struct {
+	dst       netip.AddrPort
+	hole      flow.Hole // the destinations that it stands for
+	proto     flow.Proto
+	uid, gid  uint32
+	live      bool
+	elsewhere bool // stands for all of its family that the configuration does not name
+	port      bool // stands for every address at its port
+	requests  []flow.Request
+}
+
+// Bounds: a mesh may know tens of thousands of destinations.
+const (
+	maxDestinations = 256
+	maxHosts        = 8 // requests to one destination
+)
+
+// Requests are those that Plan traces, for whoever reads on what they need.
+func Requests(s *rules.Snapshot) []flow.Request {
+	var out []flow.Request
+	dests, _ := destinations(withoutOwn(s))
+	for _, d := range dests {
+		out = append(out, d.requests...)
+	}
+	return out
+}
+
+// stranger is an address that is nobody's (TEST-NET-3, RFC 5737; documentation prefix, RFC 3849).
+func stranger(six bool, port uint16) netip.AddrPort {
+	if six {
+		return netip.AddrPortFrom(netip.MustParseAddr("2001:db8::7"), port)
+	}
+	return netip.AddrPortFrom(netip.MustParseAddr("203.0.113.7"), port)
+}
+
+// everything is the prefix of a whole family.
+func everything(six bool) netip.Prefix {
+	if six {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
+
+// finder collects destinations.
+type finder struct {
+	s        *rules.Snapshot
+	own      []netip.Addr
+	uid, gid uint32 // of a typical application
+	seen     map[destKey]bool
+	out      []dest
+	untraced int
+}
+
+type destKey struct {
+	dst   netip.AddrPort
+	proto flow.Proto
+	uid   uint32
+}
+
+// destinations are those of live connections, then those of the configuration, then what
+// stands for all others.
+func destinations(s *rules.Snapshot) (list []dest, untraced int) {
+	f := &finder{s: s, own: live.Addresses(s.Files["addr.json"]), seen: map[destKey]bool{}}
+	conns := outgoing(s)
+	f.uid, f.gid = application(s, conns)
+	places := s.Envoy.Places()
+	for _, c := range conns {
+		if c.Known {
+			f.conn(places, c)
+		}
+	}
+	for _, l := range places {
+		f.listener(l)
+	}
+	for _, six := range []bool{false, true} {
+		if !six || f.sixth() {
+			f.elsewhere(places, six)
+		}
+	}
+	return f.out, f.untraced
+}
+
+// conn adds what a live connection goes to. What it speaks is not known: what can be sent to
+// the listener that stands for it, is.
+func (f *finder) conn(places []envoy.Place, c live.Conn) {
+	d := dest{dst: c.Dst, proto: c.Proto, uid: c.UID, gid: c.GID, live: true}
+	if c.Proto != flow.TCP {
+		d.requests = []flow.Request{{Dst: c.Dst, Proto: c.Proto, UID: c.UID, GID: c.GID}}
+		f.add(d)
+		return
+	}
+	var form listenerForm
+	if at := handedTo(places, c.Dst); at >= 0 {
+		form = f.form(places[at].Ref)
+	}
+	host := ""
+	if slices.Contains(form.addrs, c.Dst.Addr()) {
+		host = c.Dst.Addr().String()
+	}
+	d.requests = f.requests(c.Dst, form, host)
+	for i := range d.requests {
+		d.requests[i].UID, d.requests[i].GID = c.UID, c.GID
+	}
+	f.add(d)
+}
+
+// handedTo is the listener that a destination is handed over to: the one of its address, else
+// the one of its port; -1: none.
+func handedTo(places []envoy.Place, dst netip.AddrPort) int {
+	at := -1
+	for i, l := range places {
+		for _, a := range l.Addrs {
+			switch {
+			case l.Binds || a.Port() != dst.Port():
+			case a.Addr() == dst.Addr():
+				return i
+			case a.Addr().IsUnspecified() && a.Addr().Is4() == dst.Addr().Is4():
+				at = i
+			}
+		}
+	}
+	return at
+}
+
+// outgoing are the connections that leave the pod, the proxy's left out where it is known
+// which they are.
+func outgoing(s *rules.Snapshot) []live.Conn {
+	uid, _, known := s.ProxyOwner()
+	own := live.Addresses(s.Files["addr.json"])
+	var out []live.Conn
+	for _, c := range live.Connections(s) {
+		leaves := c.Dir == flow.Outbound && !live.Own(c.Dst.Addr(), own)
+		proxys := isSidecar(c.Process) || c.Known && known && c.UID == uid && c.Process == ""
+		if leaves && !proxys && (c.Established() || c.Proto == flow.UDP) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// application is as whom a typical process of the pod connects: one that does, else one that
+// listens, else nobody in particular.
+func application(s *rules.Snapshot, conns []live.Conn) (uid, gid uint32) {
+	proxy, _, _ := s.ProxyOwner()
+	for _, c := range conns {
+		if c.Known && c.UID != proxy {
+			return c.UID, c.GID
+		}
+	}
+	if s.Host != nil {
+		for _, k := range s.Host.Sockets {
+			if k.Owned && k.UID != proxy && strings.HasPrefix(k.State, "LISTEN") {
+				return k.UID, k.GID
+			}
+		}
+	}
+	if proxy == 1000 {
+		return 1001, 1001
+	}
+	return 1000, 1000
+}
+
+// sixth says whether the pod has an IPv6 address; where addresses were not read, it may.
+func (f *finder) sixth() bool {
+	for _, a := range f.own {
+		if a.Is6() {
+			return true
+		}
+	}
+	return len(f.own) == 0
+}
+
+// add keeps a destination that is new, with what it is for whoever opens or spares it.
+func (f *finder) add(d dest) {
+	key := destKey{d.dst, d.proto, d.uid}
+	if f.seen[key] || d.dst.Addr().IsLoopback() || live.Own(d.dst.Addr(), f.own) {
+		return
+	}
+	f.seen[key] = true
+	if !d.hole.Prefix.IsValid() {
+		d.hole = flow.Hole{Prefix: netip.PrefixFrom(d.dst.Addr(), d.dst.Addr().BitLen()), Port: d.dst.Port()}
+	}
+	if len(f.out) >= maxDestinations && !d.elsewhere {
+		f.untraced++
+		d.requests = nil
+	}
+	f.out = append(f.out, d)
+}
+
+// listener adds what a listener stands for that connections are handed over to: an address,
+// or a port of every address.
+func (f *finder) listener(l envoy.Place) {
+	if l.Binds || l.Directed && l.Direction == flow.Inbound {
+		return
+	}
+	form := f.form(l.Ref)
+	for _, at := range l.Addrs {
+		d := dest{dst: at, proto: flow.TCP, uid: f.uid, gid: f.gid}
+		if at.Addr().IsUnspecified() {
+			d.port, d.dst = true, stranger(at.Addr().Is6(), at.Port())
+			d.hole = flow.Hole{Prefix: everything(at.Addr().Is6()), Port: at.Port()}
+			for _, a := range form.addrs {
+				if to := netip.AddrPortFrom(a, at.Port()); a.Is4() == at.Addr().Is4() {
+					f.add(dest{dst: to, proto: flow.TCP, uid: f.uid, gid: f.gid, requests: f.requests(to, form, a.String())})
+				}
+			}
+		}
+		d.requests = f.requests(d.dst, form, "")
+		f.add(d)
+	}
+}
+
+// elsewhere adds what stands for all destinations that no listener names: at a port that no
+// listener has.
+func (f *finder) elsewhere(places []envoy.Place, six bool) {
+	taken := map[uint16]bool{}
+	for _, l := range places {
+		for _, a := range l.Addrs {
+			taken[a.Port()] = true
+		}
+	}
+	port := uint16(28080)
+	for taken[port] {
+		port++
+	}
+	dst := stranger(six, port)
+	req := flow.Request{Dst: dst, Proto: flow.TCP, UID: f.uid, GID: f.gid}
+	f.add(dest{dst: dst, hole: flow.Hole{Prefix: everything(six)}, proto: flow.TCP, uid: f.uid, gid: f.gid, elsewhere: true, requests: []flow.Request{req}})
+}
+
+// requests are what can be sent to a listener: to each of its hosts over HTTP, to each of its
+// server names over TLS, or bytes.
+func (f *finder) requests(dst netip.AddrPort, form listenerForm, host string) []flow.Request {
+	base := flow.Request{Dst: dst, Proto: flow.TCP, UID: f.uid, GID: f.gid}
+	var out []flow.Request
+	add := func(change func(*flow.Request)) {
+		if r := base; len(out) < maxHosts {
+			change(&r)
+			out = append(out, r)
+		}
+	}
+	http := func(authority string) {
+		add(func(r *flow.Request) { r.HTTP = &flow.HTTP{Authority: authority, Path: "/"} })
+	}
+	if form.speaksHTTP {
+		if host != "" {
+			http(host)
+			return out
+		}
+		for _, h := range form.hosts {
+			http(h)
+		}
+		http(dst.Addr().String())
+	}
+	for _, name := range form.names {
+		add(func(r *flow.Request) { r.TLS = &flow.TLS{SNI: strings.Replace(name, "*", "any", 1)} })
+	}
+	if form.speaksBytes || len(out) == 0 {
+		add(func(*flow.Request) {})
+	}
+	return out
+}
+
+// listenerForm is what of a listener says which requests come to it.
+type listenerForm struct {
+	speaksHTTP, speaksBytes bool
+	hosts                   []string     // HTTP authorities, one a virtual host
+	addrs                   []netip.Addr // those of its domains that are addresses
+	names                   []string     // SNIs
+	clusters                []string     // to which its routes lead
+}
+
+// chainForm is a filter chain (config.listener.v3.FilterChain).
+type chainForm struct {
+	Match struct {
+		Names []string `json:"server_names"`
+	} `json:"filter_chain_match"`
+	Filters []struct {
+		Config struct {
+			Type  string     `json:"@type"`
+			Table *tableForm `json:"route_config"`
+			RDS   struct {
+				Name string `json:"route_config_name"`
+			} `json:"rds"`
+		} `json:"typed_config"`
+	} `json:"filters"`
+}
+
+// tableForm is a route table (config.route.v3.RouteConfiguration).
+type tableForm struct {
+	Name  string     `json:"name"`
+	Hosts []hostForm `json:"virtual_hosts"`
+}
+
+type hostForm struct {
+	Domains []string `json:"domains"`
+	Routes  []struct {
+		Route struct {
+			Cluster string `json:"cluster"`
+			Weights struct {
+				Clusters []struct {
+					Name string `json:"name"`
+				} `json:"clusters"`
+			} `json:"weighted_clusters"`
+		} `json:"route"`
+	} `json:"routes"`
+}
+
+// form reads a listener; an empty reference is one that was not read.
+func (f *finder) form(ref string) listenerForm {
+	var out listenerForm
+	raw, ok := f.s.Envoy.Raw(ref)
+	if !ok {
+		return out
+	}
+	var l struct {
+		Chains  []chainForm `json:"filter_chains"`
+		Default *chainForm  `json:"default_filter_chain"`
+	}
+	if json.Unmarshal(raw, &l) != nil {
+		return out
+	}
+	all := l.Chains
+	if l.Default != nil {
+		all = append(all, *l.Default)
+	}
+	for _, c := range all {
+		out.chain(f, c)
+	}
+	return out
+}
+
+func (out *listenerForm) chain(f *finder, c chainForm) {
+	out.names = append(out.names, c.Match.Names...)
+	http := false
+	for _, x := range c.Filters {
+		if !strings.HasSuffix(x.Config.Type, ".HttpConnectionManager") {
+			continue
+		}
+		http = true
+		if t := x.Config.Table; t != nil {
+			out.table(*t)
+		}
+		if x.Config.RDS.Name != "" {
+			out.table(f.table(x.Config.RDS.Name))
+		}
+	}
+	out.speaksHTTP = out.speaksHTTP || http && len(c.Match.Names) == 0
+	out.speaksBytes = out.speaksBytes || !http && len(c.Match.Names) == 0
+}
+
+func (out *listenerForm) table(t tableForm) {
+	for _, h := range t.Hosts {
+		for _, d := range h.Domains {
+			if a, err := netip.ParseAddr(strings.Trim(d, "[]")); err == nil {
+				out.addrs = append(out.addrs, a)
+			}
+		}
+		for _, r := range h.Routes {
+			out.clusters = append(out.clusters, r.Route.Cluster)
+			for _, w := range r.Route.Weights.Clusters {
+				out.clusters = append(out.clusters, w.Name)
+			}
+		}
+		if len(h.Domains) > 0 && h.Domains[0] != "*" { // the others lead to the same host
+			out.hosts = append(out.hosts, strings.Replace(h.Domains[0], "*", "any", 1))
+		}
+	}
+}
+
+// table is a route table by its name; empty where it was not read.
+func (f *finder) table(name string) tableForm {
+	raw, _ := f.s.Envoy.RouteTable(name)
+	var t tableForm
+	_ = json.Unmarshal(raw, &t) // what it does not say, nobody knows
+	return t
+}

@@ -1,0 +1,177 @@
+package egress
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules"
+	"github.com/meshtop/meshtop/rules/egress/edits"
+	"github.com/meshtop/meshtop/rules/envoy"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/live"
+)
+
+// kernel plans our own table in the pod's network namespace.
+func (p *pod) kernel(c *flow.Change) error {
+	if o, ok := podObject(p.s.Files); ok && o.Spec.HostNetwork && c.Kind != flow.Restore {
+		return hostNetwork(o.Metadata.Name)
+	}
+	c.Capture = p.capture
+	if err := p.exempt(c); err != nil && c.Kind != flow.Restore {
+		return err
+	}
+	c.Kept = p.kept()
+	switch c.Kind {
+	case flow.BlockAll:
+		p.blockByKernel(c)
+	case flow.AllowAll:
+		return p.openByKernel(c)
+	}
+	return nil
+}
+
+func (p *pod) blockByKernel(c *flow.Change) {
+	c.Covers = []flow.Reach{{What: "tcp4"}, {What: "tcp6"}}
+	if p.handsOff() {
+		c.Covers = append(c.Covers, flow.Reach{What: "handoff"})
+	}
+	if c.Strong {
+		c.Covers = append(c.Covers, flow.Reach{What: "udp"}, flow.Reach{What: "dns"}, flow.Reach{What: "proxy"})
+	} else {
+		c.NotCovered = append(c.NotCovered, flow.Reach{What: "udp"}, flow.Reach{What: "dns"})
+	}
+	list := edits.Rules(*c)
+	c.Effects = p.effects(func(t flow.Trace) (flow.Verdict, []flow.Reason) {
+		switch decide(list, t.Request) {
+		case edits.Refuse, edits.Prohibit:
+			return flow.Refused, nil
+		}
+		return verdict(t), nil
+	})
+	p.leftOut(c)
+}
+
+// handsOff says whether listeners stand for destinations of their own.
+func (p *pod) handsOff() bool {
+	return p.captured && slices.ContainsFunc(p.s.Envoy.Places(), func(l envoy.Place) bool { return !l.Binds && (!l.Directed || l.Direction == flow.Outbound) })
+}
+
+// leftOut are what no table of ours touches, and what it was told not to.
+func (p *pod) leftOut(c *flow.Change) {
+	if !c.Strong {
+		for _, u := range c.ProxyUIDs {
+			c.NotCovered = append(c.NotCovered, flow.Reach{What: "proxy", Whose: "uid " + utoa(u)})
+		}
+		for _, g := range c.ProxyGIDs {
+			c.NotCovered = append(c.NotCovered, flow.Reach{What: "proxy", Whose: "gid " + utoa(g)})
+		}
+	}
+	c.NotCovered = append(c.NotCovered, flow.Reach{What: "loopback"}, flow.Reach{What: "own address", Whose: p.addresses()})
+	for _, h := range c.Except {
+		c.NotCovered = append(c.NotCovered, flow.Reach{What: "except", Whose: h.String()})
+	}
+	if !c.CloseOpen {
+		c.NotCovered = append(c.NotCovered, established(len(c.Kept)))
+	}
+	c.Untraced = p.untraced
+}
+
+// established are the connections that were open.
+func established(n int) flow.Reach {
+	if n == 0 {
+		return flow.Reach{What: "established"}
+	}
+	return flow.Reach{What: "established", Whose: strconv.Itoa(n)}
+}
+
+func (p *pod) addresses() string {
+	var out []string
+	for _, a := range live.Addresses(p.s.Files["addr.json"]) {
+		out = append(out, a.String())
+	}
+	return strings.Join(out, " ")
+}
+
+// openByKernel plans the way around the proxy: for what it blocks, or for all.
+func (p *pod) openByKernel(c *flow.Change) error {
+	if !c.All {
+		p.narrow(c)
+		if len(c.Open) == 0 {
+			return ErrNothing
+		}
+	}
+	if c.All {
+		c.Covers = []flow.Reach{{What: "tcp4"}, {What: "tcp6"}}
+	}
+	for _, h := range c.Open {
+		c.Covers = append(c.Covers, flow.Reach{What: "tcp", Whose: h.String()})
+	}
+	c.NotCovered = append(c.NotCovered, flow.Reach{What: "udp"}, flow.Reach{What: "dns"})
+	direct := untranslated(p.s)
+	list := edits.Rules(*c)
+	c.Effects = p.effects(func(t flow.Trace) (flow.Verdict, []flow.Reason) {
+		if decide(list, t.Request) == edits.Direct && redirected(t) {
+			return rules.Trace(direct, t.Request).Verdict, p.protections(t)
+		}
+		return verdict(t), nil
+	})
+	p.leftOut(c)
+	return nil
+}
+
+// narrow opens what the proxy blocks and nothing else. Where it blocks all that it does not
+// name, everything is opened but what it names and lets through, or may.
+func (p *pod) narrow(c *flow.Change) {
+	for _, six := range []bool{false, true} {
+		n := narrowing{c: c, wide: map[uint16]fate{}}
+		for _, d := range p.dests {
+			if d.dst.Addr().Is6() == six && d.elsewhere && d.fate == blocked {
+				n.all = true
+				n.open(flow.Hole{Prefix: everything(six)})
+			}
+			if d.dst.Addr().Is6() == six && d.port {
+				n.wide[d.dst.Port()] = d.fate
+			}
+		}
+		for _, d := range p.dests {
+			if d.dst.Addr().Is6() == six && !d.elsewhere && d.proto == flow.TCP {
+				n.judge(d)
+			}
+		}
+	}
+}
+
+// narrowing is the state of one family.
+type narrowing struct {
+	c    *flow.Change
+	all  bool            // all of the family is open but what is spared
+	wide map[uint16]fate // of listeners that have a port of every address
+}
+
+// judge opens or spares one destination, given what the wider ones that hold it do: what is
+// spared comes first, so that a port that is spared holds its single addresses too.
+func (n *narrowing) judge(d traced) {
+	opened := n.all
+	if byPort, ok := n.wide[d.dst.Port()]; ok && !d.port {
+		if byPort != blocked && n.all {
+			return
+		}
+		opened = byPort == blocked
+	}
+	switch {
+	case d.fate == blocked && !opened:
+		n.open(d.hole)
+	case d.fate != blocked && opened && !slices.Contains(n.c.Except, d.hole):
+		n.c.Except = append(n.c.Except, d.hole)
+		if d.port && d.fate == mixed {
+			n.c.NotCovered = append(n.c.NotCovered, flow.Reach{What: "mixed", Whose: "port " + strconv.Itoa(int(d.dst.Port()))})
+		}
+	}
+}
+
+func (n *narrowing) open(h flow.Hole) {
+	if !slices.Contains(n.c.Open, h) {
+		n.c.Open = append(n.c.Open, h)
+	}
+}
