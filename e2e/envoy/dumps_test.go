@@ -32,6 +32,10 @@ func TestPublicDumps(t *testing.T) {
 		if err != nil || len(dropped) > 0 {
 			t.Errorf("%s: %v, dropped in silence: %v", n, err, dropped)
 		}
-		t.Logf("%s: %+v", n, cfg.Summary())
+		s := cfg.Summary()
+		if s.Listeners+s.Clusters == 0 {
+			t.Errorf("%s: nothing was loaded", n)
+		}
+		t.Logf("%s: %+v", n, s)
 	}
 }

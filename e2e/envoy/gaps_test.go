@@ -295,6 +295,9 @@ func runGaps(t *testing.T, gaps []gap) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(gaps) == 0 || len(r.Cases) != len(gaps) {
+		t.Fatalf("%d cases of %d", len(r.Cases), len(gaps))
+	}
 	for i, g := range gaps {
 		c := &r.Cases[i]
 		seen, _ := json.Marshal(c.Outcomes)

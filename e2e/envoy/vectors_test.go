@@ -48,14 +48,17 @@ func (y *tally) add(c *Case, j Judgement) {
 	}
 }
 
-func (y *tally) all() [3]int {
-	if n := y.word[""]; n != nil {
+func (y *tally) all() [3]int { return y.of("") }
+
+func (y *tally) of(family string) [3]int {
+	if n := y.word[family]; n != nil {
 		return *n
 	}
 	return [3]int{}
 }
 
-// report prints the disagreements, the unknowns by reason, the families, and the sum.
+// report prints the disagreements, the unknowns by reason, the families, and the sum; to
+// have judged nothing is a failure.
 func (y *tally) report(t *testing.T, what string) {
 	for _, l := range y.lines {
 		t.Error(l)
@@ -71,6 +74,9 @@ func (y *tally) report(t *testing.T, what string) {
 	n := y.all()
 	sum := n[Agree] + n[Disagree] + n[Unsure]
 	t.Logf("%s: %d agree, %d disagree, %d unknown of %d", what, n[Agree], n[Disagree], n[Unsure], sum)
+	if sum == 0 {
+		t.Error("nothing was judged")
+	}
 	if n[Disagree] > 0 {
 		t.Errorf("%d disagreements", n[Disagree])
 	}
@@ -120,7 +126,13 @@ func TestVectors(t *testing.T) {
 		}
 	}
 	y.report(t, "vectors")
+	if n := y.all(); *vectorsDir == "" && *family == "" && *onlyCase == "" && n[Agree]+n[Unsure] < committedCases {
+		t.Errorf("%v are fewer than the %d cases that are committed", n, committedCases)
+	}
 }
+
+// committedCases is how many the repository holds.
+const committedCases = 3086
 
 func judgeWorld(t *testing.T, y *tally, set Vectors, id string) {
 	var cfg *envoy.Config

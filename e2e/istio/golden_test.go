@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -43,10 +44,15 @@ func (c count) String() string {
 	return fmt.Sprintf("%d right, %d wrong, %d unknown of %d", c[Right], c[Wrong], c[Unknown], c[Right]+c[Wrong]+c[Unknown])
 }
 
+func (c count) sum() int { return c[Right] + c[Wrong] + c[Unknown] }
+
 func (c count) check(t *testing.T, what string) {
 	t.Helper()
 	t.Logf("%s: %v", what, c)
-	if sum := c[Right] + c[Wrong] + c[Unknown]; float64(c[Unknown]) > mostUnknown*float64(sum) {
+	if c.sum() == 0 && *onlyScene == "" {
+		t.Errorf("%s: nothing was judged", what)
+	}
+	if float64(c[Unknown]) > mostUnknown*float64(c.sum()) {
 		t.Errorf("%s: more than %.0f %% unknown", what, 100*mostUnknown)
 	}
 }
@@ -56,6 +62,25 @@ type golden struct {
 	t             *testing.T
 	bare          bool  // by Envoy's parts alone
 	out, in, free count // free: requests that no Envoy logged, or none on this side
+	silent        int   // that no Envoy logged and that timed out: what became of them is not known
+	sent, met     int   // requests of pods, and lines of their Envoys that are none of the pod's own
+}
+
+// floor fails where less was judged than was recorded, or than the committed scenes hold.
+func (g *golden) floor(out, in int) {
+	g.t.Helper()
+	if g.sent+g.met == 0 {
+		g.t.Error("nothing was judged")
+	}
+	if n := g.out.sum() + g.free.sum() + g.silent; n != g.sent {
+		g.t.Errorf("%d of %d requests were judged", n, g.sent)
+	}
+	if g.in.sum() != g.met {
+		g.t.Errorf("%d of %d lines of servers were judged", g.in.sum(), g.met)
+	}
+	if *scenesDir == "" && *onlyScene == "" && (g.out.sum() < out || g.in.sum() < in) {
+		g.t.Errorf("%d outbound and %d inbound are fewer than the %d and %d that are committed", g.out.sum(), g.in.sum(), out, in)
+	}
 }
 
 // Each recorded request ends where the real Envoys say, on both sides:
@@ -67,6 +92,7 @@ func TestRecorded(t *testing.T) {
 	g.out.check(t, "outbound")
 	g.in.check(t, "inbound")
 	g.free.check(t, "uncaptured")
+	g.floor(171, 143)
 }
 
 // The same with a config_dump alone: without rules a trace begins at the listener that
@@ -76,6 +102,7 @@ func TestRecordedWithoutRules(t *testing.T) {
 	g.all()
 	g.out.check(t, "outbound")
 	g.in.check(t, "inbound")
+	g.floor(171, 143)
 }
 
 // timedOut is curl's exit status for a time-out.
@@ -88,9 +115,6 @@ func (g *golden) all() {
 	}
 	for _, s := range scenes {
 		g.scene(&s)
-	}
-	if len(scenes) == 0 || g.out[Right]+g.in[Right] == 0 {
-		g.t.Error("nothing was traced")
 	}
 }
 
@@ -115,6 +139,19 @@ func (g *golden) scene(s *Scene) {
 		g.outbound(s, r, snaps)
 		for _, l := range append(r.Logs, r.Next...) {
 			g.inbound(s, r, &l, snaps)
+		}
+		g.recorded(s, r)
+	}
+}
+
+// recorded counts what of a request there is to judge.
+func (g *golden) recorded(s *Scene, r *Request) {
+	if _, ok := s.Pods[r.From]; ok || r.From == "envoy" {
+		g.sent++
+	}
+	for _, l := range append(r.Logs, r.Next...) {
+		if p, ok := s.Pods[l.By]; ok && netip.MustParseAddrPort(l.Peer).Addr() != netip.MustParseAddr(p.Meta.IP) && !netip.MustParseAddrPort(l.Peer).Addr().IsLoopback() {
+			g.met++
 		}
 	}
 }
@@ -154,6 +191,7 @@ func (g *golden) outbound(s *Scene, r *Request, snaps map[string]*rules.Snapshot
 	// Nobody logged it: it was not captured, or never became a request.
 	switch {
 	case g.bare, r.Client.Exit == timedOut:
+		g.silent++
 	case tr.Verdict == flow.Unknown:
 		g.free.add(Unknown)
 		g.t.Logf("unknown: %s: %s", where, lastStep(tr.Legs))
