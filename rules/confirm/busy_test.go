@@ -31,12 +31,23 @@ func TestConfirmedByOthers(t *testing.T) {
 	tproxy.Legs[0].Steps[rule].Reason = flow.Because(flow.WhyTProxy, trap.String())
 	beside := asks(1, client(20999), cart) // like ours, at the same time
 	kept := []flow.Observation{wrote(2, "lo", client(20998), trap, "GET /other HTTP/1.1\r\nHost: svc\r\n\r\n"), wrote(3, "lo", svc, client(20998), "HTTP/1.1 200 OK\r\n")}
+	unread := func(all []flow.Observation) []flow.Observation {
+		for i := range all {
+			all[i].Head = nil
+		}
+		return all
+	}
+	again := []flow.Observation{wrote(4, "lo", app, trap, cart)}
 	for _, c := range []struct {
 		what  string
 		trace flow.Trace
 		seen  []flow.Observation
 		want  map[int]Word
 	}{
+		{"alone, headers only", handedOff(), unread(slices.Concat(asks(0, app, cart), dials(2, up, cart), grew)),
+			map[int]Word{socket: Confirmed, cluster: Confirmed, endpoint: Confirmed}},
+		{"asked twice, headers only", handedOff(), unread(slices.Concat(asks(0, app, cart)[:5], again, dials(2, up, cart), grew)),
+			map[int]Word{socket: Confirmed, cluster: NotObserved, endpoint: NotObserved}},
 		{"alone", handedOff(), slices.Concat(asks(0, app, cart), dials(2, up, cart), grew),
 			map[int]Word{socket: Confirmed, rule: Confirmed, cluster: Confirmed, endpoint: Confirmed, handoff: Confirmed}},
 		{"not seen at all", tproxy, grew,

@@ -174,8 +174,25 @@ func (c *check) single() bool {
 	return true
 }
 
-// one says whether the request is the only one on its connection. Where that cannot be read,
-// Envoy's count of requests tells.
+// exchanges is how often the client of a connection wrote after it had got something: each
+// request of HTTP/1 but the first comes after an answer.
+func (x *conn) exchanges() int {
+	n, mine := 0, false
+	for _, p := range x.packets {
+		if p.Len == 0 {
+			continue
+		}
+		if from := p.Tuple.Src == x.client; from && !mine {
+			n, mine = n+1, true
+		} else if !from {
+			mine = false
+		}
+	}
+	return n
+}
+
+// one says whether the request is the only one on its connection. Where that can neither be
+// read nor counted, Envoy's count of requests tells.
 func (c *check) one() bool {
 	s := c.legs[0].heads()
 	switch {
@@ -183,6 +200,8 @@ func (c *check) one() bool {
 		return true
 	case s.whole || len(s.asks) > 1:
 		return len(s.asks) <= 1
+	case c.trace.Request.TLS == nil && c.trace.Request.HTTP.Version != "2" && c.legs[0].exchanges() <= 1:
+		return true // its bytes were not kept, but it was asked once
 	}
 	grew := uint64(0)
 	for _, n := range c.counted {

@@ -133,6 +133,7 @@ func TestUnreadable(t *testing.T) {
 		{"two", secret, slices.Concat(asks(0, client(20999), hello), asks(20, app, hello)), 0},
 		{"two, and the log", secret, slices.Concat(asks(0, client(20999), hello), asks(20, app, hello), []flow.Observation{line(20999, "GET", "/x"), line(21000, "GET", "/cart")}), 21000},
 		{"no payload kept", watched(), headersOnly, 21000},
+		{"no payload kept, and the proxy's own", watched(), slices.Concat(headersOnly, dials(22, up, "")), 21000},
 		{"no payload kept, two", watched(), slices.Concat(asks(0, client(20999), other), headersOnly), 0},
 		{"the proxy's own beside it", secret, slices.Concat(asks(20, app, hello), dials(22, up, hello)), 21000},
 	} {

@@ -80,7 +80,7 @@ func unseenWords(k flow.ReasonKind, a [3]string) string {
 	case flow.SeenWhich:
 		return "ambiguous: " + a[0] + " connections to " + a[1] + ", and what can be read of them does not tell which one is the request's"
 	case flow.SeenBusy:
-		return "ambiguous: other requests came to " + a[0] + " at the same time, and the proxy's connections may be for them"
+		return "ambiguous: other requests came to " + a[0] + " at the same time or may have, and the proxy's connections can be for them"
 	case flow.SeenOthersCounted:
 		return "ambiguous: " + a[0] + " " + a[1] + " → " + a[2] + " may be for other requests"
 	case flow.SeenBothGrew:
