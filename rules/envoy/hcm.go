@@ -50,12 +50,7 @@ type stream struct {
 func (p *pass) http(hcm tree.Node) {
 	m := memo(p.cfg, hcm, func() *manager { return p.cfg.readManager(hcm) })
 	s := &stream{p: p, m: m, h: new(headers), index: -1}
-	for _, name := range m.unknown {
-		if !p.opaque(flow.NetworkFilter, m.name+" "+name, flow.Because(flow.WhyNotModelled, name), hcm.Field(snake(name))) {
-			return
-		}
-	}
-	if !s.decode(hcm) || !s.prepare() {
+	if !p.odd(flow.NetworkFilter, m.name, hcm, m.unknown) || !s.decode(hcm) || !s.prepare() {
 		return
 	}
 	if !s.findTable() {

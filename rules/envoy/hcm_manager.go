@@ -41,7 +41,7 @@ type manager struct {
 var managerFields = []string{"codec_type", "stat_prefix", "rds", "route_config", "scoped_routes", "http_filters", "add_user_agent", "tracing",
 	"common_http_protocol_options", "http1_safe_max_connection_duration", "http_protocol_options", "http2_protocol_options", "http3_protocol_options",
 	"server_name", "server_header_transformation", "scheme_header_transformation", "max_request_headers_kb", "idle_timeout", "stream_idle_timeout", "stream_flush_timeout",
-	"request_timeout", "request_headers_timeout", "drain_timeout", "delayed_close_timeout", "access_log", "access_log_flush_interval",
+	"request_timeout", "request_headers_timeout", "drain_timeout", "drain_timeout_jitter", "record_route_resolution_stats", "delayed_close_timeout", "access_log", "access_log_flush_interval",
 	"flush_access_log_on_new_request", "access_log_options", "use_remote_address", "xff_num_trusted_hops", "original_ip_detection_extensions",
 	"early_header_mutation_extensions", "internal_address_config", "skip_xff_append", "via", "generate_request_id", "preserve_external_request_id",
 	"always_set_request_id_in_response", "forward_client_cert_details", "set_current_client_cert_details", "forward_client_cert_matcher", "proxy_100_continue",

@@ -11,6 +11,9 @@ import (
 // routerFilter is the terminal filter envoy.filters.http.router.
 func (s *stream) routerFilter(f *httpFilter) bool {
 	s.last = f
+	if !s.p.odd(flow.HTTPFilter, f.name, f.config, f.odd) {
+		return false
+	}
 	for _, n := range f.config.Field("upstream_http_filters").All() {
 		e := s.p.extension(n)
 		if e.kind != "upstream_codec" && e.kind != "header_mutation" && !passes(e.kind) && !n.Field("disabled").Bool(false) {

@@ -26,7 +26,7 @@ func filterFields(kind string) []string {
 		return []string{"stat_prefix", "status", "token_bucket", "filter_enabled", "filter_enforced", "request_headers_to_add_when_not_enforced",
 			"response_headers_to_add", "descriptors", "stage", "local_rate_limit_per_downstream_connection", "local_cluster_rate_limit",
 			"enable_x_ratelimit_headers", "vh_rate_limits", "always_consume_default_token_bucket", "rate_limited_as_resource_exhausted", "rate_limits",
-			"max_dynamic_descriptors"}
+			"max_dynamic_descriptors", "enable_retry_after_header"}
 	case "fault":
 		return []string{"delay", "abort", "upstream_cluster", "headers", "downstream_nodes", "max_active_faults", "response_rate_limit", "delay_percent_runtime",
 			"abort_percent_runtime", "delay_duration_runtime", "abort_http_status_runtime", "max_active_faults_runtime",
@@ -43,7 +43,10 @@ func filterFields(kind string) []string {
 	case "buffer":
 		return []string{"max_request_bytes", "disabled", "buffer"}
 	case "basic_auth":
-		return []string{"users", "forward_username_header", "authentication_header"}
+		return []string{"users", "forward_username_header", "authentication_header", "allow_missing", "emit_dynamic_metadata", "realm"}
+	case "router":
+		return []string{"dynamic_stats", "start_child_span", "upstream_log", "upstream_log_options", "suppress_envoy_headers", "strict_check_headers",
+			"respect_expected_rq_timeout", "suppress_grpc_request_failure_code_stats", "upstream_http_filters", "reject_connect_request_early_data"}
 	}
 	return nil
 }
@@ -151,12 +154,11 @@ func (s *stream) runFilters() bool {
 			s.step(f, flow.Because(flow.WhyHTTPFilterOff, by))
 			continue
 		}
-		goes := s.filter(f, rc)
-		for _, name := range append(f.odd[:len(f.odd):len(f.odd)], notModelled(f.kind, rc.config)...) {
-			st := s.p.last()
-			st.Assumed = append(st.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyNotModelled, name)})
+		if !s.p.odd(flow.HTTPFilter, f.name, f.config, f.odd) || !s.p.odd(flow.HTTPFilter, f.name, rc.config, notModelled(f.kind, rc.config)) {
+			s.astray(f)
+			return false
 		}
-		if !goes {
+		if !s.filter(f, rc) {
 			return false
 		}
 	}

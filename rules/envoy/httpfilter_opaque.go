@@ -125,7 +125,13 @@ func (s *stream) buffer(f *httpFilter, rc routeConfig) bool {
 // ones are worth is a secret that a dump does not show.
 func (s *stream) basicAuth(f *httpFilter) bool {
 	header := lower(orDefault(f.config.Field("authentication_header").Str(), "authorization"))
-	if s.h.has(header) || len(f.odd) > 0 {
+	s.marked = s.marked || f.config.Field("emit_dynamic_metadata").Bool(false)
+	given := s.h.value(header)
+	if f.config.Field("allow_missing").Bool(false) && !hasPrefixFold(given, "basic ") {
+		s.step(f, flow.Because(flow.WhyFilterPasses, f.kind+" without credentials"))
+		return true
+	}
+	if s.h.has(header) {
 		return s.opaque(f, f.kind, "")
 	}
 	return s.deny(f, flow.Because(flow.WhyNoHeader, header), 401, s.flags(""), "no_credential_for_basic_auth")

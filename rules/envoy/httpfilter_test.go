@@ -187,19 +187,6 @@ func TestHTTPRBAC(t *testing.T) {
 	}
 }
 
-// A field of a modelled filter that meshtop does not know is said on its step.
-func TestFilterFieldNotModelled(t *testing.T) {
-	cfg := httpDump(t, withFilters(oneHost(answering("r", `"prefix":"/"`)), typedFilter("f", "fault.v3.HTTPFault", `"brand_new":1`)))
-	s := stepOf(t, ask(cfg, sent("GET", "/", "a")), flow.HTTPFilter)
-	if len(s.Assumed) != 1 || s.Assumed[0].Reason.Args[0] != "brand_new" {
-		t.Errorf("assumed %+v", s.Assumed)
-	}
-	cfg = httpDump(t, oneHost(answering("r", `"prefix":"/"`))+`,"brandNew":{"x":1}`)
-	if got := allEnds(cfg, sent("GET", "/", "a")); got != okRoute+" | unknown" {
-		t.Errorf("a new field of the connection manager: %s", got)
-	}
-}
-
 // match_delegate skips the filter inside by a matcher tree; composite runs what it names.
 func TestDelegate(t *testing.T) {
 	tree := func(action string) string {

@@ -15,8 +15,9 @@ import (
 
 var dumpsDir = flag.String("dumps", "", "a folder with more config_dump*.json for TestRealDumps")
 
-// Real dumps load, and nothing in them is dropped without being counted.
-func TestRealDumps(t *testing.T) {
+// realDumps are those of testdata, and of the folder that is given.
+func realDumps(t *testing.T) map[string][]byte {
+	t.Helper()
 	names, _ := filepath.Glob("testdata/dumps/*.gz")
 	dumps := map[string][]byte{}
 	for _, n := range names {
@@ -33,7 +34,12 @@ func TestRealDumps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, raw := range dumps {
+	return dumps
+}
+
+// Real dumps load, and nothing in them is dropped without being counted.
+func TestRealDumps(t *testing.T) {
+	for name, raw := range realDumps(t) {
 		c, gaps, err := Load(map[string][]byte{dumpPart: raw})
 		if err != nil || len(gaps) > 0 {
 			t.Errorf("%s: %v %v", name, gaps, err)

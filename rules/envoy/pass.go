@@ -99,7 +99,7 @@ func (p *pass) opaque(stage flow.Stage, subject string, why flow.Reason, n tree.
 		return false
 	}
 	p.add(flow.Step{Stage: stage, Subject: subject, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(n),
-		Assumed: []flow.Assumption{{Reason: flow.Because(flow.WhyAssumedPass, subject), Flag: "--pick " + ref + "=pass"}}})
+		Assumed: []flow.Assumption{{Reason: flow.Because(flow.WhyAssumedPass, subject), Flag: "--pick " + quoteRef(ref) + "=pass"}}})
 	return true
 }
 

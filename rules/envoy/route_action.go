@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -27,17 +26,6 @@ const (
 	actionTLS                        // require_tls: no route was looked for
 )
 
-var routeFields = []string{"name", "match", "route", "redirect", "direct_response", "filter_action", "non_forwarding_action", "metadata", "decorator",
-	"per_filter_config", "typed_per_filter_config", "request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
-	"response_headers_to_remove", "tracing", "per_request_buffer_limit_bytes", "stat_prefix", "request_body_buffer_limit"}
-
-var routeActionFields = []string{"cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin", "inline_cluster_specifier_plugin",
-	"cluster_not_found_response_code", "metadata_match", "prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite", "host_rewrite_literal",
-	"auto_host_rewrite", "host_rewrite_header", "host_rewrite_path_regex", "host_rewrite", "append_x_forwarded_host", "timeout", "idle_timeout", "flush_timeout",
-	"early_data_policy", "retry_policy", "retry_policy_typed_config", "request_mirror_policies", "priority", "rate_limits", "include_vh_rate_limits",
-	"hash_policy", "cors", "max_grpc_timeout", "grpc_timeout_offset", "upgrade_configs", "internal_redirect_policy", "internal_redirect_action",
-	"max_internal_redirects", "hedge_policy", "max_stream_duration", "auto_host_rewrite_header"}
-
 // act is the route's RouteAction; missing where no route was chosen.
 func (s *stream) act() tree.Node {
 	if s.route == nil {
@@ -50,9 +38,6 @@ func (s *stream) act() tree.Node {
 func (s *stream) readAction() {
 	n := s.route.node
 	step := s.p.last()
-	if odd := n.Unknown(routeFields...); odd != nil {
-		step.Assumed = append(step.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyNotModelled, strings.Join(odd, ", "))})
-	}
 	switch r := n.Field("route"); {
 	case n.Field("redirect").Exists():
 		s.action = routeAction{kind: actionRedirect, code: redirectCode(n.Path("redirect", "response_code").Enum())}
@@ -61,9 +46,6 @@ func (s *stream) readAction() {
 		s.action = routeAction{kind: actionDirect, code: int(n.Path("direct_response", "status").Uint(0))}
 		step.Reason = flow.Because(flow.WhyRouteAnswers, strconv.Itoa(s.action.code))
 	case r.Exists():
-		if odd := r.Unknown(routeActionFields...); odd != nil {
-			step.Assumed = append(step.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyNotModelled, strings.Join(odd, ", "))})
-		}
 		s.action.kind = actionCluster
 		s.readCluster(r)
 		if !s.p.over && s.action.cluster != "" {

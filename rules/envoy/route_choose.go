@@ -109,9 +109,6 @@ func (s *stream) chooseHost() bool {
 	}
 	s.vhost = s.p.cfg.vhost(s.table, i)
 	s.p.res.Outcome.VirtualHost = s.vhost.name
-	for _, name := range s.vhost.unknown {
-		step.Assumed = append(step.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyNotModelled, name)})
-	}
 	step.Subject, step.Origin, step.Evidence = s.vhost.name, s.vhost.origin, s.vhost.where
 	switch kind {
 	case domainExact:
@@ -127,7 +124,7 @@ func (s *stream) chooseHost() bool {
 		}
 	}
 	s.p.add(step)
-	return true
+	return s.p.odd(flow.VirtualHost, s.vhost.name, s.vhost.node, s.vhost.unknown)
 }
 
 // onDemand: the table says that virtual hosts come by VHDS. What was not asked for yet is
@@ -278,7 +275,9 @@ func (s *stream) took(r *route, i int, step flow.Step) {
 	}
 	s.p.res.Outcome.Route, s.p.res.Outcome.RouteIndex = r.node.Field("name").Str(), s.index
 	s.p.add(step)
-	s.readAction()
+	if s.readAction(); !s.p.over {
+		s.oddRoute()
+	}
 }
 
 // chooseByTree is VirtualHost.matcher: the action is a route whose own match must hold too,

@@ -107,8 +107,7 @@ func (s *stream) findTable() bool {
 	n := s.m.node
 	if rc := n.Field("route_config"); rc.Exists() {
 		s.table = s.p.cfg.httpTable(s.p.cfg.inlineTable(rc))
-		s.tableStep(flow.WhyInlineTable)
-		return true
+		return s.tableStep(flow.WhyInlineTable)
 	}
 	if rds := n.Field("rds"); rds.Exists() {
 		return s.namedTable(rds.Field("route_config_name").Str(), flow.Reason{})
@@ -120,18 +119,16 @@ func (s *stream) findTable() bool {
 	return true
 }
 
-func (s *stream) tableStep(why flow.ReasonKind) {
-	s.addTable(flow.Because(why, s.table.name, strconv.Itoa(len(s.table.hosts))))
+func (s *stream) tableStep(why flow.ReasonKind) bool {
+	return s.addTable(flow.Because(why, s.table.name, strconv.Itoa(len(s.table.hosts))))
 }
 
-func (s *stream) addTable(why flow.Reason) {
+// addTable adds the table's step; false: the pass has ended.
+func (s *stream) addTable(why flow.Reason) bool {
 	t := s.table
 	s.p.res.Outcome.RouteConfig = t.name
-	step := flow.Step{Stage: flow.RouteConfig, Subject: t.name, Verdict: flow.Continue, Reason: why, Evidence: t.where}
-	for _, name := range t.unknown {
-		step.Assumed = append(step.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyNotModelled, name)})
-	}
-	s.p.add(step)
+	s.p.add(flow.Step{Stage: flow.RouteConfig, Subject: t.name, Verdict: flow.Continue, Reason: why, Evidence: t.where})
+	return s.p.odd(flow.RouteConfig, t.name, t.head, t.unknown)
 }
 
 // where is evidence of an object too large to quote: its place only.
@@ -156,11 +153,9 @@ func (s *stream) namedTable(name string, why flow.Reason) bool {
 	}
 	s.table = s.p.cfg.httpTable(t)
 	if why.Kind != flow.NoReason {
-		s.addTable(why)
-	} else {
-		s.tableStep(flow.WhyRDSTable)
+		return s.addTable(why)
 	}
-	return true
+	return s.tableStep(flow.WhyRDSTable)
 }
 
 // noTable: nothing was received, so nothing matches.
@@ -194,8 +189,7 @@ func (s *stream) scopedTable(sc tree.Node) bool {
 		}
 		if rc := n.Field("route_configuration"); rc.Exists() {
 			s.table = s.p.cfg.httpTable(s.p.cfg.inlineTable(rc))
-			s.addTable(flow.Because(flow.WhyScopedTable, text, s.table.name))
-			return true
+			return s.addTable(flow.Because(flow.WhyScopedTable, text, s.table.name))
 		}
 		to := n.Field("route_configuration_name").Str()
 		return s.namedTable(to, flow.Because(flow.WhyScopedTable, text, to))
