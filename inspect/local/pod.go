@@ -1,6 +1,6 @@
 // Package local is a pod that is a network namespace of this machine: of a name, of a
 // process, or the own one. It reads with the machine's own tools inside the namespace, and
-// never runs a command that changes it.
+// never runs a command that changes it: only a policy that is applied does, by inspect/enforce.
 package local
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/meshtop/meshtop/capture"
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/admin"
+	"github.com/meshtop/meshtop/inspect/enforce"
 	"github.com/meshtop/meshtop/inspect/netns"
 )
 
@@ -27,6 +28,8 @@ type Options struct {
 	Reader admin.Options
 	// Ring sizes the packet ring of a watch; zero: as package capture has it.
 	Ring capture.RingOptions
+	// Step, if not nil, is told of each step of a change before it is done.
+	Step func(enforce.Step)
 }
 
 // Pod is a network namespace of this machine.

@@ -1,9 +1,12 @@
 package netns
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -24,6 +27,7 @@ type Space struct {
 	file *os.File // nil: closed
 	own  bool     // the namespace of this process: nothing has to be entered
 	id   uint64
+	dev  uint64 // of the file system that id counts in
 }
 
 // Named opens the namespace that `ip netns` calls name.
@@ -83,13 +87,50 @@ func (s *Space) identify() error {
 	if err := unix.Stat("/proc/self/ns/net", &own); err != nil {
 		return err
 	}
-	s.id = st.Ino
+	s.id, s.dev = st.Ino, st.Dev
 	s.own = st.Ino == own.Ino && st.Dev == own.Dev
 	return nil
 }
 
 // ID is the namespace's inode number: `net:[ID]` in /proc/PID/ns/net.
 func (s *Space) ID() uint64 { return s.id }
+
+// Has says whether process pid is in the namespace. Where its link may not be followed (a
+// process with more rights than this one), a socket is made in the namespace and looked for
+// among those that the process sees.
+func (s *Space) Has(pid int) (bool, error) {
+	of, err := OfPid(pid)
+	if err == nil {
+		defer of.Close()
+		return s.id == of.id && s.dev == of.dev, nil
+	}
+	if !errors.Is(err, ErrNoPower) {
+		return false, err
+	}
+	name := fmt.Sprintf("@meshtop-%016x", rand.Uint64())
+	var mine net.PacketConn
+	if err := s.Do(func() error {
+		var err error
+		mine, err = net.ListenPacket("unixgram", name)
+		return err
+	}); err != nil {
+		return false, err
+	}
+	defer mine.Close()
+	// Not to be mistaken for a table that is always empty.
+	own, err := os.ReadFile("/proc/thread-self/net/unix")
+	if err != nil {
+		return false, err
+	}
+	table, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/net/unix")
+	if err != nil {
+		return false, err
+	}
+	if s.own != bytes.Contains(own, []byte(name)) {
+		return false, errors.New("the kernel's table of unix sockets does not list them by network namespace")
+	}
+	return bytes.Contains(table, []byte(name)), nil
+}
 
 // Own says whether it is the namespace of this process.
 func (s *Space) Own() bool { return s.own }

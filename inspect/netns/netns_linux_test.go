@@ -199,3 +199,25 @@ func TestDoAs(t *testing.T) {
 		return nil
 	})
 }
+
+// Who is in a namespace is told by the kernel, also of a process whose link may not be
+// followed. The tests' own namespace is that of pid 1 unless somebody unshared it.
+func TestHas(t *testing.T) {
+	_, s := made(t, "has")
+	own, err := Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	for _, pid := range []int{os.Getpid(), 1} {
+		if in, err := s.Has(pid); err != nil || in {
+			t.Errorf("pid %d is in a fresh namespace: %v, %v", pid, in, err)
+		}
+	}
+	if in, err := own.Has(os.Getpid()); err != nil || !in {
+		t.Errorf("not in the own namespace: %v, %v", in, err)
+	}
+	if _, err := s.Has(1 << 30); !errors.Is(err, ErrGone) {
+		t.Errorf("a process that is not there: %v", err)
+	}
+}

@@ -17,6 +17,9 @@ func Own() (*Space, error) { return nil, ErrSystem }
 // ID is the namespace's number.
 func (s *Space) ID() uint64 { return 0 }
 
+// Has says whether process pid is in the namespace: ErrSystem here.
+func (s *Space) Has(int) (bool, error) { return false, ErrSystem }
+
 // Own says whether it is the namespace of this process.
 func (s *Space) Own() bool { return false }
 

@@ -1,0 +1,141 @@
+// Package enforce carries a change of the egress policy into a network namespace.
+//
+// Each driver plans, applies, reads back and proves; what it could not prove it says. One
+// file is one driver or one part of it.
+package enforce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/netns"
+	"github.com/meshtop/meshtop/rules/egress/edits"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Step is what is being done of a change.
+type Step string
+
+// The steps of a change, in order.
+const (
+	Checking  Step = "checking what is there"
+	Writing   Step = "writing"
+	Reading   Step = "reading back"
+	Proving   Step = "proving"
+	Ending    Step = "ending open connections"
+	Forgetful Step = "purging dead conntrack entries"
+)
+
+// Options adjust an Enforcer.
+type Options struct {
+	// Step, if not nil, is told of each step before it is done. It must not block.
+	Step func(Step)
+}
+
+// Enforcer changes the egress policy of one namespace. It may be used by one goroutine at a
+// time; another process may be at it too.
+type Enforcer struct {
+	space *netns.Space
+	opt   Options
+}
+
+// New is for the namespace s, which stays the caller's.
+func New(s *netns.Space, opt Options) *Enforcer { return &Enforcer{space: s, opt: opt} }
+
+var _ interface {
+	Policy(context.Context) (flow.Policy, error)
+	Apply(context.Context, flow.Change) (flow.Policy, error)
+	Renew(context.Context, time.Duration) error
+} = (*Enforcer)(nil)
+
+// Policy reads what is in force.
+func (e *Enforcer) Policy(context.Context) (flow.Policy, error) { return e.kernelPolicy() }
+
+// Apply carries a change out (inspect.Enforcer).
+func (e *Enforcer) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
+	if err := check(c); err != nil {
+		return flow.Policy{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return flow.Policy{}, err
+	}
+	if c.Kind == flow.Restore {
+		return e.kernelRestore(c)
+	}
+	return e.kernelApply(c)
+}
+
+// Renew sets the lease of what is in force to ttl from now (inspect.Enforcer).
+func (e *Enforcer) Renew(_ context.Context, ttl time.Duration) error {
+	if err := checkTTL(ttl); err != nil {
+		return err
+	}
+	return e.kernelRenew(ttl)
+}
+
+func (e *Enforcer) step(s Step) {
+	if e.opt.Step != nil {
+		e.opt.Step(s)
+	}
+}
+
+// shortest is the shortest lease: the kernel counts in milliseconds.
+const shortest = time.Millisecond
+
+func checkTTL(ttl time.Duration) error {
+	if ttl < shortest {
+		return fmt.Errorf("a policy that holds for %s would never be in force: the time must be %s or more", ttl, shortest)
+	}
+	return nil
+}
+
+// check refuses a change that cannot be carried out as it stands.
+func check(c flow.Change) error {
+	switch {
+	case c.Kind != flow.BlockAll && c.Kind != flow.AllowAll && c.Kind != flow.Restore:
+		return fmt.Errorf("a change to the policy %q cannot be carried out: it is block-all, allow-all or restore", c.Kind)
+	case c.Driver != flow.Kernel:
+		return fmt.Errorf("the driver %q changes nothing inside a network namespace: kernel does", c.Driver)
+	}
+	if c.Kind != flow.Restore {
+		if c.Permanent != (c.TTL == 0) {
+			return fmt.Errorf("a policy holds for a time or is permanent, not both: it says %s and permanent=%v", c.TTL, c.Permanent)
+		}
+		if !c.Permanent {
+			if err := checkTTL(c.TTL); err != nil {
+				return err
+			}
+		}
+	}
+	for _, h := range slices.Concat(c.Except, c.Open) {
+		if !h.Prefix.IsValid() || h.Prefix != h.Prefix.Masked() || h.Prefix.Addr().Is4In6() {
+			return fmt.Errorf("the destination %s is no prefix of IPv4 or IPv6 without host bits", h)
+		}
+	}
+	if c.Kind == flow.AllowAll && c.All == (len(c.Open) > 0) {
+		return errors.New("allow-all opens every destination or those that it names: this change does neither or both")
+	}
+	if len(c.By) > maxText || len(c.Reason) > maxText {
+		return fmt.Errorf("the name and the reason of a change are kept in the pod, and may be %d bytes long each", maxText)
+	}
+	do, undo := edits.Of(c)
+	if !slices.Equal(do, c.Edits) || !slices.Equal(undo, c.Undo) {
+		return fmt.Errorf("%w: plan it again", inspect.ErrAltered)
+	}
+	return nil
+}
+
+// maxText bounds the name and the reason.
+const maxText = 1024
+
+// because joins what was not proven to one sentence.
+func because(p *flow.Policy, format string, args ...any) {
+	if p.Why != "" {
+		p.Why += "; "
+	}
+	p.Why += fmt.Sprintf(format, args...)
+}

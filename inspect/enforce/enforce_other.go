@@ -1,0 +1,22 @@
+//go:build !linux
+
+package enforce
+
+import (
+	"time"
+
+	"github.com/meshtop/meshtop/inspect/netns"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+func (e *Enforcer) kernelPolicy() (flow.Policy, error) { return flow.Policy{}, netns.ErrSystem }
+
+func (e *Enforcer) kernelApply(flow.Change) (flow.Policy, error) {
+	return flow.Policy{}, netns.ErrSystem
+}
+
+func (e *Enforcer) kernelRestore(flow.Change) (flow.Policy, error) {
+	return flow.Policy{}, netns.ErrSystem
+}
+
+func (e *Enforcer) kernelRenew(time.Duration) error { return netns.ErrSystem }
