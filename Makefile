@@ -14,6 +14,8 @@ lint:
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null .
+	GOOS=windows $(GO) build -o /dev/null .
 
 check: lint
 	$(GO) test -short $$($(GO) list ./... | grep -v /e2e/) ./e2e/walls

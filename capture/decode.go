@@ -8,6 +8,13 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
+// batch is what is handed over together: the observations, and the memory that their heads and
+// packets stand in.
+type batch struct {
+	seen []flow.Observation
+	kept []byte
+}
+
 // decoder turns packets into observations, many at a time: it numbers them, and copies what
 // is kept of them, since their memory is the ring's. It is for one goroutine.
 type decoder struct {

@@ -3,8 +3,11 @@ package capture
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/net/bpf"
+
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // maxEndpoints bounds a filter: the kernel takes 4096 instructions (BPF_MAXINSNS), and an
@@ -147,4 +150,19 @@ func (p *program) side(words [][2]uint32, port bpf.Instruction, want uint16) []b
 		out = append(out, port, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(want), SkipFalse: 1})
 	}
 	return append(out, p.keep)
+}
+
+// holds says whether one side of a tuple is among the endpoints.
+func (f Filter) holds(t flow.Tuple) bool {
+	if len(f) == 0 {
+		return true
+	}
+	for _, e := range f {
+		for _, side := range []netip.AddrPort{t.Src, t.Dst} {
+			if (!e.Addr.IsValid() || e.Addr == side.Addr()) && (e.Port == 0 || e.Port == side.Port()) {
+				return true
+			}
+		}
+	}
+	return false
 }

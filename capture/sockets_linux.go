@@ -82,18 +82,3 @@ func addrOf(ip []byte, port uint16) netip.AddrPort {
 }
 
 func (s *sampler) close() { s.handle.Close() }
-
-// holds says whether one side of a tuple is among the endpoints.
-func (f Filter) holds(t flow.Tuple) bool {
-	if len(f) == 0 {
-		return true
-	}
-	for _, e := range f {
-		for _, side := range []netip.AddrPort{t.Src, t.Dst} {
-			if (!e.Addr.IsValid() || e.Addr == side.Addr()) && (e.Port == 0 || e.Port == side.Port()) {
-				return true
-			}
-		}
-	}
-	return false
-}

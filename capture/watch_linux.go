@@ -258,13 +258,6 @@ func (w *Watch) hand(r *Ring, b batch) {
 	w.send(b)
 }
 
-// batch is what is handed over together: the observations, and the memory that their heads and
-// packets stand in.
-type batch struct {
-	seen []flow.Observation
-	kept []byte
-}
-
 // send hands observations over. While the watch runs it waits for the reader, and so do the
 // other workers. Once it is to end, what nobody takes is put together for finish.
 func (w *Watch) send(b batch) {
