@@ -82,11 +82,13 @@ func TestTheScreenIsToldTenTimesASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, told := newEyes(1), 0
 		go func() {
+			defer close(e.done)
+			each := time.NewTicker(time.Second / 5000) // of the bubble's own clock
+			defer each.Stop()
 			for range 5000 {
+				<-each.C
 				e.see(flow.Observation{Kind: flow.SeenPacket})
-				time.Sleep(200 * time.Microsecond)
 			}
-			close(e.done)
 		}()
 		last := 0
 		for msg := e.follow()(); msg != nil; msg = e.follow()() {

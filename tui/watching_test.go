@@ -1,10 +1,12 @@
 package tui
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -248,31 +250,40 @@ func TestHostileTraffic(t *testing.T) {
 	}
 }
 
-// A program that ends while it watches waits until the watch is over.
+// A program that ends while it watches waits until the watch is over: here the watch ends
+// when it sees that the program waits for it, or has ended without.
 func TestQuitWaitsForTheWatch(t *testing.T) {
 	opt := meshOptions()
-	began, over := make(chan struct{}), make(chan struct{})
+	waited, ended := make(chan bool, 1), make(chan struct{})
 	opt.Source.Confirm = func(ctx context.Context, in Reading, _ flow.Request, w Watch) (Reading, confirm.Report, error) {
 		w.Ready()
-		close(began)
 		<-ctx.Done()
-		close(over)
-		return in, meshReport(confirm.Confirmed), nil
+		for {
+			select {
+			case <-ended:
+				waited <- false
+				return in, meshReport(confirm.Confirmed), nil
+			default:
+			}
+			stacks := make([]byte, 1<<20)
+			if bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("tui.(*owner).wait(")) {
+				waited <- true
+				return in, meshReport(confirm.Confirmed), nil
+			}
+		}
 	}
 	tm := onTerminal(t, opt, 80, 24)
-	tm.wait("DELIVERED")
-	tm.keys("w")
-	tm.wait("what to watch")
-	tm.keys("w")
-	tm.wait("listening")
-	<-began
-	tm.keys("q")
-	if err := tm.ended(); err != nil {
+	tm.Sees("DELIVERED")
+	tm.Types("w")
+	tm.Sees("what to watch")
+	tm.Types("w")
+	tm.Sees("listening")
+	tm.Types("q")
+	if err := tm.End(); err != nil {
 		t.Error(err)
 	}
-	select {
-	case <-over:
-	default:
+	close(ended)
+	if !<-waited {
 		t.Error("the watch goes on after the program ended")
 	}
 }

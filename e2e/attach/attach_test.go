@@ -3,7 +3,6 @@
 package attach
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,14 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/meshtop/meshtop/e2e/lab/lab"
 	"github.com/meshtop/meshtop/e2e/screen"
+	"github.com/meshtop/meshtop/e2e/screen/person"
 )
-
-// long is far more than any wait takes: it only ends a test that hangs.
-const long = 2 * time.Minute
 
 // build makes the program.
 func build(t *testing.T) string {
@@ -30,52 +26,33 @@ func build(t *testing.T) string {
 	return bin
 }
 
-// person is somebody at a terminal; what does not come fails the test.
-type person struct {
+// seat is somebody at a terminal.
+type seat struct {
 	*testing.T
-	*screen.Program
-	ctx context.Context
+	person.Person
 }
 
-func sit(t *testing.T, bin string, args ...string) person {
+func sit(t *testing.T, bin string, args ...string) seat {
 	t.Helper()
 	p, err := screen.Start(screen.Options{W: 80, H: 24}, bin, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), long)
-	t.Cleanup(cancel)
-	return person{t, p, ctx}
+	return seat{t, person.At(t, p, err)}
 }
-
-func (p person) must(err error) {
-	p.Helper()
-	if err != nil {
-		p.Fatal(err)
-	}
-}
-
-func (p person) sees(texts ...string) { p.Helper(); p.must(p.Wait(p.ctx, texts...)) }
-func (p person) types(keys string)    { p.Helper(); p.must(p.Keys(keys)) }
 
 // The demo on a terminal: the stepper with its verdict; q gives the terminal back.
 func TestDemo(t *testing.T) {
 	p := sit(t, build(t), "demo", "mesh")
-	p.sees("▸ Trace", "✓ DELIVERED to 10.107.42.16:80", "20 steps", "nat OUTPUT")
+	p.Sees("▸ Trace", "✓ DELIVERED to 10.107.42.16:80", "20 steps", "nat OUTPUT")
 	p.leaves()
 }
 
 // leaves quits, and wants the terminal as it was and no process left.
-func (p person) leaves() {
+func (p seat) leaves() {
 	p.Helper()
-	p.types("q")
-	p.must(p.Ended(p.ctx))
-	p.must(p.Restored(p.ctx))
+	p.Types("q")
+	if err := p.End(); err != nil {
+		p.Error(err)
+	}
+	p.GivenBack()
 	if left := session(p.T, p.PID()); left != nil {
 		p.Errorf("processes left of it: %q", left)
 	}
@@ -90,21 +67,21 @@ func TestLivePod(t *testing.T) {
 	bin := build(t)
 	before := state(t, l)
 	p := sit(t, bin, "attach", "netns", l.Pod())
-	p.sees("▸ Overview", "envoy 1.40.0", "OUTPUT #2 ─REDIRECT─▶ :15001 virtualOutbound", "10.107.42.16_80 ▶ outbound|myngxsvc", "OUTPUT #1 ─RETURN─▶ eth0")
-	p.types("e")
-	p.sees("▸ Request")
-	p.types("\x1b[200~curl http://10.107.42.16/live\x1b[201~")
-	p.sees("/live")
-	p.types("\x12") // ctrl+r
-	p.sees("▸ Trace", "GET http://10.107.42.16/live", "✓ DELIVERED to 10.107.42.16:80", "nat OUTPUT   #2 REDIRECT :15001")
+	p.Sees("▸ Overview", "envoy 1.40.0", "OUTPUT #2 ─REDIRECT─▶ :15001 virtualOutbound", "10.107.42.16_80 ▶ outbound|myngxsvc", "OUTPUT #1 ─RETURN─▶ eth0")
+	p.Types("e")
+	p.Sees("▸ Request")
+	p.Types("\x1b[200~curl http://10.107.42.16/live\x1b[201~")
+	p.Sees("/live")
+	p.Types("\x12") // ctrl+r
+	p.Sees("▸ Trace", "GET http://10.107.42.16/live", "✓ DELIVERED to 10.107.42.16:80", "nat OUTPUT   #2 REDIRECT :15001")
 
 	rule := []string{"-m", "owner", "--uid-owner", strconv.Itoa(lab.EnvoyUID), "-j", "RETURN"}
 	iptables(t, l, append([]string{"-D", "OUTPUT"}, rule...)...)
-	p.types("r")
-	p.sees("✗ LOOPED", "nat OUTPUT   #1 REDIRECT :15001")
+	p.Types("r")
+	p.Sees("✗ LOOPED", "nat OUTPUT   #1 REDIRECT :15001")
 	iptables(t, l, append([]string{"-I", "OUTPUT", "1"}, rule...)...)
-	p.types("r")
-	p.sees("✓ DELIVERED to 10.107.42.16:80", "nat OUTPUT   #2 REDIRECT :15001")
+	p.Types("r")
+	p.Sees("✓ DELIVERED to 10.107.42.16:80", "nat OUTPUT   #2 REDIRECT :15001")
 
 	p.leaves()
 	if after := state(t, l); after != before {

@@ -10,129 +10,40 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
-
-	"github.com/charmbracelet/x/vt"
-	"github.com/creack/pty"
 
 	"github.com/meshtop/meshtop/e2e/lab/lab"
+	"github.com/meshtop/meshtop/e2e/screen/person"
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/local"
 	"github.com/meshtop/meshtop/tui"
 	"github.com/meshtop/meshtop/tui/plain"
 )
 
-// terminal is a pty with an emulator behind it, on which the whole program runs in this
-// process, so that what it leaves behind can be counted.
-type terminal struct {
-	t    *testing.T
-	em   *vt.SafeEmulator
-	ptm  *os.File
-	pts  *os.File
-	mu   sync.Mutex
-	raw  strings.Builder
-	more chan struct{}
-	work sync.WaitGroup
-	code chan int
-}
-
-// Write gets what the program writes.
-func (tm *terminal) Write(b []byte) (int, error) {
-	tm.mu.Lock()
-	tm.raw.Write(b)
-	n, err := tm.em.Write(b)
-	tm.mu.Unlock()
-	select {
-	case tm.more <- struct{}{}:
-	default:
-	}
-	return n, err
-}
-
-func (tm *terminal) screen() string {
-	tm.mu.Lock()
-	defer tm.mu.Unlock()
-	return tm.em.String()
-}
-
-// wait waits until the screen shows a text.
-func (tm *terminal) wait(s string) {
-	tm.t.Helper()
-	limit := time.After(60 * time.Second)
-	for !strings.Contains(tm.screen(), s) {
-		select {
-		case <-tm.more:
-		case <-limit:
-			tm.t.Fatalf("%q never came:\n%s", s, tm.screen())
-		}
-	}
-}
-
-func (tm *terminal) keys(s string) {
-	tm.t.Helper()
-	if _, err := io.WriteString(tm.ptm, s); err != nil {
-		tm.t.Fatal(err)
-	}
-}
-
-// run runs meshtop with a command line on a terminal of its own.
-func run(t *testing.T, args ...string) *terminal {
+// run runs meshtop with a command line on a terminal of its own, in this process, so that
+// what it leaves behind can be counted. It ends with the status that code holds then.
+func run(t *testing.T, code *int, args ...string) person.Person {
 	t.Helper()
-	ptm, pts, err := pty.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := pty.Setsize(pts, &pty.Winsize{Rows: 40, Cols: 140}); err != nil {
-		t.Fatal(err)
-	}
-	tm := &terminal{t: t, em: vt.NewSafeEmulator(140, 40), ptm: ptm, pts: pts, more: make(chan struct{}, 1), code: make(chan int, 1)}
-	ctx, cancel := context.WithCancel(context.Background())
-	env := []string{"TERM=xterm-256color", "LANG=C.UTF-8"}
-	app := plain.App{
-		Stdin: pts, Stdout: pts, Stderr: io.Discard, Terminal: true, Version: "test",
-		Getenv: func(name string) string {
-			if name == "LANG" {
-				return "C.UTF-8"
-			}
-			return ""
-		},
-		Screens: func(ctx context.Context, opt tui.Options) error {
-			opt.Input, opt.Output, opt.Environment = pts, pts, env
-			return tui.Run(ctx, opt)
-		},
-		Netns: func(_ context.Context, name string, admin netip.AddrPort) (inspect.Pod, error) {
-			return local.Named(name, local.Options{Admin: admin})
-		},
-	}
-	tm.work.Go(func() { _, _ = io.Copy(tm, ptm) })
-	tm.work.Go(func() { _, _ = io.Copy(ptm, tm.em) })
-	go func() { tm.code <- plain.Run(ctx, app, args) }()
-	t.Cleanup(func() { cancel(); tm.close() })
-	return tm
-}
-
-// ended is the exit status.
-func (tm *terminal) ended() int {
-	tm.t.Helper()
-	select {
-	case code := <-tm.code:
-		return code
-	case <-time.After(60 * time.Second):
-		tm.t.Fatalf("it did not end:\n%s", tm.screen())
-		return -1
-	}
-}
-
-// close takes the terminal away and waits for its copiers.
-func (tm *terminal) close() {
-	tm.pts.Close()
-	tm.ptm.Close()
-	if c, ok := tm.em.InputPipe().(io.Closer); ok {
-		c.Close()
-	}
-	tm.work.Wait()
+	return person.Inside(t, 140, 40, func(ctx context.Context, tty *os.File) error {
+		app := plain.App{
+			Stdin: tty, Stdout: tty, Stderr: io.Discard, Terminal: true, Version: "test",
+			Getenv: func(name string) string {
+				if name == "LANG" {
+					return "C.UTF-8"
+				}
+				return ""
+			},
+			Screens: func(ctx context.Context, opt tui.Options) error {
+				opt.Input, opt.Output, opt.Environment = tty, tty, []string{"TERM=xterm-256color", "LANG=C.UTF-8"}
+				return tui.Run(ctx, opt)
+			},
+			Netns: func(_ context.Context, name string, admin netip.AddrPort) (inspect.Pod, error) {
+				return local.Named(name, local.Options{Admin: admin})
+			},
+		}
+		*code = plain.Run(ctx, app, args)
+		return nil
+	})
 }
 
 // sockets are the packet and netlink sockets that this process has in the pod.
@@ -211,45 +122,46 @@ func TestConfirmOnScreens(t *testing.T) {
 	c := caseOf(t, r, "svc")
 	_ = stacks()
 	had, kids := len(sockets(t, r)), children(t)
-	tm := run(t, "attach", "netns", r.lab.Pod(), "--to", c.Request.Dst.String(), "--authority", c.Request.HTTP.Authority, "--uid", fmt.Sprint(lab.AppUID), "--gid", fmt.Sprint(lab.AppUID))
-	tm.wait("DELIVERED")
-	tm.keys("w")
-	tm.wait("what to watch")
+	code := -1
+	tm := run(t, &code, "attach", "netns", r.lab.Pod(), "--to", c.Request.Dst.String(), "--authority", c.Request.HTTP.Authority, "--uid", fmt.Sprint(lab.AppUID), "--gid", fmt.Sprint(lab.AppUID))
+	tm.Sees("DELIVERED")
+	tm.Types("w")
+	tm.Sees("what to watch")
 	if n := packetSockets(t, r); n != 0 {
 		t.Errorf("%d packet sockets before anything is watched", n)
 	}
-	tm.keys("s")
-	tm.wait("This sends one real request")
-	tm.wait("uid 101, gid 101")
+	tm.Types("s")
+	tm.Sees("This sends one real request")
+	tm.Sees("uid 101, gid 101")
 	if lines := len(r.lab.Lines()); lines != 0 {
 		t.Errorf("Envoy logged %d requests before y", lines)
 	}
-	tm.keys("y")
-	tm.wait("as predicted")
-	tm.wait("ended")
+	tm.Types("y")
+	tm.Sees("as predicted")
+	tm.Sees("ended")
 	for _, want := range []string{"●  1 confirmed      app socket", "●  3 confirmed      nat OUTPUT", "●  5 confirmed      listener", "confirmed      cluster", "confirmed      endpoint",
 		"! 0 contradicted", "GET /", "200 OK", "0 dropped"} {
-		if !strings.Contains(tm.screen(), want) {
-			t.Errorf("%q is not on the screen:\n%s", want, tm.screen())
+		if !strings.Contains(tm.Text(), want) {
+			t.Errorf("%q is not on the screen:\n%s", want, tm.Text())
 		}
 	}
-	tm.keys("w")
-	tm.wait("listening:")
+	tm.Types("w")
+	tm.Sees("listening:")
 	if n := len(sockets(t, r)); n <= had {
 		t.Errorf("%d sockets while it watches, %d before: the test counts none", n, had)
 	}
 	if n := packetSockets(t, r); n < 2 {
 		t.Errorf("%d packet sockets while it watches: want one a device", n)
 	}
-	tm.keys("\x1b")
-	tm.wait("ended")
+	tm.Types("\x1b")
+	tm.Sees("ended")
 	if n := packetSockets(t, r); n != 0 {
 		t.Errorf("%d packet sockets after esc", n)
 	}
-	tm.keys("w")
-	tm.wait("listening:")
-	tm.keys("q")
-	if code := tm.ended(); code != plain.ExitOK {
+	tm.Types("w")
+	tm.Sees("listening:")
+	tm.Types("q")
+	if err := tm.End(); err != nil || code != plain.ExitOK {
 		t.Errorf("status %d", code)
 	}
 	if n := packetSockets(t, r); n != 0 {

@@ -1,5 +1,5 @@
-// Package screen runs a built program on a pty with a terminal emulator behind it: what a
-// person at a terminal would see, and how the terminal is left.
+// Package screen runs a program on a pty with a terminal emulator behind it: what a person at
+// a terminal would see, and how the terminal is left.
 package screen
 
 import (
@@ -28,7 +28,8 @@ type Options struct {
 
 // Program is a program that runs on a terminal of its own.
 type Program struct {
-	cmd      *exec.Cmd
+	pid      int          // 0: it runs in this process
+	kill     func() error // ends it
 	ptm, pts *os.File
 	em       *vt.Emulator
 	before   unix.Termios
@@ -40,45 +41,65 @@ type Program struct {
 	copies   sync.WaitGroup
 }
 
-// Start runs a program; the caller closes it.
+// Start runs a built program; the caller closes it.
 func Start(opt Options, name string, args ...string) (*Program, error) {
+	p, err := open(opt)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.pts, p.pts, p.pts
+	cmd.Env = append(os.Environ(), "TERM=xterm-256color", "COLORTERM=truecolor", "LC_ALL=C.UTF-8")
+	// Not the controlling terminal: the kernel hangs that up when a session's leader ends,
+	// and resets its modes, so that nobody could see how the program left them.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, p.ptm.Close(), p.pts.Close())
+	}
+	p.pid, p.kill = cmd.Process.Pid, cmd.Process.Kill
+	p.follow(opt, cmd.Wait)
+	return p, nil
+}
+
+// Inside runs a program in this process, so that what it leaves behind can be counted: main
+// gets the terminal, and is to end when its context does. The caller closes it.
+func Inside(opt Options, main func(ctx context.Context, tty *os.File) error) (*Program, error) {
+	p, err := open(opt)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.kill = func() error { cancel(); return nil }
+	p.follow(opt, func() error { return main(ctx, p.pts) })
+	return p, nil
+}
+
+// open makes the terminal.
+func open(opt Options) (*Program, error) {
 	ptm, pts, err := pty.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open a pty: %w", err)
 	}
-	p := &Program{cmd: exec.Command(name, args...), ptm: ptm, pts: pts, em: vt.NewEmulator(opt.W, opt.H), more: make(chan struct{}, 1), done: make(chan struct{})}
-	if err := p.start(opt); err != nil {
+	p := &Program{ptm: ptm, pts: pts, em: vt.NewEmulator(opt.W, opt.H), more: make(chan struct{}, 1), done: make(chan struct{})}
+	err = pty.Setsize(pts, &pty.Winsize{Rows: uint16(opt.H), Cols: uint16(opt.W)})
+	if err == nil {
+		p.before, err = p.modes()
+	}
+	if err != nil {
 		return nil, errors.Join(err, ptm.Close(), pts.Close())
 	}
 	return p, nil
 }
 
-func (p *Program) start(opt Options) error {
-	if err := pty.Setsize(p.pts, &pty.Winsize{Rows: uint16(opt.H), Cols: uint16(opt.W)}); err != nil {
-		return err
-	}
-	modes, err := p.modes()
-	if err != nil {
-		return err
-	}
-	p.before = modes
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = p.pts, p.pts, p.pts
-	p.cmd.Env = append(os.Environ(), "TERM=xterm-256color", "COLORTERM=truecolor", "LC_ALL=C.UTF-8")
-	// Not the controlling terminal: the kernel hangs that up when a session's leader ends,
-	// and resets its modes, so that nobody could see how the program left them.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := p.cmd.Start(); err != nil {
-		return err
-	}
+// follow carries what the program and the terminal say to each other, and waits for its end.
+func (p *Program) follow(opt Options, wait func() error) {
 	answers := io.Writer(p.ptm)
 	if opt.Mute {
 		answers = io.Discard
 	}
-	p.copies.Add(2)
-	go func() { defer p.copies.Done(); _, _ = io.Copy(p, p.ptm) }()      // ends when Close closes both sides
-	go func() { defer p.copies.Done(); _, _ = io.Copy(answers, p.em) }() // ends when Close closes the emulator's pipe
-	go func() { p.err = p.cmd.Wait(); close(p.done) }()
-	return nil
+	p.copies.Go(func() { _, _ = io.Copy(p, p.ptm) })      // ends when Close closes both sides
+	p.copies.Go(func() { _, _ = io.Copy(answers, p.em) }) // ends when Close closes the emulator's pipe
+	go func() { p.err = wait(); close(p.done) }()
 }
 
 // modes are the terminal's own.
@@ -155,8 +176,8 @@ func (p *Program) Ended(ctx context.Context) error {
 	}
 }
 
-// PID is the program's process.
-func (p *Program) PID() int { return p.cmd.Process.Pid }
+// PID is the program's process; 0: this one.
+func (p *Program) PID() int { return p.pid }
 
 // reverts are what a program may turn on, each with what turns it off again (xterm's
 // control sequences, DECSET and DECRST).
@@ -203,7 +224,7 @@ func (p *Program) Close() error {
 	if p.ptm == nil {
 		return nil
 	}
-	err := p.cmd.Process.Kill()
+	err := p.kill()
 	if errors.Is(err, os.ErrProcessDone) {
 		err = nil
 	}
