@@ -1,10 +1,8 @@
 package session
 
 import (
-	"bytes"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -40,7 +38,7 @@ func selfDial(t flow.Trace) bool {
 }
 
 // capturePort says whether the request reaches, without having been redirected, a local port
-// that rules redirect to, or a listener that restores the original destination.
+// that rules capture to, or a listener that restores the original destination.
 func capturePort(r Reading, t flow.Trace) bool {
 	if len(t.Legs) == 0 {
 		return false
@@ -54,31 +52,8 @@ func capturePort(r Reading, t flow.Trace) bool {
 			return true
 		}
 	}
-	for _, part := range counted {
-		for line := range bytes.Lines(r.Files[part]) {
-			if slices.Contains(redirectPorts(string(line)), leg.To.Dst.Port()) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// redirectPorts are the ports that a rule of iptables-save redirects to (REDIRECT and TPROXY,
-// iptables-extensions(8)).
-func redirectPorts(rule string) []uint16 {
-	words := strings.Fields(rule)
-	var out []uint16
-	for i, w := range words {
-		if i+1 == len(words) || w != "--to-ports" && w != "--on-port" {
-			continue
-		}
-		first, _, _ := strings.Cut(words[i+1], "-")
-		if n, err := strconv.ParseUint(first, 10, 16); err == nil {
-			out = append(out, uint16(n))
-		}
-	}
-	return out
+	// Where a rule captures to a port that cannot be told, it may be this one.
+	return r.Snapshot.Rules != nil && r.Snapshot.Rules.Captures(leg.To.Dst.Port()) != flow.No
 }
 
 // tells is confirm.Known.Tells for a request: it is traced once more as made by the other user.
