@@ -33,6 +33,12 @@ type recorded struct {
 	AccessLog []map[string]any `json:"access_log"`
 	TCPEnd    []string         `json:"tcp_end"`
 	Conntrack []string
+	// What the recorder saw of the client's connection and of the proxy's own, a line a packet:
+	// "eth0 SRC>DST FLAGS len=N"; and what Envoy's counters grew by meanwhile.
+	ClientLeg   []string                     `json:"packets_client_leg"`
+	UpstreamLeg []string                     `json:"packets_upstream_leg"`
+	Grew        map[string]uint64            `json:"stats_delta"`
+	Time        struct{ Start, End float64 } // in seconds since 1970
 }
 
 // scene is a recording: the snapshot and the requests.

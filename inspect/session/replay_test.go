@@ -5,14 +5,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/meshtop/meshtop/capture"
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/saved"
 	"github.com/meshtop/meshtop/rules/confirm"
@@ -97,83 +98,143 @@ func logOf(t *testing.T, s scene) []byte {
 	return b.Bytes()
 }
 
-// notCaptured says whether all that was not observed is of connections to an endpoint to
-// which the captures hold no data while the request's own connection was open: some were cut
-// before the proxy's own, and what a pooled one carried before shows nothing of this request.
-func notCaptured(t *testing.T, rep confirm.Report, port uint16, seen map[string][]byte) bool {
-	t.Helper()
-	var packets []flow.Observation
-	for _, name := range []string{"observed/eth0.pcap", "observed/lo.pcap"} {
-		p, _, err := capture.ReadPackets(seen[name], name, capture.Keep{})
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		packets = append(packets, p...)
-	}
-	var first, last time.Time
-	for _, o := range packets {
-		if o.Tuple.Src.Port() != port && o.Tuple.Dst.Port() != port {
-			continue
-		}
-		if first.IsZero() || o.At.Before(first) {
-			first = o.At
-		}
-		if o.At.After(last) {
-			last = o.At
-		}
-	}
-	for _, st := range rep.Steps {
-		if st.Word != confirm.NotObserved {
-			continue
-		}
-		to := rep.Trace.Outcome.Endpoint
-		if st.Leg > 0 {
-			to = rep.Trace.Legs[st.Leg].To.Dst.String()
-		} else if st.Stage != flow.Endpoint {
-			return false
-		}
-		for _, o := range packets {
-			if o.Len > 0 && o.Tuple.Dst.String() == to && !o.At.Before(first) && !o.At.After(last) {
-				return false
-			}
-		}
-	}
-	return rep.Word == confirm.NotObserved
+// meanwhile is a recorded pod that is watched while one request was made, as a live one is:
+// what was seen before and after is left out, and Envoy's counters grow by what they grew by.
+type meanwhile struct {
+	inspect.Pod
+	made    recorded
+	watched bool
 }
 
-// The recordings replay to the truth that stands beside them: what TestRecorded finds to be
-// traced rightly is confirmed by packets, conntrack and Envoy's log together, and by packets
-// and conntrack alone it is contradicted by nothing.
+// brief is a watch with another channel.
+type brief struct {
+	inspect.Watch
+	c chan []flow.Observation
+}
+
+func (w brief) C() <-chan []flow.Observation { return w.c }
+
+func (p *meanwhile) Observe(ctx context.Context, legs []flow.Leg, opt inspect.ObserveOptions) (inspect.Watch, error) {
+	p.watched = true
+	w, err := p.Pod.Observe(ctx, legs, opt)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan []flow.Observation)
+	go func() { // ends when the recording was read
+		defer close(out)
+		for batch := range w.C() {
+			out <- slices.DeleteFunc(slices.Clone(batch), func(o flow.Observation) bool {
+				return o.Kind != flow.SeenAccessLog && !p.made.meanwhile(o.At)
+			})
+		}
+	}()
+	return brief{w, out}, nil
+}
+
+func (p *meanwhile) Read(ctx context.Context, want inspect.Want) (inspect.Snapshot, error) {
+	snap, err := p.Pod.Read(ctx, want)
+	if err != nil || !slices.Contains(want.Parts, "stats") {
+		return snap, err
+	}
+	values := maps.Clone(p.made.Grew)
+	for name := range values {
+		values[name] = 0
+	}
+	for line := range bytes.Lines(snap.Files["stats"]) {
+		name, value, ok := strings.Cut(strings.TrimSpace(string(line)), ": ")
+		if n, err := strconv.ParseUint(value, 10, 64); ok && err == nil {
+			values[name] = n
+		}
+	}
+	var b bytes.Buffer
+	for name, n := range values {
+		if p.watched {
+			n += p.made.Grew[name]
+		}
+		fmt.Fprintf(&b, "%s: %d\n", name, n)
+	}
+	// The recorder did not read those of rules and endpoints each time.
+	snap.Files = map[string][]byte{"stats": b.Bytes()}
+	return snap, nil
+}
+
+// The recordings replay to the truth that stands beside them: each step has the word that
+// follows from what the recorder wrote of its request, with Envoy's log and without, with its
+// counters and without. A step that was not observed has a reason.
 func TestReplay(t *testing.T) {
-	seen := observed(t)
-	with, without := map[confirm.Word]int{}, map[confirm.Word]int{}
+	files := observed(t)
+	words, why := map[string]map[confirm.Word]int{}, map[string]int{}
 	for _, s := range scenes(t) {
-		if seen[s.name] == nil || seen[s.name]["observed/lo.pcap"] == nil {
+		seen := files[s.name]
+		if seen == nil || seen["observed/lo.pcap"] == nil {
 			continue // the loop was recorded without packets
 		}
-		delete(seen[s.name], "observed/access.log") // some lines were flushed after it was read
-		blind, blindReading := recording(t, s, seen[s.name])
-		seen[s.name]["access.log"] = logOf(t, s)
-		pod, reading := recording(t, s, seen[s.name])
-		for _, r := range s.requests {
-			q, err := s.request(r)
-			if err != nil {
-				t.Fatal(err)
+		packets := packetsOf(t, seen)
+		delete(seen, "observed/access.log") // some lines were flushed after it was read
+		for _, withLog := range []bool{true, false} {
+			delete(seen, "access.log")
+			if withLog {
+				seen["access.log"] = logOf(t, s)
 			}
-			rep := replay(t, pod, reading, q, r.SourcePort)
-			with[rep.Word]++
-			if rep.Word != confirm.Confirmed && rep.Trace.Verdict != flow.Unknown && !notCaptured(t, rep, r.SourcePort, seen[s.name]) {
-				t.Errorf("%s/%s: %v\n%s", s.name, r.ID, rep.Word, render.ReportText(rep))
-			}
-			rep = replay(t, blind, blindReading, q, r.SourcePort)
-			without[rep.Word]++
-			if rep.Word == confirm.Contradicted {
-				t.Errorf("%s/%s without a log: %v\n%s", s.name, r.ID, rep.Word, render.ReportText(rep))
+			pod, reading := recording(t, s, seen)
+			for _, counted := range []bool{true, false} {
+				mode := fmt.Sprintf("log %v, counters %v", withLog, counted)
+				if words[mode] == nil {
+					words[mode] = map[confirm.Word]int{}
+				}
+				for _, r := range s.requests {
+					q, err := s.request(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					watched := pod
+					if counted {
+						watched = &meanwhile{Pod: pod, made: r}
+					}
+					rep := replay(t, watched, reading, q, r.SourcePort)
+					if r.ID == "burst" { // five requests on one connection: two were delivered, and three were not
+						if rep.Word == confirm.Contradicted {
+							t.Errorf("%s/burst: %v\n%s", s.name, rep.Word, render.ReportText(rep))
+						}
+						continue
+					}
+					words[mode][rep.Word]++
+					compareWords(t, s.name+"/"+r.ID+" with "+mode, rep, truthOf(t, r, packets, seen["observed/conntrack-events"], withLog, counted), why)
+				}
 			}
 		}
 	}
-	t.Logf("replayed with the access log %v, without %v", with, without)
-	if with[confirm.Confirmed] < 80 { // of the rest the captures lack the proxy's own connection: notCaptured
-		t.Errorf("only %d are confirmed", with[confirm.Confirmed])
+	for mode, n := range words {
+		t.Logf("with %s: %v", mode, n)
+		if all := n[confirm.Confirmed] + n[confirm.NotObserved]; all != 140 || n[confirm.Confirmed] == 0 {
+			t.Errorf("with %s: %d requests, want the 140 of all recordings with packets", mode, all)
+		}
+	}
+	for reason, n := range why {
+		t.Logf("%d steps were not observed: %s", n, reason)
+	}
+}
+
+// compareWords reports each step whose word is not what the truth says, and counts the
+// reasons of what was not observed.
+func compareWords(t *testing.T, what string, rep confirm.Report, u truth, why map[string]int) {
+	t.Helper()
+	whole := confirm.Confirmed
+	for _, at := range rep.Steps {
+		want, reason := u.word(rep.Trace, at)
+		if want != at.Word {
+			t.Errorf("%s: connection %d, %v %s: %v, want %v %s", what, at.Leg+1, at.Stage, at.Subject, at.Word, want, reason)
+		}
+		if want == confirm.NotObserved {
+			whole = confirm.NotObserved
+			if reason == "" {
+				t.Errorf("%s: %v was not observed, and nothing says why", what, at.Stage)
+			}
+			why[reason]++
+		}
+	}
+	if rep.Word != whole {
+		t.Errorf("%s: %v, want %v\n%s", what, rep.Word, whole, render.ReportText(rep))
 	}
 }
