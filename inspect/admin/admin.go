@@ -110,13 +110,21 @@ func (r *Refusal) Error() string {
 	return text
 }
 
-// question is one GET.
+// question is one GET, or with post one POST.
 type question struct {
 	path     string
+	post     bool
 	json     bool  // an answer that does not begin with { is a refusal
 	long     bool  // LongPatience
 	max      int64 // 0: the client's bound
 	progress func(bytes int64)
+}
+
+func (q question) method() string {
+	if q.post {
+		return http.MethodPost
+	}
+	return http.MethodGet
 }
 
 // Get asks for a path such as "/runtime", whose answer is JSON.
@@ -124,11 +132,22 @@ func (c *Client) Get(ctx context.Context, path string) ([]byte, inspect.Call, er
 	return c.ask(ctx, question{path: path, json: true})
 }
 
+// Post changes something, such as "/runtime_modify?key=value", whose answer is a word.
+func (c *Client) Post(ctx context.Context, path string) (inspect.Call, error) {
+	_, call, err := c.ask(ctx, question{path: path, post: true, max: 64 << 10})
+	return call, err
+}
+
+// Text asks for a path such as "/stats", whose answer is text.
+func (c *Client) Text(ctx context.Context, path string) ([]byte, inspect.Call, error) {
+	return c.ask(ctx, question{path: path, max: 64 << 20})
+}
+
 // ask asks, and says what was done. Its errors name the place.
 func (c *Client) ask(ctx context.Context, q question) ([]byte, inspect.Call, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	call := inspect.Call{What: "GET " + c.addr.String() + q.path, Start: time.Now()}
+	call := inspect.Call{What: q.method() + " " + c.addr.String() + q.path, Start: time.Now()}
 	data, err := c.do(ctx, q)
 	call.Took, call.Bytes = time.Since(call.Start), int64(len(data))
 	if err != nil {
@@ -145,7 +164,7 @@ func (c *Client) do(ctx context.Context, q question) ([]byte, error) {
 	}
 	within, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(within, http.MethodGet, "http://"+c.addr.String()+q.path, nil)
+	req, err := http.NewRequestWithContext(within, q.method(), "http://"+c.addr.String()+q.path, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -391,3 +391,38 @@ func FuzzListenerNames(f *testing.F) {
 		}
 	})
 }
+
+// What changes something is a POST, which Envoy wants there; its refusal is the error, and
+// the call says what was asked.
+func TestPost(t *testing.T) {
+	only := func(method, answer string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != method {
+				w.WriteHeader(405)
+				return
+			}
+			io.WriteString(w, answer)
+		}
+	}
+	a := serve(t, map[string]http.HandlerFunc{
+		"/runtime_modify?a=0": only("POST", "OK\n"),
+		"/runtime_modify?b=0": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(503)
+			io.WriteString(w, "No admin layer specified")
+		},
+		"/stats?filter=x": only("GET", "x: 1\n"),
+	})
+	c := New(a, dial, Options{})
+	defer c.Close()
+	call, err := c.Post(context.Background(), "/runtime_modify?a=0")
+	if err != nil || call.What != "POST "+a.String()+"/runtime_modify?a=0" {
+		t.Errorf("%+v, %v", call, err)
+	}
+	var no *Refusal
+	if _, err := c.Post(context.Background(), "/runtime_modify?b=0"); !errors.As(err, &no) || no.Text != "No admin layer specified" {
+		t.Errorf("%v", err)
+	}
+	if body, _, err := c.Text(context.Background(), "/stats?filter=x"); err != nil || string(body) != "x: 1\n" {
+		t.Errorf("%q, %v", body, err)
+	}
+}

@@ -78,7 +78,7 @@ func TestReadKeepsWhatCameBesideAnError(t *testing.T) {
 func TestErrorsKeepTheirIdentity(t *testing.T) {
 	held := flow.Policy{State: flow.StateApplied, Change: flow.Change{Kind: flow.BlockAll, By: "ann@corp"}}
 	for _, c := range []error{
-		inspect.ErrReadOnly, inspect.ErrNotFound, inspect.ErrNoPower, inspect.ErrAltered, &inspect.Held{Policy: held},
+		inspect.ErrReadOnly, inspect.ErrNotFound, inspect.ErrNoPower, inspect.ErrAltered, inspect.ErrEnded, &inspect.Held{Policy: held},
 		context.DeadlineExceeded, errors.Join(inspect.ErrNotFound, inspect.ErrNoPower),
 	} {
 		pod, _ := pair(t, &fake{err: c})

@@ -81,6 +81,8 @@ func (f *fake) Apply(_ context.Context, c flow.Change) (flow.Policy, error) {
 	}
 	f.applied = append(f.applied, c)
 	f.policy = flow.Policy{State: flow.StateApplied, Change: c}
+	// The real thing tells since when by its own clock, and not by the client's.
+	f.policy.Change.Since = c.Since.Add(time.Hour)
 	if c.Kind == flow.Restore {
 		f.policy = flow.Policy{State: flow.StateNone}
 	}

@@ -25,6 +25,7 @@ var sentinels = []struct {
 	{"not-found", inspect.ErrNotFound},
 	{"no-power", inspect.ErrNoPower},
 	{"altered", inspect.ErrAltered},
+	{"ended", inspect.ErrEnded},
 	{"canceled", context.Canceled},
 	{"deadline", context.DeadlineExceeded},
 }

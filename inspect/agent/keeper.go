@@ -92,6 +92,9 @@ func (k *Keeper) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) 
 		next.drop()
 		return p, err
 	}
+	if next != nil {
+		next.change = begun(c, p)
+	}
 	before.drop()
 	k.promise = next
 	return p, nil

@@ -52,7 +52,7 @@ func TestKeeperEndsAChange(t *testing.T) {
 		}
 		want := []flow.Setting{{Key: "had", Value: "3", Before: "3", Had: true}, {Key: "new"}}
 		if r := got[1]; r.Driver != flow.EnvoyRuntime || !reflect.DeepEqual(r.Runtime, want) || r.By != "ann" ||
-			!reflect.DeepEqual(r.Edits, []string{"runtime_modify had=3", "runtime_modify new="}) {
+			!reflect.DeepEqual(r.Edits, []string{"runtime_modify had=3", "runtime_modify new=", "runtime_modify meshtop.about="}) {
 			t.Errorf("undone by %+v", r)
 		}
 	})

@@ -41,7 +41,8 @@ func (s *server) apply(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		s.held = nil
 		if c.Hold && c.Kind != flow.Restore {
-			s.held = &c
+			held := begun(c, p)
+			s.held = &held
 		}
 	}
 	answer(w, policy{p, faultOf(err)})
@@ -93,6 +94,15 @@ func undo(ctx context.Context, e inspect.Enforcer, c flow.Change) error {
 		return nil
 	}
 	return err
+}
+
+// begun is the change with the time since when it is in force: the pod's own clock tells it,
+// and same goes by it.
+func begun(c flow.Change, p flow.Policy) flow.Change {
+	if !p.Change.Since.IsZero() {
+		c.Since = p.Change.Since
+	}
+	return c
 }
 
 // restored is the change that undoes c.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/admin"
 	"github.com/meshtop/meshtop/inspect/netns"
 	"github.com/meshtop/meshtop/rules/egress/edits"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -34,6 +35,9 @@ const (
 type Options struct {
 	// Step, if not nil, is told of each step before it is done. It must not block.
 	Step func(Step)
+	// Admin finds Envoy's admin interface for the runtime driver; nil: there is none. The
+	// caller closes what it gives.
+	Admin func(context.Context) (*admin.Client, error)
 }
 
 // Enforcer changes the egress policy of one namespace. It may be used by one goroutine at a
@@ -52,8 +56,14 @@ var _ interface {
 	Renew(context.Context, time.Duration) error
 } = (*Enforcer)(nil)
 
-// Policy reads what is in force.
-func (e *Enforcer) Policy(context.Context) (flow.Policy, error) { return e.kernelPolicy() }
+// Policy reads what is in force: the kernel's, else that of Envoy's runtime.
+func (e *Enforcer) Policy(ctx context.Context) (flow.Policy, error) {
+	p, err := e.kernelPolicy()
+	if err != nil || p.State != flow.StateNone || e.opt.Admin == nil {
+		return p, err
+	}
+	return e.runtimePolicy(ctx)
+}
 
 // Apply carries a change out (inspect.Enforcer).
 func (e *Enforcer) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
@@ -63,6 +73,9 @@ func (e *Enforcer) Apply(ctx context.Context, c flow.Change) (flow.Policy, error
 	if err := ctx.Err(); err != nil {
 		return flow.Policy{}, err
 	}
+	if c.Driver == flow.EnvoyRuntime {
+		return e.runtimeApply(ctx, c)
+	}
 	if c.Kind == flow.Restore {
 		return e.kernelRestore(c)
 	}
@@ -70,11 +83,15 @@ func (e *Enforcer) Apply(ctx context.Context, c flow.Change) (flow.Policy, error
 }
 
 // Renew sets the lease of what is in force to ttl from now (inspect.Enforcer).
-func (e *Enforcer) Renew(_ context.Context, ttl time.Duration) error {
+func (e *Enforcer) Renew(ctx context.Context, ttl time.Duration) error {
 	if err := checkTTL(ttl); err != nil {
 		return err
 	}
-	return e.kernelRenew(ttl)
+	err := e.kernelRenew(ttl)
+	if errors.Is(err, inspect.ErrEnded) && e.opt.Admin != nil {
+		return e.runtimeRenew(ctx, ttl)
+	}
+	return err
 }
 
 func (e *Enforcer) step(s Step) {
@@ -98,8 +115,10 @@ func check(c flow.Change) error {
 	switch {
 	case c.Kind != flow.BlockAll && c.Kind != flow.AllowAll && c.Kind != flow.Restore:
 		return fmt.Errorf("a change to the policy %q cannot be carried out: it is block-all, allow-all or restore", c.Kind)
-	case c.Driver != flow.Kernel:
-		return fmt.Errorf("the driver %q changes nothing inside a network namespace: kernel does", c.Driver)
+	case c.Driver != flow.Kernel && c.Driver != flow.EnvoyRuntime:
+		return fmt.Errorf("the driver %q changes nothing inside a network namespace: kernel and runtime do", c.Driver)
+	case c.Driver == flow.EnvoyRuntime && c.Kind == flow.AllowAll:
+		return errors.New("the driver runtime can only block and restore: a limit of Envoy's opens nothing")
 	}
 	if c.Kind != flow.Restore {
 		if c.Permanent != (c.TTL == 0) {

@@ -152,6 +152,9 @@ func (s *sweep) concerned(h *netlink.Handle) ([]conn, error) {
 			through = append(through, c)
 		}
 	}
+	if s.c.Driver == flow.EnvoyRuntime {
+		return through, nil // what goes around Envoy is not its limits' concern
+	}
 	for _, c := range all {
 		mine := slices.Contains(s.c.ProxyUIDs, c.uid) && !(s.c.Strong && s.c.Kind == flow.BlockAll)
 		inside := c.far.Addr().IsLoopback() || slices.Contains(s.own, c.far.Addr())

@@ -325,3 +325,53 @@ func (e *Enforcer) proveOpen(c flow.Change, p *flow.Policy) {
 	proof.Took = time.Since(start)
 	p.Proof = append(p.Proof, proof)
 }
+
+// proveClosed proves limits of Envoy's: a probe that is redirected to it is accepted and
+// closed at once, and Envoy counts it.
+func (e *Enforcer) proveClosed(c flow.Change, p *flow.Policy, counted func() bool) {
+	uid, gid := stranger(c.ProxyUIDs), stranger(c.ProxyGIDs)
+	for _, dst := range testNets {
+		pr := probe{dst: dst, uid: uid, gid: gid}
+		start := time.Now()
+		proof := flow.Proof{What: pr.String()}
+		gone, err := pr.absent(e.space)
+		switch {
+		case err != nil:
+			proof.Result = "it could not be sent: " + err.Error()
+		case gone:
+			proof.Result = gotNoRoute
+		default:
+			ended := false
+			proof.Result, err = pr.send(e.space, time.Second, func(fd int) { ended = closes(fd, time.Second) })
+			switch {
+			case err != nil:
+				proof.Result = "it could not be sent: " + err.Error()
+			case !ended:
+				proof.Result += ", and not closed by Envoy"
+			case !counted():
+				proof.Result = "closed, and no listener of Envoy's counted it"
+			default:
+				proof.Result, proof.Holds = "closed by Envoy", true
+				p.State = flow.StateApplied
+			}
+		}
+		proof.Took = time.Since(start)
+		p.Proof = append(p.Proof, proof)
+		if !proof.Holds && !gone {
+			because(p, "not proven: %s: %s", proof.What, proof.Result)
+		}
+	}
+}
+
+// closes says whether the other end closes or resets the connection within some time.
+func closes(fd int, within time.Duration) bool {
+	if await(fd, false, within) != nil {
+		return false
+	}
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(within.Milliseconds()))
+	if err != nil || n == 0 {
+		return false
+	}
+	got, err := unix.Read(fd, make([]byte, 1))
+	return got == 0 && err == nil || errors.Is(err, unix.ECONNRESET)
+}

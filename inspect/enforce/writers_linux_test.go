@@ -132,11 +132,13 @@ func TestWrongChanges(t *testing.T) {
 	s := space(t)
 	for want, c := range map[string]flow.Change{
 		"it is block-all, allow-all or restore": {},
-		"kernel does":                           {Kind: flow.BlockAll, Driver: flow.Sidecar, TTL: time.Minute},
+		"kernel and runtime do":                 {Kind: flow.BlockAll, Driver: flow.Sidecar, TTL: time.Minute},
 		"would never be in force":               {Kind: flow.BlockAll, TTL: time.Microsecond},
 		"not both":                              {Kind: flow.BlockAll, TTL: time.Minute, Permanent: true},
 		"without host bits":                     {Kind: flow.BlockAll, Except: []flow.Hole{{}}},
 		"does neither or both":                  {Kind: flow.AllowAll},
+		"can only block":                        {Kind: flow.AllowAll, Driver: flow.EnvoyRuntime, All: true},
+		"cannot be reached from here":           {Kind: flow.BlockAll, Driver: flow.EnvoyRuntime, Runtime: []flow.Setting{{Key: "a", Value: "0"}}},
 		"bytes long each":                       {Kind: flow.BlockAll, Reason: strings.Repeat("x", 1025)},
 	} {
 		_, err := try(s, planned(c))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/admin"
 	"github.com/meshtop/meshtop/inspect/enforce"
 	"github.com/meshtop/meshtop/inspect/netns"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -51,7 +52,22 @@ func (p *Pod) named(what string, err error) error {
 }
 
 func (p *Pod) enforcer() *enforce.Enforcer {
-	return enforce.New(p.space, enforce.Options{Step: p.opt.Step})
+	return enforce.New(p.space, enforce.Options{Step: p.opt.Step, Admin: p.admin})
+}
+
+// admin finds Envoy's admin interface anew: the Envoy of an earlier read may be gone.
+func (p *Pod) admin(ctx context.Context) (*admin.Client, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errors.New("it was closed")
+	}
+	r := &reading{pod: p, want: inspect.Want{Parts: []string{"runtime.json"}}, out: inspect.Snapshot{Files: inspect.Files{}}}
+	found, err := r.seek(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return found.Client, nil
 }
 
 // harmless is nil if the namespace is proven to be another than the machine's own: that of

@@ -113,6 +113,22 @@ func (r *reading) lost(parts []string, err error) {
 // find looks for the admin interface, and keeps the client for later reads. Files that an
 // earlier client keeps stay valid until the pod is closed.
 func (r *reading) find(ctx context.Context) error {
+	if r.wants("listeners.json") {
+		r.tell(inspect.Progress{Part: "listeners.json"}) // the first question
+	}
+	found, err := r.seek(ctx)
+	if err != nil {
+		return err
+	}
+	if old := r.pod.found; old != nil {
+		found.Adopt(old.Client)
+	}
+	r.pod.found = found
+	return nil
+}
+
+// seek looks for the admin interface among what listens, as the proxy's own user.
+func (r *reading) seek(ctx context.Context) (*admin.Found, error) {
 	all, _ := r.sockets(ctx)
 	candidates := []admin.Listening{}
 	uid, gid := uint32(0), uint32(0)
@@ -129,19 +145,12 @@ func (r *reading) find(ctx context.Context) error {
 	if a := r.pod.opt.Admin; a.IsValid() {
 		addrs = append(addrs[:0:0], a)
 	}
-	if r.wants("listeners.json") {
-		r.tell(inspect.Progress{Part: "listeners.json"}) // the first question
-	}
 	found, calls, err := admin.Find(ctx, r.pod.dialAs(uid, gid), addrs, r.pod.opt.Reader)
 	r.out.Calls = append(r.out.Calls, calls...)
 	if err != nil {
-		return fmt.Errorf("%w%s", err, unasked(all, addrs))
+		return nil, fmt.Errorf("%w%s", err, unasked(all, addrs))
 	}
-	if old := r.pod.found; old != nil {
-		found.Adopt(old.Client)
-	}
-	r.pod.found = found
-	return nil
+	return found, nil
 }
 
 // unasked names the places of an Envoy that was seen but not asked, for the user to choose.

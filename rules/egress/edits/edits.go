@@ -88,6 +88,10 @@ func duration(d time.Duration) string {
 	return b.String()
 }
 
+// RuntimeAbout is the key of Envoy's runtime that says what our other keys are for. Envoy
+// itself has no use for it.
+const RuntimeAbout = "meshtop.about"
+
 // runtime is what is posted to Envoy's admin interface (/runtime_modify). An empty value
 // takes a key away.
 func runtime(c flow.Change) (do, undo []string) {
@@ -100,9 +104,10 @@ func runtime(c flow.Change) (do, undo []string) {
 		undo = append(undo, "runtime_modify "+plain(s.Key)+"="+plain(before))
 	}
 	if c.Kind == flow.Restore {
-		undo = nil
+		return append(do, "runtime_modify "+RuntimeAbout+"="), nil
 	}
-	return do, undo
+	do = append(do, "runtime_modify "+RuntimeAbout+"=(who, why, since when, until when, and what was before)")
+	return do, append(undo, "runtime_modify "+RuntimeAbout+"=")
 }
 
 // sockets says which open connections are ended.

@@ -91,7 +91,8 @@ func TestAllow(t *testing.T) {
 
 func TestRuntime(t *testing.T) {
 	do, undo := Of(flow.Change{Kind: flow.BlockAll, Driver: flow.EnvoyRuntime, Runtime: []flow.Setting{{Key: "a.b", Value: "0"}, {Key: "c", Value: "0", Before: "5", Had: true}}})
-	if !slices.Equal(do, []string{"runtime_modify a.b=0", "runtime_modify c=0"}) || !slices.Equal(undo, []string{"runtime_modify a.b=", "runtime_modify c=5"}) {
+	if !slices.Equal(do, []string{"runtime_modify a.b=0", "runtime_modify c=0", "runtime_modify meshtop.about=(who, why, since when, until when, and what was before)"}) ||
+		!slices.Equal(undo, []string{"runtime_modify a.b=", "runtime_modify c=5", "runtime_modify meshtop.about="}) {
 		t.Errorf("%q, undo %q", do, undo)
 	}
 }
