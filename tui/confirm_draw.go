@@ -1,21 +1,26 @@
 package tui
 
 import (
+	"strings"
+
 	"github.com/meshtop/meshtop/rules/confirm"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui/style"
 )
 
+// packetMin is the least that a packet needs beside the counters: a title and six lines.
+const packetMin = 7
+
 // confirmAreas are the parts of the screen.
 type confirmAreas struct {
-	head                []line
-	verdict             rect
-	flow, steps, packet rect
+	head                        []line
+	verdict                     rect
+	flow, steps, packet, counts rect
 }
 
 // areas divides the frame: the flow on top; below it the steps, and from wideFrom columns
-// the packet beside them.
+// the packet beside them, with the counters under it.
 func (t *confirmScreen) areas(s *state) confirmAreas {
 	var a confirmAreas
 	a.head = append(verdictLines(s, s.w-2, 1+2*b2i(s.h >= tallFrom)), s.tally(s.w-2)...)
@@ -42,6 +47,9 @@ func (t *confirmScreen) areas(s *state) confirmAreas {
 	switch {
 	case s.w >= wideFrom && !t.idle():
 		a.packet, a.steps = foot.left(foot.w / 2)
+		if n := len(s.counts()); n > 0 && a.packet.h > n+packetMin {
+			a.packet, a.counts = a.packet.top(a.packet.h - n - 1)
+		}
 	case t.open:
 		a.packet = foot
 	default:
@@ -60,8 +68,11 @@ func (t *confirmScreen) draw(c *canvas, s *state) {
 	}
 	t.drawSteps(c, a.steps, s)
 	t.drawPacket(c, a.packet)
+	s.drawCounts(c, a.counts)
 	if a.packet.h > 0 && a.steps.h > 0 {
-		c.upright(a.packet.x+a.packet.w, a.packet)
+		beside := a.packet
+		beside.h += a.counts.h
+		c.upright(a.packet.x+a.packet.w, beside)
 	}
 }
 
@@ -228,14 +239,18 @@ func (s *state) foldedHeight() int {
 	n := len(s.steps())
 	if s.seen != nil && s.seen.way == s.way {
 		n -= s.seen.report.Count(confirm.NotObservable)
-		return 2 + (n+1)/2
+		return 2 + (n+1)/2 + b2i(len(s.counts()) > 0)
 	}
 	return 1 + (n+1)/2
 }
 
 // foldedSteps draws the words in two columns, without the reasons. What nothing outside
-// can show shares the last row, where room is short.
+// can show shares a row, where room is short, and so do the counters.
 func (s *state) foldedSteps(c *canvas, r rect) {
+	if counted := s.countsLine(r.w - 22); counted != "" && r.h > 2 {
+		c.draw(r.x+1, r.y+r.h-1, r.w-2, text(style.Faint, "     "+pad("counted", 14)+" ").with(style.Plain, counted))
+		r.h--
+	}
 	var told, never []int
 	for i := range s.steps() {
 		if w, ok := s.word(i); ok && w.Word == confirm.NotObservable {
@@ -298,7 +313,11 @@ func (s *state) stepWord(n, width int) line {
 	if why == "" || w.Word == confirm.NotObservable {
 		why = render.StepBrief(leg, st)
 	}
-	return l.with(style.Faint, " "+cut(why, max(width-l.width()-1, 8)))
+	room := max(width-l.width()-1, 8)
+	if w.Why.Kind == flow.SeenCounted && textWidth(why) > room {
+		why = why[strings.LastIndexByte(why, '.')+1:] // the row names whose counter it is
+	}
+	return l.with(style.Faint, " "+cut(why, room))
 }
 
 // stepAt is step n with its leg.

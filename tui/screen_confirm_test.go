@@ -54,6 +54,13 @@ func TestConfirmScreen(t *testing.T) {
 			d.hasNot("hidden")
 			d.golden(fmt.Sprintf("confirm-%dx%d", sz[0], sz[1]))
 		}
+		switch { // where there is room for one line of counters, it is the cluster's
+		case sz[0] >= 100 && sz[1] >= 40:
+			d.has("before → after", "ip nat OUTPUT 2 packets", "41 → 42", "upstream_rq_total", "7 → 8", "upstream_cx_total", "3 → 3")
+		case sz[0] >= 80:
+			d.has("cluster outbound|myngxsvc upstream_rq_total 7 → 8")
+			d.hasNot("41 → 42")
+		}
 		d.keys("space")
 		d.exact("paused")
 		d.keys("esc", "f1", "esc")

@@ -14,7 +14,11 @@ import (
 // meshReport is a report on the hand-made trace: its steps have these words in turn.
 func meshReport(words ...confirm.Word) confirm.Report {
 	r := confirm.Report{Word: words[0], Trace: meshTrace(), Loss: flow.Loss{Seen: 41},
-		Sent: &flow.Observation{Kind: flow.SeenAnswer, Fields: map[string]string{"code": "200", "tcp": "ok", "ms": "7.2"}}}
+		Sent: &flow.Observation{Kind: flow.SeenAnswer, Fields: map[string]string{"code": "200", "tcp": "ok", "ms": "7.2"}},
+		Counts: []confirm.Count{{Stage: flow.Netfilter, Of: "ip nat OUTPUT 2", Before: 41, After: 42},
+			{Stage: flow.Listener, Of: "10.107.42.16_80", Name: "downstream_cx_total", Before: 7, After: 8},
+			{Stage: flow.Cluster, Of: "outbound|myngxsvc", Name: "upstream_rq_total", Before: 7, After: 8},
+			{Stage: flow.Cluster, Of: "outbound|myngxsvc", Name: "upstream_cx_total", Before: 3, After: 3}}}
 	if slices.Contains(words, confirm.Contradicted) {
 		r.Word = confirm.Contradicted
 	}

@@ -2,6 +2,7 @@ package confirm
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -215,6 +216,25 @@ func TestCounters(t *testing.T) {
 	d := Deltas(before, map[string]Counter{"ip nat OUTPUT 1": {10, "-A OUTPUT -j ACCEPT"}, "ip nat OUTPUT 2": {16, "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"}, "new": {N: 1}})
 	if len(d) != 1 || d[0].Name != "ip nat OUTPUT 2" || d[0].Before != 15 || d[0].After != 16 {
 		t.Errorf("%v", d)
+	}
+}
+
+// The counters of what the trace goes through are told in its order, those that stayed too;
+// those of failures where they grew, and none of anything else.
+func TestCountsOfTheWay(t *testing.T) {
+	counted := func(name string, before, after uint64) flow.Observation {
+		return flow.Observation{Kind: flow.SeenCounter, Name: name, Before: before, After: after}
+	}
+	r := Check(mesh(), append(asSeen(), counted("cluster.c.upstream_cx_overflow", 1, 1), counted("cluster.c.upstream_cx_connect_fail", 1, 2), counted("cluster.c.upstream_cx_total", 4, 4),
+		counted("cluster.c.upstream_rq_total", 7, 8), counted("cluster.d.upstream_rq_total", 1, 2), counted("listener.l.downstream_cx_total", 2, 3),
+		counted("cluster c endpoint 10.107.42.16:80 rq_total", 7, 8), counter("ip nat OUTPUT 2", redirect, 41, 42), counter("ip nat OUTPUT 3", "-A OUTPUT -j LOG", 1, 2)), flow.Loss{}, ours)
+	want := []Count{{flow.Netfilter, "ip nat OUTPUT 2", "", 41, 42}, {flow.Listener, "l", "downstream_cx_total", 2, 3}, {flow.Cluster, "c", "upstream_rq_total", 7, 8}, {flow.Cluster, "c", "upstream_cx_total", 4, 4},
+		{flow.Cluster, "c", "upstream_cx_connect_fail", 1, 2}, {flow.Endpoint, "10.107.42.16:80", "rq_total", 7, 8}}
+	if !slices.Equal(r.Counts, want) {
+		t.Errorf("%+v", r.Counts)
+	}
+	if r := Check(mesh(), asSeen(), flow.Loss{}, ours); r.Counts != nil {
+		t.Errorf("nothing was counted: %+v", r.Counts)
 	}
 }
 

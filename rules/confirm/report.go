@@ -42,6 +42,8 @@ type Report struct {
 	Loss  flow.Loss
 	// Sent is what a request that meshtop sent itself got; nil: none was sent.
 	Sent *flow.Observation
+	// Counts are the counters of what the trace goes through; empty: none were read twice.
+	Counts []Count
 }
 
 // Known is what the caller knows of the connection to look for.
@@ -67,7 +69,7 @@ type Owner struct{ UID, GID uint32 }
 // way in; there conntrack is the only proof.)
 func Check(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) Report {
 	c := newCheck(t, seen, loss, k)
-	r := Report{Trace: t, Loss: c.loss, Sent: c.sent}
+	r := Report{Trace: t, Loss: c.loss, Sent: c.sent, Counts: c.counts()}
 	other, from, apart := c.otherOwner()
 	left := false // the way: what was seen later is of another one
 	for l := range t.Legs {

@@ -18,6 +18,15 @@ type reportForm struct {
 	Steps  []reportStepForm `json:"steps"`
 	Sent   *sentForm        `json:"sent"`
 	Loss   lossForm         `json:"loss"`
+	Counts []countForm      `json:"counters"`
+}
+
+type countForm struct {
+	Stage  string `json:"stage"`
+	Of     string `json:"of"`
+	Name   string `json:"name"`
+	Before uint64 `json:"before"`
+	After  uint64 `json:"after"`
 }
 
 type reportStepForm struct {
@@ -46,7 +55,7 @@ type lossForm struct {
 
 // ReportJSON is a report in the form of the contract, in stable order.
 func ReportJSON(r confirm.Report) []byte {
-	f := reportForm{Schema: ReportSchema, Word: r.Word.String(), Trace: formOf(r.Trace, false), Steps: []reportStepForm{},
+	f := reportForm{Schema: ReportSchema, Word: r.Word.String(), Trace: formOf(r.Trace, false), Steps: []reportStepForm{}, Counts: []countForm{},
 		Loss: lossForm{Seen: r.Loss.Seen, Dropped: r.Loss.Dropped, Late: r.Loss.Late, Blind: gapsOf(r.Loss.Blind)}}
 	for _, s := range r.Steps {
 		st := reportStepForm{Leg: s.Leg, Step: s.Step, Stage: s.Stage.String(), Subject: s.Subject, Word: s.Word.String(), Why: Reason(s.Why), Evidence: []evidenceForm{}}
@@ -54,6 +63,9 @@ func ReportJSON(r confirm.Report) []byte {
 			st.Evidence = append(st.Evidence, evidenceForm{Source: e.Source, Ref: e.Ref, Text: e.Text})
 		}
 		f.Steps = append(f.Steps, st)
+	}
+	for _, n := range r.Counts {
+		f.Counts = append(f.Counts, countForm{Stage: n.Stage.String(), Of: n.Of, Name: n.Name, Before: n.Before, After: n.After})
 	}
 	if r.Sent != nil {
 		f.Sent = sentOf(r.Sent)
@@ -104,7 +116,27 @@ func ReportText(r confirm.Report) string {
 			w.para("                     ", Clean(e.Source)+": "+Clean(e.Text)+after(" ", Clean(e.Ref)))
 		}
 	}
+	for i, n := range r.Counts {
+		if i == 0 {
+			w.blank()
+		}
+		lead := "          "
+		if i == 0 {
+			lead = "counters  "
+		}
+		of, change := Count(n)
+		w.para(lead, of+" "+change)
+	}
 	return w.b.String()
+}
+
+// Count says whose a counter is with its name, and how it changed.
+func Count(n confirm.Count) (of, change string) {
+	of = Clean(n.Of) + " packets"
+	if n.Stage != flow.Netfilter {
+		of = StageWord(n.Stage) + " " + Clean(n.Of) + " " + n.Name
+	}
+	return of, fmt.Sprintf("%d → %d", n.Before, n.After)
 }
 
 // reportSentence says the word of the whole and counts the others.
