@@ -20,7 +20,7 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second interrupt ends it at once
 	app := plain.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr),
+		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr), InTerminal: terminal(os.Stdin),
 		Version: plain.BuildVersion(), Getenv: os.Getenv, Screens: tui.Run,
 		Netns: func(_ context.Context, name string, admin netip.AddrPort) (inspect.Pod, error) {
 			return local.Named(name, local.Options{Admin: admin})

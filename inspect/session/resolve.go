@@ -14,22 +14,34 @@ import (
 // Resolve is the address of a name as the pod's processes see it: localhost, the pod's
 // hosts file where the reading has it, then the pod's own resolver.
 func Resolve(ctx context.Context, pod inspect.Pod, r Reading, name string) (netip.Addr, error) {
+	all, err := ResolveAll(ctx, pod, r, name)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return all[0], nil
+}
+
+// ResolveAll is Resolve with every address that the resolver gives.
+func ResolveAll(ctx context.Context, pod inspect.Pod, r Reading, name string) ([]netip.Addr, error) {
 	if a, ok := hosts(r.Files["hosts"], name); ok {
-		return a, nil
+		return []netip.Addr{a}, nil
 	}
 	if strings.EqualFold(strings.TrimSuffix(name, "."), "localhost") {
-		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil
 	}
 	if p, ok := pod.(inspect.Resolver); ok {
 		all, err := p.Resolve(ctx, name)
 		if err != nil {
-			return netip.Addr{}, fmt.Errorf("name %q: %w", name, err)
+			return nil, fmt.Errorf("name %q: %w", name, err)
+		}
+		for i := range all {
+			all[i] = all[i].Unmap()
 		}
 		if len(all) > 0 {
-			return all[0].Unmap(), nil
+			return all, nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("name %q: %w: write the address, and the name with --authority", name, inspect.ErrNotFound)
+	return nil, fmt.Errorf("name %q: %w: write the address, and the name with --authority", name, inspect.ErrNotFound)
 }
 
 // hosts looks a name up in a hosts file (hosts(5)); the first line that has it wins.

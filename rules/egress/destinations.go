@@ -1,8 +1,8 @@
 package egress
 
 import (
-	"encoding/json"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -40,12 +40,60 @@ func Requests(s *rules.Snapshot) []flow.Request {
 	return out
 }
 
-// stranger is an address that is nobody's (TEST-NET-3, RFC 5737; documentation prefix, RFC 3849).
-func stranger(six bool, port uint16) netip.AddrPort {
+// Addresses that nobody has (RFC 5737, RFC 3849), and two that somebody has who is asked
+// nothing: the first that neither a rule nor the configuration names stands for all others.
+var (
+	strangers4 = []string{"203.0.113.7", "198.51.100.7", "192.0.2.7", "8.8.8.8", "9.9.9.9"}
+	strangers6 = []string{"2001:db8::7", "2001:db8:7::7", "2600::7", "2a00::7"}
+)
+
+// stranger is an address that nothing names.
+func (f *finder) stranger(six bool, port uint16) netip.AddrPort {
+	list := strangers4
 	if six {
-		return netip.AddrPortFrom(netip.MustParseAddr("2001:db8::7"), port)
+		list = strangers6
 	}
-	return netip.AddrPortFrom(netip.MustParseAddr("203.0.113.7"), port)
+	for _, s := range list {
+		a := netip.MustParseAddr(s)
+		if !slices.ContainsFunc(f.named, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return netip.AddrPortFrom(a, port)
+		}
+	}
+	return netip.AddrPortFrom(netip.MustParseAddr(list[0]), port)
+}
+
+var prefixes = regexp.MustCompile(`[0-9a-fA-F:.]{2,}(/[0-9]{1,3})?|"addr": ?"([^"]+)", ?"len": ?([0-9]+)`)
+
+// names collects the prefixes that rules and listeners name.
+func (f *finder) names(places []envoy.Place) {
+	add := func(p netip.Prefix) {
+		if p.IsValid() && p.Bits() > 0 {
+			f.named = append(f.named, p.Masked())
+		}
+	}
+	for _, part := range append([]string{"nft.json"}, saves...) {
+		for _, m := range prefixes.FindAllStringSubmatch(string(f.s.Files[part]), -1) {
+			text := m[0]
+			if m[2] != "" {
+				text = m[2] + "/" + m[3]
+			}
+			if p, err := netip.ParsePrefix(text); err == nil {
+				add(p)
+			} else if a, err := netip.ParseAddr(text); err == nil {
+				add(netip.PrefixFrom(a, a.BitLen()))
+			}
+		}
+	}
+	for _, l := range places {
+		for _, a := range l.Addrs {
+			if !a.Addr().IsUnspecified() {
+				add(netip.PrefixFrom(a.Addr(), a.Addr().BitLen()))
+			}
+		}
+		for _, r := range f.form(l.Ref).ranges {
+			add(r.Prefix)
+		}
+	}
 }
 
 // everything is the prefix of a whole family.
@@ -60,7 +108,8 @@ func everything(six bool) netip.Prefix {
 type finder struct {
 	s        *rules.Snapshot
 	own      []netip.Addr
-	uid, gid uint32 // of a typical application
+	uid, gid uint32         // of a typical application
+	named    []netip.Prefix // by rules or listeners
 	seen     map[destKey]bool
 	out      []dest
 	untraced int
@@ -79,6 +128,7 @@ func destinations(s *rules.Snapshot) (list []dest, untraced int) {
 	conns := outgoing(s)
 	f.uid, f.gid = application(s, conns)
 	places := s.Envoy.Places()
+	f.names(places)
 	for _, c := range conns {
 		if c.Known {
 			f.conn(places, c)
@@ -205,14 +255,18 @@ func (f *finder) add(d dest) {
 // listener adds what a listener stands for that connections are handed over to: an address,
 // or a port of every address.
 func (f *finder) listener(l envoy.Place) {
-	if l.Binds || l.Directed && l.Direction == flow.Inbound {
+	if l.Binds && !l.Directed || l.Directed && l.Direction == flow.Inbound {
 		return
 	}
 	form := f.form(l.Ref)
+	f.ranges(l, form)
+	if l.Binds {
+		return
+	}
 	for _, at := range l.Addrs {
 		d := dest{dst: at, proto: flow.TCP, uid: f.uid, gid: f.gid}
 		if at.Addr().IsUnspecified() {
-			d.port, d.dst = true, stranger(at.Addr().Is6(), at.Port())
+			d.port, d.dst = true, f.stranger(at.Addr().Is6(), at.Port())
 			d.hole = flow.Hole{Prefix: everything(at.Addr().Is6()), Port: at.Port()}
 			for _, a := range form.addrs {
 				if to := netip.AddrPortFrom(a, at.Port()); a.Is4() == at.Addr().Is4() {
@@ -225,6 +279,27 @@ func (f *finder) listener(l envoy.Place) {
 	}
 }
 
+// ranges adds the destinations for which a listener has filter chains of their own: a
+// prefix, at the port of the chain, else of the listener where that is handed over to.
+func (f *finder) ranges(l envoy.Place, form listenerForm) {
+	for _, r := range form.ranges {
+		if r.Port == 0 && !l.Binds && len(l.Addrs) > 0 {
+			r.Port = l.Addrs[0].Port()
+		}
+		dst := netip.AddrPortFrom(r.Prefix.Addr(), r.Port)
+		if next := dst.Addr().Next(); !r.Prefix.IsSingleIP() && r.Prefix.Contains(next) {
+			dst = netip.AddrPortFrom(next, r.Port)
+		}
+		if dst.Port() == 0 {
+			dst = netip.AddrPortFrom(dst.Addr(), somePort)
+		}
+		f.add(dest{dst: dst, hole: r, proto: flow.TCP, uid: f.uid, gid: f.gid, requests: f.requests(dst, form, "")})
+	}
+}
+
+// somePort is a port that nobody is likely to have a listener for.
+const somePort = 28080
+
 // elsewhere adds what stands for all destinations that no listener names: at a port that no
 // listener has.
 func (f *finder) elsewhere(places []envoy.Place, six bool) {
@@ -234,11 +309,11 @@ func (f *finder) elsewhere(places []envoy.Place, six bool) {
 			taken[a.Port()] = true
 		}
 	}
-	port := uint16(28080)
+	port := uint16(somePort)
 	for taken[port] {
 		port++
 	}
-	dst := stranger(six, port)
+	dst := f.stranger(six, port)
 	req := flow.Request{Dst: dst, Proto: flow.TCP, UID: f.uid, GID: f.gid}
 	f.add(dest{dst: dst, hole: flow.Hole{Prefix: everything(six)}, proto: flow.TCP, uid: f.uid, gid: f.gid, elsewhere: true, requests: []flow.Request{req}})
 }
@@ -274,119 +349,4 @@ func (f *finder) requests(dst netip.AddrPort, form listenerForm, host string) []
 		add(func(*flow.Request) {})
 	}
 	return out
-}
-
-// listenerForm is what of a listener says which requests come to it.
-type listenerForm struct {
-	speaksHTTP, speaksBytes bool
-	hosts                   []string     // HTTP authorities, one a virtual host
-	addrs                   []netip.Addr // those of its domains that are addresses
-	names                   []string     // SNIs
-	clusters                []string     // to which its routes lead
-}
-
-// chainForm is a filter chain (config.listener.v3.FilterChain).
-type chainForm struct {
-	Match struct {
-		Names []string `json:"server_names"`
-	} `json:"filter_chain_match"`
-	Filters []struct {
-		Config struct {
-			Type  string     `json:"@type"`
-			Table *tableForm `json:"route_config"`
-			RDS   struct {
-				Name string `json:"route_config_name"`
-			} `json:"rds"`
-		} `json:"typed_config"`
-	} `json:"filters"`
-}
-
-// tableForm is a route table (config.route.v3.RouteConfiguration).
-type tableForm struct {
-	Name  string     `json:"name"`
-	Hosts []hostForm `json:"virtual_hosts"`
-}
-
-type hostForm struct {
-	Domains []string `json:"domains"`
-	Routes  []struct {
-		Route struct {
-			Cluster string `json:"cluster"`
-			Weights struct {
-				Clusters []struct {
-					Name string `json:"name"`
-				} `json:"clusters"`
-			} `json:"weighted_clusters"`
-		} `json:"route"`
-	} `json:"routes"`
-}
-
-// form reads a listener; an empty reference is one that was not read.
-func (f *finder) form(ref string) listenerForm {
-	var out listenerForm
-	raw, ok := f.s.Envoy.Raw(ref)
-	if !ok {
-		return out
-	}
-	var l struct {
-		Chains  []chainForm `json:"filter_chains"`
-		Default *chainForm  `json:"default_filter_chain"`
-	}
-	if json.Unmarshal(raw, &l) != nil {
-		return out
-	}
-	all := l.Chains
-	if l.Default != nil {
-		all = append(all, *l.Default)
-	}
-	for _, c := range all {
-		out.chain(f, c)
-	}
-	return out
-}
-
-func (out *listenerForm) chain(f *finder, c chainForm) {
-	out.names = append(out.names, c.Match.Names...)
-	http := false
-	for _, x := range c.Filters {
-		if !strings.HasSuffix(x.Config.Type, ".HttpConnectionManager") {
-			continue
-		}
-		http = true
-		if t := x.Config.Table; t != nil {
-			out.table(*t)
-		}
-		if x.Config.RDS.Name != "" {
-			out.table(f.table(x.Config.RDS.Name))
-		}
-	}
-	out.speaksHTTP = out.speaksHTTP || http && len(c.Match.Names) == 0
-	out.speaksBytes = out.speaksBytes || !http && len(c.Match.Names) == 0
-}
-
-func (out *listenerForm) table(t tableForm) {
-	for _, h := range t.Hosts {
-		for _, d := range h.Domains {
-			if a, err := netip.ParseAddr(strings.Trim(d, "[]")); err == nil {
-				out.addrs = append(out.addrs, a)
-			}
-		}
-		for _, r := range h.Routes {
-			out.clusters = append(out.clusters, r.Route.Cluster)
-			for _, w := range r.Route.Weights.Clusters {
-				out.clusters = append(out.clusters, w.Name)
-			}
-		}
-		if len(h.Domains) > 0 && h.Domains[0] != "*" { // the others lead to the same host
-			out.hosts = append(out.hosts, strings.Replace(h.Domains[0], "*", "any", 1))
-		}
-	}
-}
-
-// table is a route table by its name; empty where it was not read.
-func (f *finder) table(name string) tableForm {
-	raw, _ := f.s.Envoy.RouteTable(name)
-	var t tableForm
-	_ = json.Unmarshal(raw, &t) // what it does not say, nobody knows
-	return t
 }

@@ -128,14 +128,13 @@ func verdict(t flow.Trace) flow.Verdict {
 	return t.Verdict
 }
 
-// effects are what becomes of every request, given what becomes of one and which protections
-// it then goes around.
-func (p *pod) effects(after func(flow.Trace) (flow.Verdict, []flow.Reason)) []flow.Effect {
+// effects are what becomes of every request, given what a policy changes of one.
+func (p *pod) effects(change func(flow.Trace, *flow.Effect)) []flow.Effect {
 	var out []flow.Effect
 	for _, d := range p.dests {
 		for _, t := range d.traces {
-			e := flow.Effect{Dst: d.dst, Proto: d.proto, UID: d.uid, Live: d.live, Else: d.elsewhere, Port: d.port, Host: hostOf(t.Request), Before: verdict(t)}
-			e.After, e.Around = after(t)
+			e := flow.Effect{Dst: d.dst, Proto: d.proto, UID: d.uid, Live: d.live, Else: d.elsewhere, Port: d.port, Host: hostOf(t.Request), Before: verdict(t), After: verdict(t)}
+			change(t, &e)
 			out = append(out, e)
 		}
 	}

@@ -42,12 +42,11 @@ func (p *pod) blockByKernel(c *flow.Change) {
 		c.NotCovered = append(c.NotCovered, flow.Reach{What: "udp"}, flow.Reach{What: "dns"})
 	}
 	list := edits.Rules(*c)
-	c.Effects = p.effects(func(t flow.Trace) (flow.Verdict, []flow.Reason) {
+	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) {
 		switch decide(list, t.Request) {
 		case edits.Refuse, edits.Prohibit:
-			return flow.Refused, nil
+			e.After = flow.Refused
 		}
-		return verdict(t), nil
 	})
 	p.leftOut(c)
 }
@@ -110,11 +109,10 @@ func (p *pod) openByKernel(c *flow.Change) error {
 	c.NotCovered = append(c.NotCovered, flow.Reach{What: "udp"}, flow.Reach{What: "dns"})
 	direct := untranslated(p.s)
 	list := edits.Rules(*c)
-	c.Effects = p.effects(func(t flow.Trace) (flow.Verdict, []flow.Reason) {
+	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) {
 		if decide(list, t.Request) == edits.Direct && redirected(t) {
-			return rules.Trace(direct, t.Request).Verdict, p.protections(t)
+			e.After, e.Direct, e.Around = rules.Trace(direct, t.Request).Verdict, true, p.protections(t)
 		}
-		return verdict(t), nil
 	})
 	p.leftOut(c)
 	return nil

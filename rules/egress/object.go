@@ -55,11 +55,10 @@ func (p *pod) sidecar(c *flow.Change, head, labels []string) {
 	c.Edits = append(c.Edits, "  outboundTrafficPolicy:", "    mode: REGISTRY_ONLY", "  egress:", "  - hosts:", `    - "~/*"`)
 	c.Undo = []string{"delete sidecar meshtop-block-all"}
 	p.reachOfProxy(c)
-	c.Effects = p.effects(func(t flow.Trace) (flow.Verdict, []flow.Reason) {
+	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) {
 		if redirected(t) {
-			return flow.Refused, nil
+			e.After = flow.Refused
 		}
-		return verdict(t), nil
 	})
 }
 
@@ -86,11 +85,10 @@ func (p *pod) networkPolicy(c *flow.Change, head, labels []string) {
 	for _, h := range c.Except {
 		c.NotCovered = append(c.NotCovered, flow.Reach{What: "except", Whose: h.String()})
 	}
-	c.Effects = p.effects(func(t flow.Trace) (flow.Verdict, []flow.Reason) {
-		if inHole(c.Except, t.Request.Dst) {
-			return verdict(t), nil
+	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) {
+		if !inHole(c.Except, t.Request.Dst) {
+			e.After = flow.Refused
 		}
-		return flow.Refused, nil
 	})
 }
 

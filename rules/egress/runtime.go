@@ -54,7 +54,7 @@ func (p *pod) runtime(c *flow.Change) error {
 		c.Covers = append(c.Covers, flow.Reach{What: "http", Whose: "requests on open connections"})
 	}
 	limited := p.limited(c.Runtime)
-	c.Effects = p.effects(func(t flow.Trace) (flow.Verdict, []flow.Reason) { return verdict(rules.Trace(limited, t.Request)), nil })
+	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) { e.After = verdict(rules.Trace(limited, t.Request)) })
 	return nil
 }
 

@@ -31,7 +31,7 @@ func (p *pod) xds(c *flow.Change) error {
 	}
 	p.editsByXDS(c)
 	c.Kept, c.Untraced = p.kept(), p.untraced
-	c.Effects = p.effects(func(t flow.Trace) (flow.Verdict, []flow.Reason) { return p.swapped(c, t) })
+	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) { p.swapped(c, t, e) })
 	p.reachOfProxy(c)
 	p.handoffs(c)
 	return nil
@@ -68,15 +68,15 @@ func (p *pod) handsOver(h flow.Hole) bool {
 }
 
 // swapped is what the new configuration does to a request, and what of the old one it lacks.
-func (p *pod) swapped(c *flow.Change, t flow.Trace) (flow.Verdict, []flow.Reason) {
+func (p *pod) swapped(c *flow.Change, t flow.Trace, e *flow.Effect) {
 	in := func(holes []flow.Hole) bool { return inHole(holes, t.Request.Dst) }
 	switch {
 	case !redirected(t), c.KeepHandoff && handedOver(t), c.Kind == flow.BlockAll && in(c.Except), c.Kind == flow.AllowAll && !c.All && !in(c.Open):
-		return verdict(t), nil
 	case c.Kind == flow.BlockAll:
-		return flow.Refused, nil
+		e.After = flow.Refused
+	default:
+		e.After, e.Around = flow.Delivered, p.protections(t)
 	}
-	return flow.Delivered, p.protections(t)
 }
 
 // handedOver says whether a trace's connection came to a second listener.

@@ -99,6 +99,8 @@ type Effect struct {
 	Host   string
 	Before Verdict
 	After  Verdict
+	// Direct says that the connection goes around the proxy, where it went through it before.
+	Direct bool
 	// Around are the proxy's protections that the connection would go around: a cluster with a
 	// transport socket, an RBAC filter. Empty: none.
 	Around []Reason

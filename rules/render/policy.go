@@ -47,6 +47,7 @@ type effectForm struct {
 	For    string   `json:"for"` // "live", "configured", "port", "else"
 	Before string   `json:"before"`
 	After  string   `json:"after"`
+	Direct bool     `json:"direct"`
 	Around []string `json:"around"`
 }
 
@@ -80,7 +81,7 @@ func PolicyJSON(p flow.Policy) []byte {
 		Covers: reaches(c.Covers), NotCovered: reaches(c.NotCovered), Effects: []effectForm{}, Untraced: c.Untraced,
 		Open: openForm(p.Open), Kept: []keptForm{}, Refused: p.Refused, Proof: []proofForm{}}
 	for _, e := range c.Effects {
-		one := effectForm{Dst: e.Dst.String(), Proto: e.Proto.String(), UID: e.UID, Host: e.Host, For: effectKind(e), Before: e.Before.String(), After: e.After.String(), Around: []string{}}
+		one := effectForm{Dst: e.Dst.String(), Proto: e.Proto.String(), UID: e.UID, Host: e.Host, For: effectKind(e), Before: e.Before.String(), After: e.After.String(), Direct: e.Direct, Around: []string{}}
 		for _, r := range e.Around {
 			one.Around = append(one.Around, Reason(r))
 		}
@@ -165,6 +166,9 @@ func PolicyText(p flow.Policy, o PolicyOptions) string {
 	}
 	for i, x := range p.Proof {
 		w.para(lead("proof", i), proofWords(x))
+	}
+	if p.Refused > 0 {
+		w.field("refused", some(strconv.FormatUint(p.Refused, 10), "connection")+" since")
 	}
 	w.effects(p)
 	if len(c.Covers) > 0 {
@@ -272,7 +276,7 @@ func (w *writer) effects(p flow.Policy) {
 	shown := 0
 	for _, which := range []bool{true, false} {
 		for _, e := range p.Change.Effects {
-			if (e.Before != e.After) != which || shown == mostShown {
+			if changes(e) != which || shown == mostShown {
 				continue
 			}
 			shown++
@@ -292,18 +296,25 @@ func (w *writer) effects(p flow.Policy) {
 
 // EffectSentence counts the destinations for which something changes.
 func EffectSentence(c flow.Change, planned bool) string {
-	total, changed := countEffects(c.Effects)
-	verb := map[bool]string{true: "would be", false: "are"}[planned]
-	end := "refused"
-	if c.Kind == flow.AllowAll {
-		end = "opened"
+	be := map[bool]string{true: "would be", false: "are"}[planned]
+	total := count(c.Effects, func(flow.Effect) bool { return true })
+	verdicts := count(c.Effects, func(e flow.Effect) bool { return e.Before != e.After })
+	if c.Kind != flow.AllowAll {
+		return strconv.Itoa(verdicts) + " of " + plural(total, "destination") + " " + be + " refused"
 	}
-	return strconv.Itoa(changed) + " of " + plural(total, "destination") + " " + verb + " " + end
+	s := strconv.Itoa(verdicts) + " of " + plural(total, "destination") + " " + be + " opened"
+	if n := count(c.Effects, func(e flow.Effect) bool { return e.Direct && e.Before == e.After }); n > 0 {
+		s += ", and " + strconv.Itoa(n) + " that the proxy lets through " + map[bool]string{true: "would go", false: "go"}[planned] + " around it"
+	}
+	return s
 }
 
-// countEffects counts destinations, each once whatever the hosts, and those for which at
-// least one request ends otherwise than before.
-func countEffects(list []flow.Effect) (total, changed int) {
+// changes says whether anything is otherwise than before.
+func changes(e flow.Effect) bool { return e.Before != e.After || e.Direct }
+
+// count counts destinations, each once whatever the hosts, of which at least one request is
+// so.
+func count(list []flow.Effect, is func(flow.Effect) bool) int {
 	type key struct {
 		dst   string
 		proto flow.Proto
@@ -311,25 +322,18 @@ func countEffects(list []flow.Effect) (total, changed int) {
 	}
 	seen := map[key]bool{}
 	for _, e := range list {
-		k := key{e.Dst.String(), e.Proto, e.UID}
-		before, there := seen[k]
-		if !there {
-			total++
+		if is(e) {
+			seen[key{e.Dst.String(), e.Proto, e.UID}] = true
 		}
-		now := e.Before != e.After
-		if now && !before {
-			changed++
-		}
-		seen[k] = before || now
 	}
-	return total, changed
+	return len(seen)
 }
 
 func effectMark(e flow.Effect) string {
 	switch {
 	case e.After == flow.Unknown || e.After == flow.Depends:
 		return "?"
-	case e.Before == e.After:
+	case !changes(e):
 		return "="
 	case e.After == flow.Delivered:
 		return "+"
@@ -358,10 +362,14 @@ func effectWords(e flow.Effect) string {
 	if e.Live {
 		what += ", uid " + strconv.FormatUint(uint64(e.UID), 10) + " has a connection there"
 	}
+	says := e.Before.String() + " -> " + e.After.String()
 	if e.Before == e.After {
-		return what + ": " + e.After.String() + " as before"
+		says = e.After.String() + " as before"
 	}
-	return what + ": " + e.Before.String() + " -> " + e.After.String()
+	if e.Direct {
+		says += ", around the proxy"
+	}
+	return what + ": " + says
 }
 
 // open says how many connections are open and what becomes of them.

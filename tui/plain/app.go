@@ -32,12 +32,15 @@ type App struct {
 	Stdout, Stderr io.Writer
 	Terminal       bool // stdout is a terminal
 	ErrTerminal    bool // stderr is one
+	InTerminal     bool // stdin is one
 	Version        string
 
 	// Netns and PID open a namespace of this machine; admin is where Envoy's admin interface
 	// is, invalid: it is looked for.
 	Netns func(ctx context.Context, name string, admin netip.AddrPort) (inspect.Pod, error)
 	PID   func(ctx context.Context, pid int, admin netip.AddrPort) (inspect.Pod, error)
+	// Policies asks the control plane that listens on a socket; nil: there is none.
+	Policies func(socket string) (inspect.Enforcer, error)
 	// Screens shows the screens until the user quits; nil: there are none.
 	Screens func(ctx context.Context, opt tui.Options) error
 	// Getenv reads the environment; nil: there is none.
@@ -140,7 +143,7 @@ func newRoot(app *App) *cobra.Command {
 		Args: cobra.ArbitraryArgs, DisableAutoGenTag: true, SuggestionsMinimumDistance: 2,
 	}
 	attach := newAttach(app, root)
-	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newVersion(app), newCompletion(app, root))
+	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newVersion(app), newCompletion(app, root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours says what is wrong with a shell's name
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(&cobra.Command{Use: "help [VERB]", Hidden: true, Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {

@@ -1,0 +1,136 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/egress"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// Enforcer is the side of a pod that carries out policies; inspect.ErrReadOnly where it has
+// none.
+func Enforcer(pod inspect.Pod) (inspect.Enforcer, error) {
+	if e, ok := pod.(inspect.Enforcer); ok {
+		return e, nil
+	}
+	return nil, inspect.ErrReadOnly
+}
+
+// PlanPolicy plans a policy. What the plan's traces lack is read on first; the reading that
+// is returned holds it.
+func PlanPolicy(ctx context.Context, pod inspect.Pod, r Reading, ask egress.Ask, progress func(inspect.Progress)) (Reading, flow.Change, error) {
+	const rounds = 2 // a listener that was read on names hosts that were not known before
+	for range rounds {
+		had := len(r.Files)
+		for _, q := range egress.Requests(r.Snapshot) {
+			next, _, err := Trace(ctx, pod, r, q, progress)
+			if err != nil {
+				return next, flow.Change{}, err
+			}
+			r = next
+		}
+		if len(r.Files) == had {
+			break
+		}
+	}
+	c, err := egress.Plan(r.Snapshot, ask)
+	return r, c, err
+}
+
+// Planned is a change as a policy that nobody has carried out.
+func Planned(c flow.Change) flow.Policy {
+	n := len(c.Kept)
+	p := flow.Policy{State: flow.StatePlanned, Change: c, Open: flow.OpenCount{Before: n, Left: n}}
+	if c.CloseOpen {
+		p.Open.Left = 0
+	}
+	return p
+}
+
+// ApplyPolicy carries a planned change out. What the plan said of its effect and of what it
+// does not cover stands beside what was read back.
+func ApplyPolicy(ctx context.Context, e inspect.Enforcer, c flow.Change) (flow.Policy, error) {
+	p, err := e.Apply(ctx, c)
+	if err != nil {
+		return p, err
+	}
+	held := p.Change
+	p.Change = c
+	if !held.Since.IsZero() {
+		p.Change.Since = held.Since
+	}
+	if len(p.Change.NotCovered) == 0 {
+		p.Change.NotCovered = held.NotCovered
+	}
+	return p, nil
+}
+
+// RestorePolicy takes back what is in force, whoever's it is. change is what this process
+// applied itself; without one what is in force is read, and of Envoy's runtime what it holds.
+func RestorePolicy(ctx context.Context, e inspect.Enforcer, change *flow.Change, closeOpen bool) (flow.Policy, error) {
+	if change == nil {
+		p, err := e.Policy(ctx)
+		if err != nil || p.State == flow.StateNone {
+			return p, err
+		}
+		change = &p.Change
+	}
+	return e.Apply(ctx, egress.Back(*change, closeOpen))
+}
+
+// patience bounds the taking back of a policy once nobody waits for it any more.
+const patience = 15 * time.Second
+
+// HoldPolicy holds an applied policy until ctx ends, and then takes it back. Where the policy
+// ends by itself, its lease is renewed meanwhile; where nothing else ends it, it is taken back
+// when its time is over.
+func HoldPolicy(ctx context.Context, e inspect.Enforcer, p flow.Policy) (flow.Policy, error) {
+	c := p.Change
+	if egress.Leased(c.Driver) {
+		if err := renew(ctx, e, c.TTL); err != nil {
+			return flow.Policy{}, err
+		}
+	} else {
+		over := time.NewTimer(time.Until(p.Expires))
+		if p.Expires.IsZero() {
+			over.Reset(c.TTL)
+		}
+		select {
+		case <-ctx.Done():
+		case <-over.C:
+		}
+		over.Stop()
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer stop()
+	return RestorePolicy(ctx, e, &c, false)
+}
+
+// renew renews the lease until ctx ends. A lease that ended is not taken up again: whoever
+// ended it meant it.
+func renew(ctx context.Context, e inspect.Enforcer, ttl time.Duration) error {
+	every := time.NewTicker(max(ttl/3, time.Millisecond))
+	defer every.Stop()
+	for good := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-every.C:
+		}
+		err := e.Renew(ctx, ttl)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			good = time.Now()
+		case errors.Is(err, inspect.ErrEnded):
+			return fmt.Errorf("hold: %w: somebody restored, or this process was stopped for longer than the lease", err)
+		case time.Since(good) > ttl:
+			return fmt.Errorf("hold: the lease of %v could not be renewed, and has ended by itself: %w", ttl, err)
+		}
+	}
+}

@@ -1,0 +1,414 @@
+package plain
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/session"
+	"github.com/meshtop/meshtop/rules/egress"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/spf13/cobra"
+)
+
+var policyForms = []string{"text", "json"}
+
+// policyOptions are the flags of policy.
+type policyOptions struct {
+	parts        parts
+	out          output
+	ttl, driver  string
+	except       []string
+	ask          egress.Ask
+	dryRun, yes  bool
+	full         bool
+	controlplane string
+}
+
+func newPolicy(app *App) *cobra.Command {
+	var o policyOptions
+	cmd := &cobra.Command{Use: "policy", Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, args []string) error {
+		return app.policy(cmd, args, &o)
+	}}
+	f := cmd.Flags()
+	o.parts.register(f)
+	o.out.register(f, policyForms...)
+	f.StringVar(&o.ttl, "ttl", "10m", "how long it holds, or never")
+	f.StringVar(&o.driver, "driver", "kernel", "kernel, runtime, xds, sidecar or networkpolicy")
+	f.StringArrayVar(&o.except, "except", nil, "leave these destinations as they are: CIDR or HOST:PORT")
+	f.StringVar(&o.ask.Reason, "reason", "", "why, for whoever finds it")
+	f.BoolVar(&o.ask.Hold, "hold", false, "renew it while this command runs, and end it with it")
+	f.BoolVar(&o.ask.Strong, "strong", false, "block the proxy's own connections and UDP too")
+	f.BoolVar(&o.ask.CloseOpen, "close-open", false, "end the connections that are open")
+	f.BoolVar(&o.ask.All, "all", false, "allow-all: send every connection around the proxy")
+	f.BoolVar(&o.ask.PlaintextOK, "plaintext-ok", false, "allow-all: around the proxy's TLS and policies too")
+	f.BoolVar(&o.ask.KeepHandoff, "keep-handoff", false, "xds: leave listeners without a socket as they are")
+	f.StringVar(&o.controlplane, "controlplane", "", "xds: where meshtop controlplane is asked")
+	f.BoolVar(&o.dryRun, "dry-run", false, "plan and change nothing")
+	f.BoolVar(&o.yes, "yes", false, "do not ask")
+	f.BoolVar(&o.full, "full", false, "read the whole configuration, however large")
+	return cmd
+}
+
+// policyActions are what the verb does: show, and the policies.
+var policyActions = []string{"show", "block-all", "allow-all", "restore"}
+
+func (a *App) policy(cmd *cobra.Command, args []string, o *policyOptions) error {
+	if len(args) == 0 {
+		return usage("policy: do what? want %s and a TARGET", strings.Join(policyActions, ", "))
+	}
+	kind, ok := map[string]flow.PolicyKind{"show": flow.NoPolicy, "block-all": flow.BlockAll, "allow-all": flow.AllowAll, "restore": flow.Restore}[args[0]]
+	if !ok {
+		if near := nearest(args[0], policyActions); near != "" {
+			return usage("unknown policy %q: was %s meant?", args[0], near)
+		}
+		return usage("unknown policy %q: want %s", args[0], strings.Join(policyActions, ", "))
+	}
+	o.ask.Kind = kind
+	t, err := parseTarget(args[1:])
+	if err != nil {
+		return err
+	}
+	if err := firstError(o.out.check(policyForms...), o.parts.check(cmd.Flags()), o.check(a, cmd, t)); err != nil {
+		return err
+	}
+	l, err := a.reach(cmd.Context(), t, &o.parts)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	v := policyVerb{app: a, o: o, looked: l}
+	switch kind {
+	case flow.NoPolicy:
+		return v.show(cmd.Context())
+	case flow.Restore:
+		return v.restore(cmd.Context())
+	}
+	return v.change(cmd.Context())
+}
+
+// check reads the flags and says which make no sense together.
+func (o *policyOptions) check(a *App, cmd *cobra.Command, t target) error {
+	if t.kind == "" && !(o.parts.given() && o.dryRun) {
+		return usage("policy %s: of what? want netns NAME or pid N", o.ask.Kind)
+	}
+	var err error
+	if o.ask.Driver, err = driverOf(o.driver); err != nil {
+		return err
+	}
+	if err := o.lasts(cmd); err != nil {
+		return err
+	}
+	for _, e := range o.except {
+		if _, _, err := parseHole(e); err != nil {
+			return usage("--except %q: %w", e, err)
+		}
+	}
+	switch only := o.onlyFor(cmd); {
+	case only != "":
+		return usage("%s: of block-all and allow-all only", only)
+	case o.controlplane != "" && o.ask.Driver != flow.XDS:
+		return usage("--controlplane: of --driver xds only")
+	case o.dryRun && o.ask.Kind == flow.NoPolicy:
+		return usage("--dry-run: show changes nothing")
+	case (o.ask.Driver == flow.Sidecar || o.ask.Driver == flow.NetworkPolicy) && !o.dryRun:
+		return usage("--driver %s: the object is only printed, by --dry-run", o.ask.Driver)
+	case o.changes() && !o.yes && !(a.InTerminal && a.ErrTerminal):
+		return usage("policy %s changes a running pod: say --yes, or run it on a terminal and type the pod's name", o.ask.Kind)
+	}
+	return nil
+}
+
+// changes says whether the verb is to change anything.
+func (o *policyOptions) changes() bool { return o.ask.Kind != flow.NoPolicy && !o.dryRun }
+
+// onlyFor is a flag that was given and means nothing for show and restore.
+func (o *policyOptions) onlyFor(cmd *cobra.Command) string {
+	if o.ask.Kind != flow.NoPolicy && o.ask.Kind != flow.Restore {
+		return ""
+	}
+	for _, name := range []string{"ttl", "hold", "except", "strong", "all", "plaintext-ok", "keep-handoff", "close-open", "reason"} {
+		restores := o.ask.Kind == flow.Restore && (name == "close-open" || name == "reason")
+		if cmd.Flags().Changed(name) && !restores {
+			return "--" + name
+		}
+	}
+	return ""
+}
+
+// lasts reads --ttl.
+func (o *policyOptions) lasts(cmd *cobra.Command) error {
+	if o.ttl == "never" {
+		o.ask.Permanent = true
+		return nil
+	}
+	d, err := time.ParseDuration(o.ttl)
+	if err != nil {
+		return usage("--ttl %q: want a time such as 10m, or never", o.ttl)
+	}
+	o.ask.TTL = d
+	if d <= 0 && cmd.Flags().Changed("ttl") {
+		return usage("--ttl %s: want a time above 0, such as 10m, or never", o.ttl)
+	}
+	return nil
+}
+
+func driverOf(word string) (flow.Driver, error) {
+	var known []string
+	for d := flow.Kernel; d <= flow.NetworkPolicy; d++ {
+		if d.String() == word {
+			return d, nil
+		}
+		known = append(known, d.String())
+	}
+	if near := nearest(word, known); near != "" {
+		return 0, usage("--driver %s: was %s meant?", word, near)
+	}
+	return 0, usage("--driver %s: want %s", word, strings.Join(known, ", "))
+}
+
+// policyVerb is one run of the verb on an opened target.
+type policyVerb struct {
+	app    *App
+	o      *policyOptions
+	looked *looked
+}
+
+// enforcer is who carries policies out: the pod, or the control plane that serves it.
+func (v *policyVerb) enforcer() (inspect.Enforcer, error) {
+	if v.o.ask.Driver == flow.XDS {
+		switch {
+		case v.o.controlplane == "":
+			return nil, usage("--driver xds: which control plane? want --controlplane PATH, where meshtop controlplane is asked (its --socket)")
+		case v.app.Policies == nil:
+			return nil, cannot(errors.New("--driver xds: this build has no control plane"))
+		}
+		e, err := v.app.Policies(v.o.controlplane)
+		if err != nil {
+			return nil, cannot(err)
+		}
+		return e, nil
+	}
+	e, err := session.Enforcer(v.looked.pod)
+	if errors.Is(err, inspect.ErrReadOnly) {
+		return nil, v.cannot(fmt.Errorf("%w, so that its egress can only be planned (--dry-run)", err))
+	}
+	return e, err
+}
+
+// cannot is an error of the target with the exit status 3.
+func (v *policyVerb) cannot(err error) error { return cannot(prefixed(v.looked.target, err)) }
+
+func (v *policyVerb) show(ctx context.Context) error {
+	e, err := v.enforcer()
+	if err != nil {
+		return err
+	}
+	p, err := e.Policy(ctx)
+	if err != nil {
+		return v.cannot(err)
+	}
+	v.print(p)
+	if p.State == flow.StateUnknown {
+		return status(ExitNo)
+	}
+	return nil
+}
+
+func (v *policyVerb) restore(ctx context.Context) error {
+	if v.o.dryRun {
+		return v.change(ctx)
+	}
+	e, err := v.enforcer()
+	if err != nil {
+		return err
+	}
+	var lift *flow.Change
+	if v.o.ask.Driver == flow.EnvoyRuntime { // who set which limit stands only in the runtime itself
+		c, err := v.plan(ctx)
+		if err != nil {
+			return err
+		}
+		back := egress.Back(c, v.o.ask.CloseOpen)
+		lift = &back
+	}
+	if err := v.confirm(ctx, ""); err != nil {
+		return err
+	}
+	p, err := session.RestorePolicy(ctx, e, lift, v.o.ask.CloseOpen)
+	if err != nil {
+		return v.cannot(err)
+	}
+	v.print(p)
+	return status(restored(p))
+}
+
+// restored is the exit status of a policy that was taken back.
+func restored(p flow.Policy) int {
+	if p.State == flow.StateNone {
+		return ExitOK
+	}
+	return ExitNo
+}
+
+// change plans, asks, applies and holds.
+func (v *policyVerb) change(ctx context.Context) error {
+	c, err := v.plan(ctx)
+	var around *egress.Around
+	if v.o.dryRun && (err == nil || errors.As(err, &around)) {
+		v.print(session.Planned(c))
+	}
+	if err != nil || v.o.dryRun {
+		return err
+	}
+	e, err := v.enforcer()
+	if err != nil {
+		return err
+	}
+	if err := v.confirm(ctx, render.PolicyText(session.Planned(c), render.PolicyOptions{Target: v.looked.target.String()})); err != nil {
+		return err
+	}
+	p, err := session.ApplyPolicy(ctx, e, c)
+	if err != nil {
+		return v.refused(err)
+	}
+	v.print(p)
+	code := ExitNo
+	if p.State == flow.StateApplied {
+		code = ExitOK
+	}
+	return v.hold(ctx, e, p, code)
+}
+
+// refused is why a change was not carried out, with what to do next.
+func (v *policyVerb) refused(err error) error {
+	var held *inspect.Held
+	if errors.As(err, &held) {
+		return v.cannot(fmt.Errorf("%w (meshtop policy restore %s)", err, v.looked.target))
+	}
+	return v.cannot(err)
+}
+
+// hold stays while the policy needs somebody who ends it, or was asked to be held.
+func (v *policyVerb) hold(ctx context.Context, e inspect.Enforcer, p flow.Policy, code int) error {
+	c := p.Change
+	if !c.Hold && (c.Permanent || egress.Leased(c.Driver)) || c.Hold && p.State != flow.StateApplied {
+		return status(code)
+	}
+	if c.Hold {
+		v.app.say(fmt.Errorf("holding it; interrupt to end it (without this command it ends by itself within %v)", c.TTL))
+	} else {
+		v.app.say(fmt.Errorf("nothing else ends it: staying for %v, then it is taken back; interrupt to take it back now", c.TTL))
+	}
+	back, err := session.HoldPolicy(ctx, e, p)
+	if err != nil {
+		return v.cannot(err)
+	}
+	if back.State != flow.StateNone {
+		return v.cannot(fmt.Errorf("the policy was to be taken back, and its state is %s: %s", back.State, back.Why))
+	}
+	v.app.say(prefixed(v.looked.target, errors.New("restored: nothing of it is left")))
+	return status(code)
+}
+
+// plan reads the pod and plans.
+func (v *policyVerb) plan(ctx context.Context) (flow.Change, error) {
+	if err := v.looked.read(ctx, inspect.Want{Full: v.o.full}); err != nil {
+		return flow.Change{}, err
+	}
+	ask := v.o.ask
+	ask.By, ask.Since = v.app.by(), time.Now()
+	var err error
+	if ask.Except, err = v.holes(ctx); err != nil {
+		return flow.Change{}, err
+	}
+	progress := newProgress(v.app)
+	r, c, err := session.PlanPolicy(ctx, v.looked.pod, v.looked.reading, ask, progress.tell)
+	progress.clear()
+	v.looked.reading = r
+	var bad *egress.Mistake
+	switch {
+	case errors.As(err, &bad):
+		return c, &failure{ExitUsage, err}
+	case err != nil:
+		return c, v.cannot(fmt.Errorf("policy %s: %w", ask.Kind, err))
+	}
+	return c, nil
+}
+
+// by is who asks, for whoever finds the policy.
+func (a *App) by() string {
+	who := ""
+	for _, name := range []string{"SUDO_USER", "USER", "LOGNAME"} {
+		if who == "" {
+			who = a.env(name)
+		}
+	}
+	if who == "" {
+		who = "uid " + strconv.Itoa(os.Getuid())
+	}
+	if host, err := os.Hostname(); err == nil {
+		who += "@" + host
+	}
+	return who
+}
+
+// confirm asks for the pod's name on the terminal, below what would be done.
+func (v *policyVerb) confirm(ctx context.Context, plan string) error {
+	if v.o.yes {
+		return nil
+	}
+	name := v.looked.target.name
+	fmt.Fprintf(v.app.Stderr, "%sType %s to %s: ", plan, render.Clean(name), verbOf(v.o.ask.Kind))
+	line, err := v.app.line(ctx)
+	if err != nil {
+		fmt.Fprintln(v.app.Stderr)
+		return v.cannot(fmt.Errorf("nothing was changed: %w", err))
+	}
+	if strings.TrimSpace(line) != name {
+		return v.cannot(fmt.Errorf("nothing was changed: %q is not its name", strings.TrimSpace(line)))
+	}
+	return nil
+}
+
+func verbOf(k flow.PolicyKind) string {
+	if k == flow.Restore {
+		return "restore it"
+	}
+	return "apply it"
+}
+
+// line reads one line of standard input; an interrupt does not wait for it.
+func (a *App) line(ctx context.Context) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := bufio.NewReader(a.Stdin).ReadString('\n')
+		done <- result{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", errInterrupted
+	case r := <-done:
+		return r.text, r.err
+	}
+}
+
+// print gives the answer.
+func (v *policyVerb) print(p flow.Policy) {
+	if v.o.out.form == "json" {
+		_, _ = v.app.Stdout.Write(render.PolicyJSON(p))
+		return
+	}
+	fmt.Fprint(v.app.Stdout, render.PolicyText(p, render.PolicyOptions{Target: v.looked.target.String(), Now: time.Now(), Whole: v.o.dryRun}))
+}
