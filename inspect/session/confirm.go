@@ -207,12 +207,25 @@ func best(t flow.Trace, seen []flow.Observation, loss flow.Loss, known confirm.K
 	return found
 }
 
-// better prefers what is not contradicted, then what has more confirmed steps.
+// better prefers what is not contradicted, then what has more confirmed steps, then what has
+// more steps of which anything was seen: what cannot be verified was not made up.
 func better(a, b confirm.Report) bool {
 	if x, y := a.Count(confirm.Contradicted), b.Count(confirm.Contradicted); x != y {
 		return x < y
 	}
-	return a.Count(confirm.Confirmed) > b.Count(confirm.Confirmed)
+	if x, y := a.Count(confirm.Confirmed), b.Count(confirm.Confirmed); x != y {
+		return x > y
+	}
+	return witnessed(a) > witnessed(b)
+}
+
+// witnessed is of how many steps something was seen.
+func witnessed(r confirm.Report) int {
+	n := 0
+	for _, s := range r.Steps {
+		n += min(len(s.Evidence), 1)
+	}
+	return n
 }
 
 // everyLeg are the legs of all variants, so that the watch sees whichever way is taken.

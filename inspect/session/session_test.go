@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/saved"
+	"github.com/meshtop/meshtop/rules/confirm"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/rules/request"
@@ -259,5 +260,21 @@ func TestSave(t *testing.T) {
 				t.Errorf("%s traces otherwise once it was saved: %v %v", s.Name, err1, err2)
 			}
 		}
+	}
+}
+
+// Of ways that are alike otherwise, the one of which something was seen is shown, though it
+// proves nothing: a cluster that was counted beside one that was not.
+func TestBetterIsWhatWasSeen(t *testing.T) {
+	seen := []flow.Evidence{{Source: "counter"}}
+	report := func(w confirm.Word, e []flow.Evidence) confirm.Report {
+		return confirm.Report{Steps: []confirm.Step{{Word: confirm.Confirmed, Evidence: seen}, {Word: w, Evidence: e}}}
+	}
+	counted, not := report(confirm.Unverifiable, seen), report(confirm.NotObservable, nil)
+	if !better(counted, not) || better(not, counted) || better(not, not) {
+		t.Error("what was seen is not preferred")
+	}
+	if against := report(confirm.Contradicted, seen); better(against, not) || !better(report(confirm.Confirmed, nil), counted) {
+		t.Error("evidence weighs more than the words")
 	}
 }
