@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,18 +27,12 @@ func serve(ctx context.Context, path string) error {
 		return err
 	}
 	defer pod.Close()
-	holder, err := dialHolder(ctx, path)
-	if err != nil {
+	h := &handing{Pod: pod, socket: path}
+	defer h.close()
+	if _, err := h.held(ctx); err != nil { // the holder knows from now on that somebody is here
 		return err
 	}
-	served := inspect.Pod(pod)
-	if e, ok := served.(inspect.Enforcer); ok {
-		served = &handing{Pod: pod, Enforcer: e, holder: holder}
-	}
-	if holder != nil {
-		defer holder.Close()
-	}
-	return agent.Serve(ctx, stdio{}, served, agent.ServeOptions{Version: version()})
+	return agent.Serve(ctx, stdio{}, h, agent.ServeOptions{Version: version()})
 }
 
 // dialHolder greets the holder; nil: there is none.
@@ -57,28 +52,64 @@ func dialHolder(ctx context.Context, path string) (*agent.Pod, error) {
 // handing is the pod whose changes the holder carries out.
 type handing struct {
 	*local.Pod
-	inspect.Enforcer
-	holder *agent.Pod
+	socket string
+
+	mu     sync.Mutex
+	holder *agent.Pod // nil: none so far
+}
+
+// held is the holder; nil: there is none. One that was killed may have a successor.
+func (h *handing) held(ctx context.Context) (*agent.Pod, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.holder != nil {
+		select {
+		case <-h.holder.Done():
+			_ = h.holder.Close()
+			h.holder = nil
+		default:
+			return h.holder, nil
+		}
+	}
+	var err error
+	h.holder, err = dialHolder(ctx, h.socket)
+	return h.holder, err
+}
+
+func (h *handing) close() {
+	if h.holder != nil {
+		_ = h.holder.Close()
+	}
 }
 
 // Apply hands the change to the holder. Without one only the kernel's own lease can promise
 // an end.
 func (h *handing) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
-	if h.holder != nil {
-		return h.holder.Apply(ctx, c)
-	}
-	if c.Driver != flow.Kernel && c.Kind != flow.Restore {
+	holder, err := h.held(ctx)
+	switch {
+	case err != nil:
+		return flow.Policy{}, err
+	case holder != nil:
+		return holder.Apply(ctx, c)
+	case c.Driver != flow.Kernel && c.Kind != flow.Restore:
 		return flow.Policy{}, errNoHolder
 	}
-	return h.Enforcer.Apply(ctx, c)
+	return h.Pod.Apply(ctx, c)
 }
 
-// Renew renews what the holder holds.
+// Renew renews what the holder holds. One that was started since holds nothing; the lease is
+// the kernel's then.
 func (h *handing) Renew(ctx context.Context, ttl time.Duration) error {
-	if h.holder != nil {
-		return h.holder.Renew(ctx, ttl)
+	holder, err := h.held(ctx)
+	if err != nil {
+		return err
 	}
-	return h.Enforcer.Renew(ctx, ttl)
+	if holder != nil {
+		if err = holder.Renew(ctx, ttl); !errors.Is(err, inspect.ErrNotFound) {
+			return err
+		}
+	}
+	return h.Pod.Renew(ctx, ttl)
 }
 
 var errNoHolder = errors.New("nobody would end this change: no `meshtop-agent hold` runs here, and only the kernel driver's lease ends by itself; use --driver kernel")

@@ -1,0 +1,116 @@
+// Package prober opens connections from inside a pod one after the other, and says of each
+// when it began and how it fared: what went through while a policy came and went.
+package prober
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/meshtop/meshtop/inspect/netns"
+)
+
+// Shot is one connection: begun just before its SYN, over once its answer was there.
+type Shot struct {
+	Begun, Over time.Time
+	Err         error // nil: connected; unix.ECONNREFUSED: refused
+}
+
+// Prober opens connections until Stop.
+type Prober struct {
+	stop  atomic.Bool
+	done  chan struct{}
+	shots []Shot
+	err   error
+}
+
+// patience is how long one connection may take, in milliseconds.
+const patience = 2000
+
+// Start opens connections to dst from the namespace as uid, every so often.
+func Start(space *netns.Space, uid uint32, dst netip.AddrPort, every time.Duration) *Prober {
+	p := &Prober{done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.err = space.DoAs(uid, uid, func() error { return p.run(dst, every) })
+	}()
+	return p
+}
+
+// Stop ends it, and gives every connection in order.
+func (p *Prober) Stop() ([]Shot, error) {
+	p.stop.Store(true)
+	<-p.done
+	return p.shots, p.err
+}
+
+func (p *Prober) run(dst netip.AddrPort, every time.Duration) error {
+	next := time.Now()
+	for !p.stop.Load() {
+		s, err := shoot(dst)
+		if err != nil {
+			return err
+		}
+		p.shots = append(p.shots, s)
+		next = next.Add(every)
+		if wait := time.Until(next); wait > 0 {
+			time.Sleep(wait)
+		} else {
+			next = time.Now()
+		}
+	}
+	return nil
+}
+
+// shoot opens one connection and resets it, so that no port stays in TIME_WAIT.
+func shoot(dst netip.AddrPort) (Shot, error) {
+	family, to := address(dst)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return Shot{}, err
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		return Shot{}, err
+	}
+	s := Shot{Begun: time.Now()}
+	if s.Err = unix.Connect(fd, to); errors.Is(s.Err, unix.EINPROGRESS) {
+		s.Err = answer(fd)
+	}
+	s.Over = time.Now()
+	if errors.Is(s.Err, unix.EADDRNOTAVAIL) || errors.Is(s.Err, unix.EPERM) {
+		return s, fmt.Errorf("probe %s: %w", dst, s.Err) // the machine's, not the policy's
+	}
+	return s, nil
+}
+
+// answer waits for what becomes of a connection (connect(2), EINPROGRESS).
+func answer(fd int) error {
+	for end := time.Now().Add(patience * time.Millisecond); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, patience)
+		switch {
+		case errors.Is(err, unix.EINTR) && time.Now().Before(end):
+			continue
+		case err != nil:
+			return err
+		case n == 0:
+			return unix.ETIMEDOUT
+		}
+		code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err != nil || code == 0 {
+			return err
+		}
+		return unix.Errno(code)
+	}
+}
+
+func address(a netip.AddrPort) (int, unix.Sockaddr) {
+	if a.Addr().Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+}
