@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -146,7 +145,7 @@ func judge(t *testing.T, shots []prober.Shot, applied, end time.Time, inForce, m
 	t.Helper()
 	early, during, after, wrong := 0, 0, 0, 0
 	for _, s := range shots {
-		refused := errors.Is(s.Err, unix.ECONNREFUSED)
+		refused := s.Refused()
 		if s.Err != nil && !refused {
 			t.Fatalf("a probe failed: %v", s.Err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/meshtop/meshtop/e2e/lab/lab"
+	"github.com/meshtop/meshtop/e2e/lab/prober"
 	"github.com/meshtop/meshtop/inspect/enforce"
 	"github.com/meshtop/meshtop/inspect/local"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -130,27 +131,27 @@ func kill(t *testing.T, l *lab.Lab, point string) {
 }
 
 // judge compares every connection with when the lease ended.
-func judge(t *testing.T, all []shot, written bool, died, end time.Time) {
+func judge(t *testing.T, all []prober.Shot, written bool, died, end time.Time) {
 	t.Helper()
 	const slack = 50 * time.Millisecond
 	blocked, after := 0, 0
 	for _, s := range all {
 		switch {
 		case !written:
-			if s.err != nil {
-				t.Errorf("nothing was written, and a connection got %v", s.err)
+			if s.Err != nil {
+				t.Errorf("nothing was written, and a connection got %v", s.Err)
 			}
-		case s.start.After(end.Add(slack)):
+		case s.Begun.After(end.Add(slack)):
 			after++
-			if s.err != nil {
-				t.Errorf("a connection that began %s after the lease's end: %v", s.start.Sub(end), s.err)
+			if s.Err != nil {
+				t.Errorf("a connection that began %s after the lease's end: %v", s.Begun.Sub(end), s.Err)
 			}
-		case s.refused():
+		case s.Refused():
 			blocked++
-		case blocked > 0 && s.start.Before(end.Add(-slack)):
-			t.Errorf("a connection that began %s before the lease's end, once it was blocked: %v", end.Sub(s.start), s.err)
-		case s.start.After(died) && s.start.Before(end.Add(-slack)):
-			t.Errorf("a connection that began %s after the kill: %v", s.start.Sub(died), s.err)
+		case blocked > 0 && s.Begun.Before(end.Add(-slack)):
+			t.Errorf("a connection that began %s before the lease's end, once it was blocked: %v", end.Sub(s.Begun), s.Err)
+		case s.Begun.After(died) && s.Begun.Before(end.Add(-slack)):
+			t.Errorf("a connection that began %s after the kill: %v", s.Begun.Sub(died), s.Err)
 		}
 	}
 	if written && (blocked < 20 || after < 20) {

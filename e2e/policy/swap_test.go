@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meshtop/meshtop/e2e/lab/lab"
+	"github.com/meshtop/meshtop/e2e/lab/prober"
 	"github.com/meshtop/meshtop/inspect/local"
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -59,8 +60,8 @@ func (s scene) block(t *testing.T, l *lab.Lab, p *local.Pod) {
 	applied := time.Now()
 	c.await(t, 200)
 	for _, dst := range []netip.AddrPort{web, web6} {
-		if x := connectIn(t, l, dst); !x.refused() {
-			t.Errorf("blocked: to %s: %v", dst, x.err)
+		if x := connectIn(t, l, dst); !x.Refused() {
+			t.Errorf("blocked: to %s: %v", dst, x.Err)
 		}
 	}
 	bystanders(t, l, "blocked")
@@ -71,26 +72,26 @@ func (s scene) block(t *testing.T, l *lab.Lab, p *local.Pod) {
 	c.await(t, 20)
 	all := c.end(t)
 	for _, x := range between(all, applied, ending) {
-		if !x.refused() {
-			t.Errorf("a connection that began %s after block-all was applied: %v", x.start.Sub(applied), x.err)
+		if !x.Refused() {
+			t.Errorf("a connection that began %s after block-all was applied: %v", x.Begun.Sub(applied), x.Err)
 		}
 	}
 	if n := len(between(all, applied, ending)); n < 200 {
 		t.Errorf("only %d connections were tried", n)
 	}
 	for _, x := range between(all, restored, time.Now()) {
-		if x.err != nil {
-			t.Errorf("a connection that began %s after the restore: %v", x.start.Sub(restored), x.err)
+		if x.Err != nil {
+			t.Errorf("a connection that began %s after the restore: %v", x.Begun.Sub(restored), x.Err)
 		}
 	}
 }
 
 // connectIn tries one connection from the pod.
-func connectIn(t *testing.T, l *lab.Lab, dst netip.AddrPort) (s shot) {
+func connectIn(t *testing.T, l *lab.Lab, dst netip.AddrPort) (s prober.Shot) {
 	t.Helper()
-	if err := l.PodSpace().DoAs(appUID, appUID, func() error {
-		s = connect(dst)
-		return nil
+	if err := l.PodSpace().DoAs(appUID, appUID, func() (err error) {
+		s, err = prober.Shoot(dst)
+		return err
 	}); err != nil {
 		t.Fatal(err)
 	}

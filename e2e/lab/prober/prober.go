@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,12 +21,17 @@ type Shot struct {
 	Err         error // nil: connected; unix.ECONNREFUSED: refused
 }
 
+// Refused says whether something refused it at once: the block, or a service that is not there.
+func (s Shot) Refused() bool { return errors.Is(s.Err, unix.ECONNREFUSED) }
+
 // Prober opens connections until Stop.
 type Prober struct {
-	stop  atomic.Bool
-	done  chan struct{}
+	stop atomic.Bool
+	done chan struct{}
+	err  error
+
+	mu    sync.Mutex
 	shots []Shot
-	err   error
 }
 
 // patience is how long one connection may take, in milliseconds.
@@ -41,7 +47,14 @@ func Start(space *netns.Space, uid uint32, dst netip.AddrPort, every time.Durati
 	return p
 }
 
-// Stop ends it, and gives every connection in order.
+// Count is how many connections there were so far.
+func (p *Prober) Count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.shots)
+}
+
+// Stop ends it, and gives every connection in order; it may be called twice.
 func (p *Prober) Stop() ([]Shot, error) {
 	p.stop.Store(true)
 	<-p.done
@@ -51,11 +64,13 @@ func (p *Prober) Stop() ([]Shot, error) {
 func (p *Prober) run(dst netip.AddrPort, every time.Duration) error {
 	next := time.Now()
 	for !p.stop.Load() {
-		s, err := shoot(dst)
+		s, err := Shoot(dst)
 		if err != nil {
 			return err
 		}
+		p.mu.Lock()
 		p.shots = append(p.shots, s)
+		p.mu.Unlock()
 		next = next.Add(every)
 		if wait := time.Until(next); wait > 0 {
 			time.Sleep(wait)
@@ -66,8 +81,9 @@ func (p *Prober) run(dst netip.AddrPort, every time.Duration) error {
 	return nil
 }
 
-// shoot opens one connection and resets it, so that no port stays in TIME_WAIT.
-func shoot(dst netip.AddrPort) (Shot, error) {
+// Shoot opens one connection from the calling thread's namespace and resets it, so that no
+// port stays in TIME_WAIT.
+func Shoot(dst netip.AddrPort) (Shot, error) {
 	family, to := address(dst)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
