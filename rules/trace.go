@@ -12,7 +12,7 @@ const (
 // chance, a state that no snapshot holds, or something that is not modelled can go. The
 // same snapshot and request give the same trace.
 func Trace(s *Snapshot, req flow.Request) flow.Trace {
-	t := flow.Trace{Request: req, Gaps: s.Gaps}
+	t := flow.Trace{Request: req, Gaps: s.Gaps, Unmodelled: s.Envoy.Unmodelled()}
 	var variants []flow.Variant
 	for ch := (&flow.Choices{Pick: req.Pick}); ch != nil; ch = ch.Next() {
 		if len(variants) == maxVariants {

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -81,16 +82,69 @@ func configWords(s *state) string {
 		itoa(m.Clusters) + plural(m.Clusters, " cluster") + ", " + itoa(m.Routes) + plural(m.Routes, " route table")
 }
 
-// gapWords name what could not be looked at.
+// gapWords say what could not be looked at, what is odd in what was read, and what of it is
+// not understood: by name, and in full where it is one thing alone.
 func gapWords(s *state) string {
-	var parts []string
-	for _, g := range s.reading.Snapshot.Gaps {
-		parts = append(parts, render.Clean(g.Part))
+	snap := s.reading.Snapshot
+	gaps, skipped := snap.Gaps, snap.Envoy.Unmodelled()
+	switch {
+	case len(gaps) == 1 && len(skipped) == 0:
+		return gapKind(s, gaps[0]) + " " + render.Clean(gaps[0].Part+": "+gaps[0].Reason)
+	case len(gaps) == 0 && len(skipped) == 1:
+		return "skipped " + render.NotModelled(skipped[0])
 	}
-	if len(parts) == 0 {
-		return ""
+	var out []string
+	for _, kind := range []string{gapUnread, gapOdd} {
+		var parts []string
+		for _, g := range gaps {
+			if part := render.Clean(g.Part); gapKind(s, g) == kind && !slices.Contains(parts, part) {
+				parts = append(parts, part)
+			}
+		}
+		if parts != nil {
+			out = append(out, kind+": "+strings.Join(parts, ", "))
+		}
 	}
-	return "not read: " + strings.Join(parts, ", ")
+	if len(skipped) > 0 {
+		out = append(out, "skipped: "+itoa(len(skipped))+plural(len(skipped), " kind")+" of objects, such as "+render.Clean(skipped[0].Type))
+	}
+	return strings.Join(out, " · ")
+}
+
+const (
+	gapUnread = "not read"
+	gapOdd    = "odd"
+)
+
+// gapKind tells what could not be read from what was, and is odd.
+func gapKind(s *state, g flow.Gap) string {
+	if _, read := s.reading.Snapshot.Files[g.Part]; read {
+		return gapOdd
+	}
+	return gapUnread
+}
+
+// gapRows are at most so many rows of gaps and of what is not understood.
+func gapRows(s *state, most int) [][2]string {
+	var out [][2]string
+	for _, kind := range []string{gapUnread, gapOdd} {
+		var some []flow.Gap
+		for _, g := range s.reading.Snapshot.Gaps {
+			if gapKind(s, g) == kind {
+				some = append(some, g)
+			}
+		}
+		for _, g := range flow.Alike(some) {
+			out = append(out, [2]string{kind, g.Part + ": " + g.Reason})
+		}
+	}
+	for _, u := range s.reading.Snapshot.Envoy.Unmodelled() {
+		out = append(out, [2]string{"skipped", render.NotModelled(u)})
+	}
+	if n := len(out) - most; n > 0 {
+		out = append(out[:most], [2]string{"", "and " + itoa(n) + " more"})
+	}
+	return out
 }
 
 // podLines are the pod in a pane of its own.
@@ -120,13 +174,10 @@ func podLines(s *state, w int) []line {
 	row("config", style.Plain, configWords(s))
 	row("read", style.Plain, s.age())
 	row("rules", style.Plain, ruleWords(s))
-	gaps := flow.Alike(s.reading.Snapshot.Gaps)
-	for i, g := range gaps {
-		if i == 4 {
-			row("", style.Depends, "and "+itoa(len(gaps)-i)+" more gaps")
-			break
-		}
-		row(map[bool]string{true: "not read"}[i == 0], style.Depends, style.MarkUnknown+" "+g.Part+": "+g.Reason)
+	last := ""
+	for _, g := range gapRows(s, 4) {
+		row(map[bool]string{true: g[0]}[g[0] != last], style.Depends, style.MarkUnknown+" "+g[1])
+		last = g[0]
 	}
 	return out
 }

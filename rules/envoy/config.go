@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // Config is what was read of one Envoy. It is safe for concurrent traces: what a trace
@@ -21,10 +22,10 @@ type Config struct {
 	heads     []*listenerHead
 	bootstrap *entry
 	// complete are the resources that were read in whole: what is not there does not exist.
-	complete [resourceEnd]bool
-	asked    map[resourceName]bool
-	// unmodelled counts by name what was read and is not understood.
-	unmodelled map[string]int
+	complete   [resourceEnd]bool
+	asked      map[resourceName]bool
+	unmodelled map[string]*flow.NotModelled // by type
+	oddities   []flow.Gap                   // what was read all the same
 
 	listeners *listeners
 	clusters, warming, routes, endpoints,

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // resource is a repeated field of a config dump, as `?resource=` names it
@@ -141,7 +142,7 @@ type indexer struct {
 	heads      []*listenerHead
 	bootstrap  *entry
 	seen       [resourceEnd]bool // sections that were there, empty or not
-	unmodelled map[string]int
+	unmodelled map[string]*flow.NotModelled
 	loaded     map[*entry]string // of versions that drain, when each was loaded
 	configs    bool              // there is a "configs"
 	sections   int
@@ -154,8 +155,7 @@ func (x *indexer) index() error {
 	i := x.scan.Space(0)
 	end, err := x.scan.Object(i, func(name []byte, at int) (int, error) {
 		if string(name) != "configs" {
-			x.unmodelled["dump."+string(name)]++
-			return x.scan.Skip(at)
+			return x.unknown(adminTypes+"ConfigDump."+string(name), "/"+string(name), at)
 		}
 		x.configs = true
 		return x.scan.List(at, x.config)
@@ -190,17 +190,14 @@ func (x *indexer) config(n, at int) (int, error) {
 	case "ListenersConfigDump", "ClustersConfigDump", "RoutesConfigDump", "EndpointsConfigDump", "ScopedRoutesConfigDump", "SecretsConfigDump", "EcdsConfigDump":
 		return x.section(typ, base, at)
 	}
-	if typ == "" {
-		typ = "a section without @type"
-	}
-	x.unmodelled[typ]++
-	return x.scan.Skip(at)
+	return x.unknown(orDefault(tree.TypeName(full), "a section without @type"), base, at)
 }
 
 // typeOf is the @type of the object at i: its first member in Envoy's own text.
 func (x *indexer) typeOf(i int) (string, error) {
 	typ := ""
 	ahead := x.scan
+	ahead.Notes = nil
 	_, err := ahead.Object(i, func(name []byte, at int) (int, error) {
 		if string(name) != "@type" {
 			return ahead.Skip(at)
@@ -243,7 +240,7 @@ func (x *indexer) section(typ, base string, at int) (int, error) {
 			}
 		}
 		if !tree.Named(name, "version_info") && string(name) != "@type" {
-			x.unmodelled[typ+"."+string(name)]++
+			return x.unknown(adminTypes+typ+"."+string(name), base+"/"+string(name), at)
 		}
 		return x.scan.Skip(at)
 	})
@@ -283,7 +280,8 @@ func (x *indexer) element(r resource, base *string, n int32, at int) (int, error
 		x.entries = append(x.entries, &entry{res: r, part: x.part, start: at, end: end, base: base, n: n})
 	}
 	if len(x.entries) == first {
-		x.unmodelled[f.field+" without "+f.body]++
+		e := entry{base: base, n: n}
+		x.count(adminTypes+f.section+"."+f.element+" without "+f.body, name, e.pointer())
 	}
 	for _, e := range x.entries[first:] { // a cluster's error has no name of its own
 		if name == "" {

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"net/netip"
+	"strconv"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 )
@@ -14,7 +15,7 @@ func (c *Config) readClusters(name string, raw []byte) error {
 		return err
 	}
 	p := &part{name: name, raw: raw}
-	s := tree.Scanner{Raw: raw}
+	s := tree.Scanner{Raw: raw, Notes: new(tree.Notes)}
 	found := map[string]*entry{}
 	end, err := s.Object(s.Space(0), func(key []byte, at int) (int, error) {
 		if !tree.Named(key, "cluster_statuses") {
@@ -42,6 +43,14 @@ func (c *Config) readClusters(name string, raw []byte) error {
 	if end = s.Space(end); end != len(raw) {
 		return &tree.SyntaxError{At: int64(end), Msg: "more text after the value"}
 	}
+	c.odd(name, s.Notes, func(at int) string {
+		for _, e := range found {
+			if e.start <= at && at < e.end {
+				return "cluster " + strconv.Quote(e.name)
+			}
+		}
+		return ""
+	})
 	c.parts = append(c.parts, p)
 	if c.hosts == nil {
 		c.hosts = found

@@ -20,7 +20,7 @@ const partsPrefix = "config_dump/"
 // not change while the Config is used. A part that cannot be read is a Gap; an error is a
 // config_dump.json that is none. Without any part of Envoy the Config is nil.
 func Load(files map[string][]byte) (*Config, []flow.Gap, error) {
-	c := &Config{unmodelled: map[string]int{}, loaded: map[*entry]string{}, cache: newCache()}
+	c := &Config{unmodelled: map[string]*flow.NotModelled{}, loaded: map[*entry]string{}, cache: newCache()}
 	var gaps []flow.Gap
 	names := make([]string, 0, len(files))
 	for name := range files {
@@ -54,6 +54,9 @@ func Load(files map[string][]byte) (*Config, []flow.Gap, error) {
 			continue
 		}
 		found = true
+		if err == nil {
+			c.lookOver(name, raw)
+		}
 		if err != nil {
 			gaps = append(gaps, flow.Gap{Part: name, Reason: err.Error(), Broken: true})
 		}
@@ -62,7 +65,7 @@ func Load(files map[string][]byte) (*Config, []flow.Gap, error) {
 		return nil, nil, nil
 	}
 	c.finish()
-	return c, gaps, nil
+	return c, append(gaps, c.oddities...), nil
 }
 
 // dump indexes one config dump or element list.
@@ -71,7 +74,7 @@ func (c *Config) dump(name string, raw []byte) error {
 		return err
 	}
 	p := &part{name: name, raw: raw, cache: c.cache}
-	x := &indexer{scan: tree.Scanner{Raw: raw}, part: p, unmodelled: c.unmodelled, loaded: c.loaded}
+	x := &indexer{scan: tree.Scanner{Raw: raw, Notes: new(tree.Notes)}, part: p, unmodelled: c.unmodelled, loaded: c.loaded}
 	if err := x.index(); err != nil {
 		return err
 	}
@@ -82,9 +85,7 @@ func (c *Config) dump(name string, raw []byte) error {
 	default:
 		return fmt.Errorf(`a JSON text without "configs" is no config dump`)
 	}
-	if x.scan.NotUTF8 > 0 {
-		c.unmodelled["strings that are not UTF-8"] += x.scan.NotUTF8
-	}
+	c.odd(name, x.scan.Notes, func(at int) string { return x.owner(at) })
 	c.parts = append(c.parts, p)
 	c.entries = append(c.entries, x.entries...)
 	c.heads = append(c.heads, x.heads...)

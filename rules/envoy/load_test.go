@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -94,19 +96,61 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// What the index does not understand is counted.
+// What the index does not understand is counted, by type, with the name and place of the
+// first.
 func TestUnmodelled(t *testing.T) {
-	c := mesh{more: `, {'@type': 'type.googleapis.com/envoy.admin.v3.AcmeConfigDump', 'x': [1]}, {'a': 1},
-		{'@type': 'type.googleapis.com/envoy.admin.v3.ClustersConfigDump', 'dynamic_active_clusters': [{'version_info': '1'}], 'acme_clusters': [{}]}`}.load(t)
-	want := map[string]int{"AcmeConfigDump": 1, "a section without @type": 1, "dynamic_active_clusters without cluster": 1, "ClustersConfigDump.acme_clusters": 1}
+	c := mesh{more: `, {'@type': 'type.googleapis.com/acme.v1.AcmeConfigDump', 'x': [1], 'y': {'name': 'deep', 'z': {'name': 'deeper'}}}, {'a': 1},
+		{'@type': 'type.googleapis.com/acme.v1.AcmeConfigDump', 'name': 'second'},
+		{'@type': 'type.googleapis.com/envoy.admin.v3.ClustersConfigDump', 'dynamic_active_clusters': [{'version_info': '1'}], 'acme_clusters': [{'cluster': {'name': 'a'}}, {}], 'one': 7}`}.load(t)
 	got := c.Summary().Unmodelled
-	for k, n := range want {
-		if got[k] != n {
-			t.Errorf("%s: %d, want %d", k, got[k], n)
+	want := []flow.NotModelled{
+		{Type: "a section without @type", Count: 1, Ref: "/configs/6"},
+		{Type: "acme.v1.AcmeConfigDump", Count: 2, Name: "deep", Ref: "/configs/5"},
+		{Type: "envoy.admin.v3.ClustersConfigDump.DynamicCluster without cluster", Count: 1, Ref: "/configs/8/dynamic_active_clusters/0"},
+		{Type: "envoy.admin.v3.ClustersConfigDump.acme_clusters", Count: 2, Name: "a", Ref: "/configs/8/acme_clusters/0"},
+		{Type: "envoy.admin.v3.ClustersConfigDump.one", Count: 1, Ref: "/configs/8/one"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	for _, u := range got {
+		if _, ok := c.Raw(u.Ref); !ok {
+			t.Errorf("%s has no text at %s", u.Type, u.Ref)
 		}
 	}
-	if len(got) != len(want) {
-		t.Errorf("unmodelled: %v", got)
+}
+
+// Members that are there twice and strings that are not UTF-8 are read all the same, and
+// told with the object that they belong to.
+func TestOddities(t *testing.T) {
+	dump := string(mesh{
+		listeners: lis("in", "0.0.0.0", 80, toC("in")),
+		clusters:  static("c", "10.1.0.1:80"),
+		more:      `, {'@type': 'type.googleapis.com/envoy.admin.v3.RoutesConfigDump', 'dynamic_route_configs': [{'route_config': {'name': 'rt', 'virtual_hosts': [{'name': 'v', 'name': 'w', 'domains': ['*']}]}}]}`,
+	}.dump())
+	dump = strings.Replace(dump, `"stat_prefix": "t"`, "\"stat_prefix\": \"\xff\"", 1)
+	dump = strings.Replace(dump, `"type": "STATIC"`, `"type": "EDS", "type": "STATIC"`, 1)
+	c, gaps, err := Load(map[string][]byte{dumpPart: []byte(dump), "runtime.json": []byte(`{"entries": {"k": {}, "k": {"final_value": "1"}}}`),
+		"clusters.json": []byte("{\"cluster_statuses\": [{\"name\": \"c\", \"x\": \"\xfe\"}]}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(text, part string) string { return strconv.Itoa(strings.Index(dump, text) + len(part)) }
+	want := []flow.Gap{
+		{Part: "clusters.json", Reason: "cluster \"c\", byte 42: a string that is not UTF-8"},
+		{Part: dumpPart, Reason: `cluster "c", byte ` + at(`"type": "STATIC"`, `"`) + `: member "type" is there again: the last one counts`},
+		{Part: dumpPart, Reason: `listener "in", byte ` + at("\xff", "") + `: a string that is not UTF-8`},
+		{Part: dumpPart, Reason: `route config "rt", byte ` + at(`"name": "w"`, `"`) + `: member "name" is there again: the last one counts`},
+		{Part: "runtime.json", Reason: `byte 23: member "k" is there again: the last one counts`},
+	}
+	if !slices.Equal(gaps, want) {
+		t.Errorf("got  %+v\nwant %+v", gaps, want)
+	}
+	if got := c.cluster("c").kind; got != "STATIC" {
+		t.Errorf("the first one counts: %s", got)
+	}
+	if c.runtime["k"] != "1" {
+		t.Errorf("runtime %v", c.runtime)
 	}
 }
 

@@ -16,8 +16,7 @@ type Summary struct {
 	Secrets, Extensions, Warming, Draining int
 	Rejected                               int
 	Bytes                                  int64
-	// Unmodelled counts by name what was read and is not understood; its text is kept.
-	Unmodelled map[string]int
+	Unmodelled                             []flow.NotModelled // by type
 }
 
 // Summary is what was read, in numbers.
@@ -25,12 +24,9 @@ func (c *Config) Summary() Summary {
 	if c == nil {
 		return Summary{}
 	}
-	s := Summary{Bytes: c.bytes, Unmodelled: map[string]int{}}
+	s := Summary{Bytes: c.bytes, Unmodelled: c.Unmodelled()}
 	if c.version != (Version{}) {
 		s.Version = c.version.String()
-	}
-	for k, n := range c.unmodelled {
-		s.Unmodelled[k] = n
 	}
 	for _, e := range c.entries {
 		switch {

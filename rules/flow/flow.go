@@ -253,6 +253,15 @@ func Alike(gaps []Gap) []Gap {
 	return out
 }
 
+// NotModelled is a kind of object that was read and is not understood: its text is kept, and
+// no answer rests on it.
+type NotModelled struct {
+	Type  string // its message type, or the member that holds it
+	Count int
+	Name  string // of the first one; empty: it has none
+	Ref   string // where the first one stands, as an Evidence says it
+}
+
 // Variant is one way a trace can go, with the choices that lead there.
 type Variant struct {
 	Choices     []Chosen
@@ -278,6 +287,8 @@ type Trace struct {
 	Cut   bool
 	Needs []Need
 	Gaps  []Gap
+	// Unmodelled is what of the snapshot is not understood.
+	Unmodelled []NotModelled
 }
 
 func name(names []string, i int) string {

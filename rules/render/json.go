@@ -28,6 +28,8 @@ type traceForm struct {
 	Cut      bool          `json:"cut,omitempty"`
 	Needs    []needForm    `json:"needs"`
 	Gaps     []gapForm     `json:"gaps"`
+
+	Unmodelled []unmodelledForm `json:"unmodelled"`
 }
 
 type callerForm struct {
@@ -125,6 +127,13 @@ type gapForm struct {
 	Reason string `json:"reason"`
 }
 
+type unmodelledForm struct {
+	Type  string `json:"type"`
+	Count int    `json:"count"`
+	Name  string `json:"name"`
+	Ref   string `json:"ref"`
+}
+
 // JSON is the trace as programs read it (docs/architecture.md, "The JSON of a trace"),
 // indented, with a line feed at its end. With why, every loser of every step is there. The same trace gives
 // the same bytes, and no character that a terminal acts on appears raw.
@@ -133,6 +142,10 @@ func JSON(t flow.Trace, why bool) []byte { return encode(formOf(t, why)) }
 func formOf(t flow.Trace, why bool) traceForm {
 	f := traceForm{Schema: TraceSchema, Request: request.FormOf(t.Request), Verdict: t.Verdict.String(),
 		Caller: callerOf(t.Caller), Outcome: outcomeOf(t.Outcome), Cut: t.Cut, Needs: needsOf(t.Needs), Gaps: gapsOf(t.Gaps)}
+	f.Unmodelled = []unmodelledForm{}
+	for _, u := range t.Unmodelled {
+		f.Unmodelled = append(f.Unmodelled, unmodelledForm(u))
+	}
 	f.Legs = []legForm{}
 	for _, l := range t.Legs {
 		f.Legs = append(f.Legs, legOf(l, why))

@@ -108,8 +108,17 @@ func Bytes(n int64) string {
 	return strconv.FormatFloat(v, 'f', digits, 64) + " " + unit
 }
 
-// Parts lists what a snapshot holds and what could not be looked at.
-func Parts(about string, files map[string][]byte, gaps []flow.Gap) string {
+// NotModelled says that a kind of object was read and is not understood.
+func NotModelled(u flow.NotModelled) string {
+	s := plural(u.Count, "object") + " not modelled: " + Clean(u.Type)
+	if u.Count > 1 && u.Name != "" {
+		return s + ", the first is " + Clean(u.Name)
+	}
+	return s + after(" ", Clean(u.Name))
+}
+
+// Parts lists what a snapshot holds, what could not be looked at, and what is not modelled.
+func Parts(about string, files map[string][]byte, gaps []flow.Gap, unmodelled []flow.NotModelled) string {
 	w := &writer{}
 	w.field("snapshot", Clean(about))
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -117,6 +126,9 @@ func Parts(about string, files map[string][]byte, gaps []flow.Gap) string {
 	}
 	for _, g := range flow.Alike(gaps) {
 		w.field("gap", Clean(g.Part)+": "+Clean(g.Reason))
+	}
+	for _, u := range unmodelled {
+		w.field("skipped", NotModelled(u))
 	}
 	return w.b.String()
 }

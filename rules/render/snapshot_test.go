@@ -19,7 +19,7 @@ func TestSnapshotLine(t *testing.T) {
 		}
 	}
 	noneHidden(t, []byte(Snapshot(hostile, hostile, map[string][]byte{"config_dump.json": {1}, "server_info.json": []byte(`{"version":"a/\u001b[31m/c"}`)})))
-	noneHidden(t, []byte(Parts(hostile, map[string][]byte{hostile: nil}, []flow.Gap{{Part: hostile, Reason: hostile}})))
+	noneHidden(t, []byte(Parts(hostile, map[string][]byte{hostile: nil}, []flow.Gap{{Part: hostile, Reason: hostile}}, []flow.NotModelled{{Type: hostile, Name: hostile}})))
 }
 
 func TestBytes(t *testing.T) {

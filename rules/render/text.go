@@ -45,6 +45,9 @@ func Text(t flow.Trace, o TextOptions) string {
 	for _, g := range flow.Alike(t.Gaps) {
 		w.field("gap", Clean(g.Part)+": "+Clean(g.Reason))
 	}
+	for _, u := range t.Unmodelled {
+		w.field("skipped", NotModelled(u))
+	}
 	for _, d := range t.Needs {
 		w.field("needs", Clean(d.Part)+" "+Clean(d.Name))
 	}

@@ -100,7 +100,7 @@ func (a *App) attach(cmd *cobra.Command, args []string, o *attachOptions) error 
 // overview prints what screens would show first.
 func (l *looked) overview(ctx context.Context, requests []flow.Request) error {
 	if len(requests) == 0 {
-		fmt.Fprint(l.app.Stdout, render.Parts(l.about(), l.reading.Files, l.reading.Snapshot.Gaps))
+		fmt.Fprint(l.app.Stdout, render.Parts(l.about(), l.reading.Files, l.reading.Snapshot.Gaps, l.reading.Snapshot.Envoy.Unmodelled()))
 		return nil
 	}
 	t, err := l.trace(ctx, requests[0])

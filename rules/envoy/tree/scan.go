@@ -12,9 +12,10 @@ import (
 // checked, those of skipped values too.
 type Scanner struct {
 	Raw []byte
-	// NotUTF8 counts strings that are not UTF-8; they are read all the same.
-	NotUTF8 int
-	depth   int
+	// Notes, if not nil, gets what is odd and read all the same: strings that are not UTF-8,
+	// members of one object that bear the same name.
+	Notes *Notes
+	depth int
 }
 
 func (s *Scanner) fail(i int, msg string) error {
@@ -73,6 +74,7 @@ func (s *Scanner) Object(i int, member func(name []byte, at int) (int, error)) (
 		s.depth--
 		return i + 1, nil
 	}
+	s.Notes.open()
 	for {
 		name, at, err := s.name(i)
 		if err != nil {
@@ -83,6 +85,7 @@ func (s *Scanner) Object(i int, member func(name []byte, at int) (int, error)) (
 		}
 		if i = s.Space(i); i < len(s.Raw) && s.Raw[i] == '}' {
 			s.depth--
+			s.Notes.shut(s.Raw)
 			return i + 1, nil
 		}
 		if i >= len(s.Raw) || s.Raw[i] != ',' {
@@ -148,6 +151,7 @@ func (s *Scanner) name(i int) ([]byte, int, error) {
 	if err != nil {
 		return nil, end, err
 	}
+	s.Notes.name(i+1, end-1)
 	at := end
 	if at >= len(s.Raw) || s.Raw[at] != ':' {
 		if at = s.Space(end); at >= len(s.Raw) || s.Raw[at] != ':' {
@@ -167,8 +171,8 @@ func (s *Scanner) str(i int) (end int, escaped bool, err error) {
 		}
 		switch c := raw[i]; {
 		case c == '"':
-			if high && !utf8.Valid(raw[start:i]) {
-				s.NotUTF8++
+			if high {
+				s.Notes.text(raw, start, i)
 			}
 			return i + 1, escaped, nil
 		case c == '\\':
@@ -261,6 +265,7 @@ func (s *Scanner) Skip(i int) (int, error) {
 				continue
 			}
 			open[level/64] |= 1 << (level % 64)
+			s.Notes.open()
 			if _, i, err = s.name(i); err != nil {
 				return i, err
 			}
@@ -294,7 +299,11 @@ func (s *Scanner) up(i, level, top int, open *[MaxDepth/64 + 1]uint64) (int, int
 			return at, level, false, err
 		case c == ',':
 			return s.Space(i + 1), level, false, nil
-		case c == '}' && object, c == ']' && !object:
+		case c == '}' && object:
+			level--
+			i++
+			s.Notes.shut(s.Raw)
+		case c == ']' && !object:
 			level--
 			i++
 		default:

@@ -68,18 +68,11 @@ func (d *Doc) bytes(i uint32) []byte { return d.raw[d.tape[i].start():d.end(i)] 
 type Doc struct {
 	Source string // the part of the snapshot that it stands in
 	Ref    string // JSON pointer (RFC 6901) of its root in that part
-	Notes  []Note // what was odd, but read
 	// Text, if not nil, is the root's text where the document holds less of it.
 	Text []byte
 	raw  []byte
 	at   int64
 	tape []token
-}
-
-// Note is something odd in a document that was read all the same.
-type Note struct {
-	At   int64 // offset in the part
-	What string
 }
 
 // SyntaxError is where and why a text is not JSON.
@@ -134,12 +127,6 @@ type parser struct {
 }
 
 func (p *parser) fail(i int, msg string) error { return p.scan.fail(i, msg) }
-
-func (p *parser) note(i int, what string) {
-	if len(p.doc.Notes) < 100 {
-		p.doc.Notes = append(p.doc.Notes, Note{At: p.doc.at + int64(i), What: what})
-	}
-}
 
 func (p *parser) push(k Kind, start, end int) int {
 	t := len(p.doc.tape)
@@ -208,9 +195,7 @@ func (p *parser) object(i, depth int) (int, error) {
 		}
 		i = space(raw, i)
 		if i < len(raw) && raw[i] == '}' {
-			p.close(t, i+1)
-			p.duplicates(t)
-			return i + 1, nil
+			return p.close(t, i+1), nil
 		}
 		if i >= len(raw) || raw[i] != ',' {
 			return i, p.fail(i, "a comma is missing")
@@ -244,13 +229,9 @@ func (p *parser) list(i, depth int) (int, error) {
 
 // str reads the string at i.
 func (p *parser) str(i int, k Kind) (int, error) {
-	odd := p.scan.NotUTF8
 	end, escaped, err := p.scan.str(i)
 	if err != nil {
 		return end, err
-	}
-	if p.scan.NotUTF8 > odd {
-		p.note(i, "a string that is not UTF-8")
 	}
 	t := p.push(k, i+1, end-1)
 	if escaped {
@@ -291,34 +272,4 @@ func numberEnd(raw []byte, i int) int {
 		i = digits(i)
 	}
 	return i
-}
-
-// duplicates notes members of one object that bear the same name; the last one counts,
-// as in Envoy's reader.
-func (p *parser) duplicates(t int) {
-	d := p.doc
-	from, closer := d.inside(uint32(t))
-	var seen map[string]struct{}
-	n := 0
-	for k := from; k < closer; k = d.next(k + 1) {
-		name, dup := d.bytes(k), false
-		if n < 12 {
-			for j := from; j < k; j = d.next(j + 1) {
-				dup = dup || string(d.bytes(j)) == string(name)
-			}
-		} else {
-			if seen == nil {
-				seen = map[string]struct{}{}
-				for j := from; j < k; j = d.next(j + 1) {
-					seen[string(d.bytes(j))] = struct{}{}
-				}
-			}
-			_, dup = seen[string(name)]
-			seen[string(name)] = struct{}{}
-		}
-		if dup {
-			p.note(int(d.tape[k].start()), "a member named twice")
-		}
-		n++
-	}
 }

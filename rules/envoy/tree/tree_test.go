@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -107,10 +108,52 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// What is odd is noted with its place, wherever it stands; of members of one name the last
+// one counts.
 func TestNotes(t *testing.T) {
-	d, err := Parse([]byte("{\"a\":1,\"b\":\"\xff\",\"a\":2}"), 0)
-	if err != nil || len(d.Notes) != 2 || d.Root().Field("a").Uint(0) != 2 {
-		t.Errorf("notes %v, error %v", d.Notes, err)
+	many := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(`"` + strconv.Itoa(i) + `":0,`)
+		}
+		return b.String()
+	}
+	const again = " is there again: the last one counts"
+	for _, c := range []struct{ text, want string }{
+		{`{"a":1,"b":"x","c":2}`, ""},
+		{`{"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}`, ""},
+		{`{"a":1,"ab":2,"a":3}`, `15 member "a"` + again},
+		{`{"a":1,"a":2,"a":3}`, `8 member "a"` + again + `; 14 member "a"` + again},
+		{`[{"x":{"k":1,"k":2},"k":3}]`, `14 member "k"` + again},
+		{"{\"b\":\"\xff\",\"\xfe\":[\"é\"]}", `6 a string that is not UTF-8; 10 a string that is not UTF-8`},
+		{`{` + many(16) + `"7":1}`, `104 member "7"` + again},
+		{`{` + many(16) + `"16":1}`, ""},
+		{`{` + many(17) + `"7":1}`, `111 member "7"` + again},
+		{`{` + many(maxNames+1) + `"7":1}`, strconv.Itoa(len(many(maxNames-1))+2) + " more members than are compared: one may be there twice"},
+	} {
+		for _, text := range []string{c.text, "[" + c.text + "]"} {
+			s := Scanner{Raw: []byte(text), Notes: new(Notes)}
+			member := func(_ []byte, at int) (int, error) { return s.Skip(at) }
+			var err error
+			if text == c.text {
+				_, err = s.Object(0, member)
+			} else {
+				_, err = s.Skip(0)
+				for i := range s.Notes.List {
+					s.Notes.List[i].At--
+				}
+			}
+			if got := s.Notes.said(); err != nil || got != c.want {
+				t.Errorf("%.60s: %s %v, want %s", text, got, err, c.want)
+			}
+		}
+	}
+	s := Scanner{Raw: []byte(`{` + strings.Repeat(`"a":1,`, 40) + `"a":1}`), Notes: new(Notes)}
+	if _, err := s.Skip(0); err != nil || len(s.Notes.List) != maxNotes || s.Notes.More != 40-maxNotes {
+		t.Errorf("%d notes and %d more, %v", len(s.Notes.List), s.Notes.More, err)
+	}
+	if d, err := Parse([]byte(`{"a":1,"a":2}`), 0); err != nil || d.Root().Field("a").Uint(0) != 2 {
+		t.Errorf("the last one does not count: %v", err)
 	}
 }
 
@@ -123,9 +166,13 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
+		s := Scanner{Raw: raw, Notes: new(Notes)}
+		if _, err := s.Skip(s.Space(0)); err != nil {
+			t.Fatal(err)
+		}
 		var visit func(n Node)
 		visit = func(n Node) {
-			if got := d.Root().At(n.Pointer()); string(got.Raw()) != string(n.Raw()) && len(d.Notes) == 0 {
+			if got := d.Root().At(n.Pointer()); string(got.Raw()) != string(n.Raw()) && len(s.Notes.List) == 0 {
 				t.Fatalf("At(%q) = %q, want %q", n.Pointer(), got.Raw(), n.Raw())
 			}
 			n.Str()
