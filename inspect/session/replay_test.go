@@ -102,8 +102,8 @@ func logOf(t *testing.T, s scene) []byte {
 // what was seen before and after is left out, and Envoy's counters grow by what they grew by.
 type meanwhile struct {
 	inspect.Pod
-	made    recorded
-	watched bool
+	made recorded
+	read bool // they were read before
 }
 
 // brief is a watch with another channel.
@@ -115,7 +115,6 @@ type brief struct {
 func (w brief) C() <-chan []flow.Observation { return w.c }
 
 func (p *meanwhile) Observe(ctx context.Context, legs []flow.Leg, opt inspect.ObserveOptions) (inspect.Watch, error) {
-	p.watched = true
 	w, err := p.Pod.Observe(ctx, legs, opt)
 	if err != nil {
 		return nil, err
@@ -149,11 +148,12 @@ func (p *meanwhile) Read(ctx context.Context, want inspect.Want) (inspect.Snapsh
 	}
 	var b bytes.Buffer
 	for name, n := range values {
-		if p.watched {
+		if p.read {
 			n += p.made.Grew[name]
 		}
 		fmt.Fprintf(&b, "%s: %d\n", name, n)
 	}
+	p.read = true
 	// The recorder did not read those of rules and endpoints each time.
 	snap.Files = map[string][]byte{"stats": b.Bytes()}
 	return snap, nil
