@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -106,21 +105,9 @@ func (v verb) until(what string, ok func(flow.Symptom) bool) {
 func refused(s flow.Symptom) bool { return s.TCP == flow.TCPRefused }
 func served(s flow.Symptom) bool  { return s.Code == 200 }
 
-var counted = regexp.MustCompile(`counter packets \d+ bytes \d+`)
-
-// rules are the pod's, without counters.
-func (v verb) rules() string {
-	v.Helper()
-	out, err := v.lab.InPod("nft", "list", "ruleset")
-	if err != nil {
-		v.Fatal(err)
-	}
-	return counted.ReplaceAllString(out, "counter")
-}
-
 func (v verb) unchanged(before string) {
 	v.Helper()
-	if after := v.rules(); after != before {
+	if after := rules(v.T, v.lab); after != before {
 		v.Errorf("the rules were\n%s\nand are\n%s", before, after)
 	}
 }
@@ -131,7 +118,7 @@ func TestVerb(t *testing.T) {
 	for _, backend := range []lab.Backend{lab.NFT, lab.Legacy} {
 		t.Run(string(backend), func(t *testing.T) {
 			v := newVerb(t, "mesh", backend)
-			before := v.rules()
+			before := rules(v.T, v.lab)
 			parts := map[string]func(verb){"blocks": verb.blocks, "ends": verb.ends}
 			if backend == lab.NFT { // what does not touch the rules is the same with both
 				parts = map[string]func(verb){"blocks": verb.blocks, "ends": verb.ends, "hold, killed": verb.holdKilled, "hold, interrupted": verb.holdInterrupted,
@@ -258,7 +245,7 @@ func (v verb) holdInterrupted() {
 // What the proxy blocks is reached around it, and then blocked again.
 func TestVerbAllows(t *testing.T) {
 	v := newVerb(t, "block-all", lab.NFT)
-	before := v.rules()
+	before := rules(v.T, v.lab)
 	if got := v.gets(); served(got) {
 		t.Fatalf("before: %+v", got)
 	}
@@ -288,7 +275,7 @@ func (v verb) except() {
 
 // asks: on a terminal the pod's name is asked for, below the plan.
 func (v verb) asks() {
-	before := v.rules()
+	before := rules(v.T, v.lab)
 	for _, typed := range []string{"yes", v.lab.Pod()} {
 		p, err := screen.Start(screen.Options{W: 110, H: 50}, v.bin, "policy", "block-all", "netns", v.lab.Pod(), "--ttl", "10m")
 		if err != nil {

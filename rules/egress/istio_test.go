@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	oracle "github.com/meshtop/meshtop/e2e/envoy"
@@ -102,5 +103,32 @@ func TestIstio(t *testing.T) {
 	}
 	if passed < 50 || opened < 1 {
 		t.Errorf("only %d that were passed on and %d that were not", passed, opened)
+	}
+}
+
+// In a mesh the limits are set for the clusters of what leaves, and for none of what comes in.
+func TestIstioRuntime(t *testing.T) {
+	s := snapshot(t, clients(t)["registry-only"].files)
+	c, err := Plan(s, byRuntime(flow.BlockAll))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := map[string]bool{}
+	for _, set := range c.Runtime {
+		has[set.Key] = true
+		if strings.Contains(strings.ToLower(set.Key), "inbound") {
+			t.Errorf("%s is of what comes in", set.Key)
+		}
+	}
+	for _, key := range []string{"envoy.resource_limits.listener.virtualOutbound.connection_limit", "circuit_breakers.outbound|80||server.mesh.svc.cluster.local.default.max_requests",
+		"circuit_breakers.outbound|8080||headless.mesh.svc.cluster.local.high.max_requests"} {
+		if !has[key] {
+			t.Errorf("%s is not set", key)
+		}
+	}
+	for _, e := range c.Effects {
+		if e.After != flow.Refused {
+			t.Errorf("%v as %q is %v under the limits", e.Dst, e.Host, e.After)
+		}
 	}
 }
