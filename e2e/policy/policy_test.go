@@ -154,3 +154,6 @@ func bystanders(t *testing.T, l *lab.Lab, when string) {
 }
 
 func name(s scene, b lab.Backend) string { return fmt.Sprintf("%s/%s", s.name, b) }
+
+// at is another port of an address.
+func at(a netip.AddrPort, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), port) }

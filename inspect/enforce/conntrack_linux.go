@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
+	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
 
@@ -26,9 +28,58 @@ func (e *Enforcer) tracked() (*conntrack.Conn, error) {
 	return c, nil
 }
 
+// births hears of every connection that conntrack begins to track.
+type births struct{ conn *netlink.Conn }
+
+// conntrackNew is NFNLGRP_CONNTRACK_NEW (linux/netfilter/nfnetlink.h).
+const conntrackNew = 1
+
+// listen begins to listen: the kernel keeps what comes from here on.
+func (e *Enforcer) listen() (*births, error) {
+	b := &births{}
+	err := e.space.Do(func() error {
+		var err error
+		b.conn, err = netlink.Dial(unix.NETLINK_NETFILTER, nil)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open conntrack's events: %w", err)
+	}
+	if err := b.conn.JoinGroup(conntrackNew); err != nil {
+		return nil, errors.Join(fmt.Errorf("open conntrack's events: %w", err), b.conn.Close())
+	}
+	return b, nil
+}
+
+// of is the connection between two ends, which has begun by now.
+func (b *births) of(src, dst netip.AddrPort) (conntrack.Flow, error) {
+	if err := b.conn.SetReadDeadline(time.Now().Add(quick)); err != nil {
+		return conntrack.Flow{}, err
+	}
+	for {
+		messages, err := b.conn.Receive()
+		if err != nil {
+			return conntrack.Flow{}, fmt.Errorf("conntrack told of no such connection: %w", err)
+		}
+		for _, m := range messages {
+			var ev conntrack.Event
+			if ev.Unmarshal(m) == nil && ev.Flow != nil && origin(ev.Flow) == [2]netip.AddrPort{src, dst} {
+				return *ev.Flow, nil
+			}
+		}
+	}
+}
+
+// origin are the ends that a connection was begun with.
+func origin(f *conntrack.Flow) [2]netip.AddrPort {
+	t := f.TupleOrig
+	return [2]netip.AddrPort{netip.AddrPortFrom(t.IP.SourceAddress, t.Proto.SourcePort), netip.AddrPortFrom(t.IP.DestinationAddress, t.Proto.DestinationPort)}
+}
+
 // unmangled says whether conntrack has the socket's connection to dst with dst as the other
-// end: nothing translated it to the proxy.
-func (e *Enforcer) unmangled(fd int, dst netip.AddrPort) (bool, error) {
+// end: nothing translated it to the proxy. Of a connection that was refused only its birth
+// tells, since its entry is gone with it.
+func (e *Enforcer) unmangled(fd int, dst netip.AddrPort, b *births) (bool, error) {
 	at, err := unix.Getsockname(fd)
 	if err != nil {
 		return false, err
@@ -40,16 +91,11 @@ func (e *Enforcer) unmangled(fd int, dst netip.AddrPort) (bool, error) {
 	case *unix.SockaddrInet6:
 		src = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
 	}
-	c, err := e.tracked()
+	f, err := b.of(src, dst)
 	if err != nil {
 		return false, err
 	}
-	defer c.Close()
-	got, err := c.Get(conntrack.NewFlow(uint8(flow.TCP), 0, src.Addr(), dst.Addr(), src.Port(), dst.Port(), 0, 0))
-	if err != nil {
-		return false, err
-	}
-	return got.TupleReply.IP.SourceAddress == dst.Addr() && got.TupleReply.Proto.SourcePort == dst.Port(), nil
+	return f.TupleReply.IP.SourceAddress == dst.Addr() && f.TupleReply.Proto.SourcePort == dst.Port(), nil
 }
 
 // TCP states of conntrack whose connection is over (enum tcp_conntrack).

@@ -55,6 +55,10 @@ func (p probe) socket(s *netns.Space, kind int) (fd int, err error) {
 		fd, err = unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		return err
 	})
+	if err == nil && kind == unix.SOCK_STREAM {
+		// It ends with a reset: a proxy that took it drops it at once.
+		err = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
 	return fd, err
 }
 
@@ -255,9 +259,13 @@ func (e *Enforcer) proveOne(k *kernel, f *found, pr probe, c flow.Change) (proof
 		return proof, false
 	}
 	direct, lost := false, error(nil)
-	seen := func(fd int) { direct, lost = e.unmangled(fd, pr.dst) }
-	if c.Kind == flow.BlockAll {
-		seen = nil
+	var seen func(int)
+	if c.Kind == flow.AllowAll {
+		var b *births
+		if b, lost = e.listen(); lost == nil {
+			defer b.conn.Close()
+			seen = func(fd int) { direct, lost = e.unmangled(fd, pr.dst, b) }
+		}
 	}
 	proof.Result, err = pr.send(e.space, quick, seen)
 	if err != nil {
