@@ -98,7 +98,7 @@ func key(s string) tea.KeyPressMsg {
 
 // frame is what the terminal would show, in plain text.
 func (d *driver) frame() string {
-	b := uv.NewScreenBuffer(d.m.s.w, d.m.s.h)
+	b := uv.NewScreenBuffer(d.m.s.w, d.m.rows)
 	uv.NewStyledString(d.m.View().Content).Draw(b, b.Bounds())
 	return b.String()
 }
@@ -107,8 +107,8 @@ func (d *driver) frame() string {
 func (d *driver) exact(name string) {
 	d.t.Helper()
 	lines := strings.Split(d.m.View().Content, "\n")
-	if len(lines) != d.m.s.h {
-		d.t.Errorf("%s: %d lines, want %d", name, len(lines), d.m.s.h)
+	if len(lines) != d.m.rows {
+		d.t.Errorf("%s: %d lines, want %d", name, len(lines), d.m.rows)
 	}
 	for i, l := range lines {
 		if w := ansi.StringWidth(l); w != d.m.s.w {

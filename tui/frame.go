@@ -47,12 +47,22 @@ func provenance(s *state, full bool) string {
 	if len(s.reading.Snapshot.Gaps) > 0 || s.failed != "" {
 		parts = append(parts, "PARTIAL")
 	}
-	if full {
-		parts = append(parts, "READ-ONLY")
-	} else {
-		parts = append(parts, "RO")
-	}
+	parts = append(parts, s.powerWord(full))
 	return strings.Join(parts, " · ")
+}
+
+// powerWord says whether the screens may change the pod.
+func (s *state) powerWord(full bool) string {
+	may := s.opt.Source.Egress != nil && s.opt.Source.Egress.Locked == ""
+	switch {
+	case may && full:
+		return "READ-WRITE"
+	case may:
+		return "RW"
+	case full:
+		return "READ-ONLY"
+	}
+	return "RO"
 }
 
 // proxy is the proxy with its version.
@@ -132,16 +142,19 @@ func footer(c *canvas, s *state, keys [][]binding) {
 // paintSmall is the frame of a terminal that is too small: the verdict alone.
 func paintSmall(c *canvas, s *state) {
 	var lines []line
+	if s.inForce() {
+		lines = para(line{}, style.Alarm, s.bannerText(), c.w)
+	}
 	switch {
 	case s.traced:
 		v, word, rest := verdictWords(s)
 		g, ink := verdictMark(v)
-		lines = para(text(ink, g+" "), ink, word+rest, c.w)
+		lines = append(lines, para(text(ink, g+" "), ink, word+rest, c.w)...)
 		lines = append(lines, para(line{}, style.Plain, render.RequestLine(s.trace.Request), c.w)...)
 	case s.failed != "":
-		lines = para(line{}, style.Stops, s.failed, c.w)
+		lines = append(lines, para(line{}, style.Stops, s.failed, c.w)...)
 	default:
-		lines = para(line{}, style.Plain, "meshtop "+render.Clean(s.opt.Target), c.w)
+		lines = append(lines, para(line{}, style.Plain, "meshtop "+render.Clean(s.opt.Target), c.w)...)
 	}
 	lines = append(lines, para(line{}, style.Faint, "terminal too small: "+itoa(minWidth)+"x"+itoa(minHeight)+" shows the path", c.w)...)
 	c.page(rect{0, 0, c.w, c.h}, 0, lines)

@@ -49,6 +49,9 @@ const (
 	actCopyAs
 	actForm
 	actMouse
+	actPolicy
+	actExtend
+	actUndo
 	actSuspend
 	actQuit
 	actRun
@@ -101,6 +104,9 @@ func globalKeys() []binding {
 		{actPaneBack, []string{"shift+tab"}, "", "", ""},
 		{actRefresh, []string{"r"}, "r", "read the pod again", ""},
 		{actActivity, []string{"@"}, "@", "activity: each call made", ""},
+		{actPolicy, []string{"p"}, "p", "change the egress policy", ""},
+		{actExtend, []string{"+"}, "+ u", "the policy: extend, undo", ""},
+		{actUndo, []string{"u"}, "", "", ""},
 		{actMouse, []string{"m"}, "m", "mouse on, off", ""},
 		{actSuspend, []string{"ctrl+z"}, "ctrl+z", "suspend", ""},
 		{actQuit, []string{"q", "ctrl+c"}, "q ctrl+c", "quit", ""},

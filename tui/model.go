@@ -2,6 +2,7 @@ package tui
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -23,6 +24,7 @@ type model struct {
 	live   confirmScreen
 	dialog dialog
 	owner  *owner // of watches
+	rows   int    // of the window
 }
 
 // screen is what the root needs of each screen.
@@ -40,6 +42,7 @@ type dialog interface {
 
 func newModel(ctx context.Context, opt Options, now time.Time) *model {
 	m := &model{ctx: ctx, tick: tick, owner: newOwner()}
+	m.rows = 24
 	m.s = state{opt: opt, w: 80, h: 24, now: now, way: -1, mouse: !opt.NoMouse}
 	m.config.hit = -1
 	m.s.req.HTTP = &flow.HTTP{} // what the empty form asks for, as the command line does
@@ -62,7 +65,7 @@ func (m *model) dress() {
 
 // Init reads the pod; the first frame does not wait for it.
 func (m *model) Init() tea.Cmd {
-	cmds := []tea.Cmd{m.readPod(), m.tick()}
+	cmds := []tea.Cmd{m.readPod(), m.showPolicy(), m.tick()}
 	if m.s.opt.Theme == style.Auto || m.s.opt.Theme == "" {
 		cmds = append(cmds, tea.RequestBackgroundColor)
 	}
@@ -72,6 +75,7 @@ func (m *model) Init() tea.Cmd {
 // Update answers one message.
 func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	cmd := m.update(msg)
+	m.s.h = max(m.rows-m.s.bannerRows(), 1)
 	m.screen().settle(&m.s)
 	return m, cmd
 }
@@ -79,7 +83,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 func (m *model) update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
-		m.s.w, m.s.h = max(msg.Width, 1), max(msg.Height, 1)
+		m.s.w, m.rows = max(msg.Width, 1), max(msg.Height, 1)
 	case tea.BackgroundColorMsg:
 		m.s.light = !msg.IsDark()
 		m.dress()
@@ -93,7 +97,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.wheel(msg)
 	case tickMsg:
 		m.s.now = time.Time(msg)
-		return m.tick()
+		return tea.Batch(m.tick(), m.policyOver())
 	case progressMsg:
 		return m.progress(msg)
 	case readingMsg:
@@ -110,6 +114,10 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.gotSeen(msg)
 	case exportedMsg:
 		m.gotExported(msg)
+	case policyMsg:
+		return m.gotPolicy(msg)
+	case plannedMsg:
+		return m.gotPlan(msg)
 	case copiedMsg:
 		m.s.say = "copied " + msg.what
 	}
@@ -184,8 +192,13 @@ func (m *model) typed(k tea.KeyPressMsg) effect {
 func (m *model) paste(text string) tea.Cmd {
 	switch {
 	case m.dialog != nil:
-		if d, ok := m.dialog.(*chooser); ok {
+		switch d := m.dialog.(type) {
+		case *chooser:
 			d.filter.insert(text)
+		case *policyDialog:
+			if f := d.text(); f != nil {
+				f.insert(text)
+			}
 		}
 	case m.typingNow() && m.s.at == configID:
 		m.config.asked.insert(text)
@@ -296,7 +309,7 @@ func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
 	if msg.Button != tea.MouseLeft {
 		return nil
 	}
-	c := newCanvas(m.s.w, m.s.h)
+	c := newCanvas(m.s.w, m.rows)
 	m.paint(c)
 	e := c.at(msg.X, msg.Y)
 	if m.dialog != nil && e.kind != effPickItem && e.kind != effAct {
@@ -319,18 +332,21 @@ func (m *model) wheel(msg tea.MouseWheelMsg) tea.Cmd {
 		return m.press(k)
 	}
 	if m.s.at == traceID {
-		return m.perform(m.trace.wheel(a, msg.X, msg.Y, &m.s))
+		return m.perform(m.trace.wheel(a, msg.X, msg.Y-m.s.bannerRows(), &m.s))
 	}
 	return m.act(a)
 }
 
 // View draws the frame.
 func (m *model) View() tea.View {
-	c := newCanvas(m.s.w, m.s.h)
+	c := newCanvas(m.s.w, m.rows)
 	m.paint(c)
 	v := tea.NewView(c.String(m.s.palette))
 	v.AltScreen = true
 	v.WindowTitle = "meshtop " + render.Clean(m.s.opt.Target)
+	if m.s.inForce() {
+		v.WindowTitle = strings.ToUpper(m.s.policy.policy.Change.Kind.String()) + " " + v.WindowTitle
+	}
 	if m.s.mouse {
 		v.MouseMode = tea.MouseModeCellMotion
 	}
@@ -348,6 +364,11 @@ func (m *model) paint(c *canvas) {
 		paintSmall(c, &m.s)
 		return
 	}
+	c.under(&m.s, m.paintScreen)
+}
+
+// paintScreen draws all but the banner.
+func (m *model) paintScreen(c *canvas) {
 	header(c, &m.s)
 	if p := m.trouble(); p != nil {
 		p.draw(c, &m.s)

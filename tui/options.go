@@ -46,6 +46,8 @@ type Source struct {
 	// Export writes packets that were seen, with their raw bytes, to a new file that only
 	// its owner may read, and names it. Nil: nothing can be written.
 	Export func(t flow.Trace, seen []flow.Observation, loss flow.Loss) (file string, err error)
+	// Egress sees and changes the egress policy. Nil: the target has none.
+	Egress *Egress
 }
 
 // Watch is what a watch is to do and whom it tells. Its functions do not block.

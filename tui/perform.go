@@ -29,13 +29,15 @@ func (m *model) everywhere(a act) (tea.Cmd, bool) {
 	case actSuspend:
 		return tea.Suspend, true
 	case actRefresh:
-		return m.readPod(), true
+		return tea.Batch(m.readPod(), m.showPolicy()), true
 	case actMouse:
 		m.s.mouse = !m.s.mouse
 		m.s.say = "mouse off: the terminal selects text itself"
 		if m.s.mouse {
 			m.s.say = "mouse on"
 		}
+	case actPolicy, actExtend, actUndo:
+		return m.egressAct(a), true
 	case actHelp:
 		m.dialog = &helpDialog{title: "Help: " + m.s.at.String(), here: m.screenKeys(), always: globalKeys()}
 	case actPalette:
@@ -69,6 +71,8 @@ func (m *model) goTo(id screenID) {
 func (m *model) leave(a act) {
 	switch n := len(m.s.back); {
 	case a != actBack:
+	case m.s.policy.ended.Change.Kind != flow.NoPolicy:
+		m.s.policy.ended = flow.Policy{}
 	case m.s.busy != nil:
 		m.s.busy.stop()
 	case n > 0:
@@ -104,6 +108,12 @@ func (m *model) perform(e effect) tea.Cmd {
 		return m.watch(e.n == 1)
 	case effExport:
 		return m.export()
+	case effPlan:
+		if d, ok := m.dialog.(*policyDialog); ok {
+			return m.plan(d, e.n == 1)
+		}
+	case effUndo:
+		return m.undo()
 	case effDialog:
 		m.dialog = e.dialog
 	case effCancel:

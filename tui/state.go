@@ -29,7 +29,7 @@ type state struct {
 	opt     Options
 	palette style.Palette
 	light   bool
-	w, h    int
+	w, h    int // of the screens: the window without the banner's row
 	now     time.Time
 
 	at   screenID
@@ -50,6 +50,7 @@ type state struct {
 	seen   *confirmed // what was seen of it; nil: nobody watched
 	recent []flow.Request
 	survey survey // what the overview is drawn from
+	policy policyState
 
 	gen    int // of the last question asked; an answer to an older one is dropped
 	docGen int // the same of documents
@@ -104,6 +105,8 @@ const (
 	effCancel              // stop the read
 	effWatch               // confirm the trace; n is 1 to send the request
 	effExport              // write the packets that were seen
+	effPlan                // plan what the policy dialog says; n is 1 to carry it out too
+	effUndo                // take the egress policy back
 	effPickItem            // row effect.n of the dialog, by a click
 	effQuit
 )

@@ -143,12 +143,13 @@ type PolicyOptions struct {
 	Target string    // as the command line names it
 	Now    time.Time // for the time that is left; zero: not told
 	Whole  bool      // the edits too
+	Width  int       // columns of a line; 0: TextWidth
 }
 
 // PolicyText is a policy as text: its state first, what it does and does not, what is open,
 // and how it ends.
 func PolicyText(p flow.Policy, o PolicyOptions) string {
-	w := &writer{}
+	w := &writer{cols: o.Width}
 	c := p.Change
 	w.field("policy", policySentence(p, o))
 	if p.Why != "" {
@@ -244,13 +245,25 @@ func endWords(p flow.Policy, o PolicyOptions) string {
 	case c.Permanent:
 		return "NEVER by itself: permanent until somebody restores"
 	case p.State == flow.StatePlanned:
-		return "after " + c.TTL.String() + ": " + who
+		return "after " + lasting(c.TTL) + ": " + who
 	case p.Expires.IsZero():
 		return ""
 	case o.Now.IsZero():
 		return p.Expires.UTC().Format(time.RFC3339) + ": " + who
 	}
-	return p.Expires.UTC().Format(time.RFC3339) + ", in " + p.Expires.Sub(o.Now).Round(time.Second).String() + ": " + who
+	return p.Expires.UTC().Format(time.RFC3339) + ", in " + lasting(p.Expires.Sub(o.Now).Round(time.Second)) + ": " + who
+}
+
+// lasting is a time without zero minutes and seconds at its end: "10m", "1h", "90s".
+func lasting(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 func proofWords(x flow.Proof) string {

@@ -114,14 +114,24 @@ func Request(r flow.Request) string {
 }
 
 // writer writes lines that fit TextWidth.
-type writer struct{ b strings.Builder }
+type writer struct {
+	b    strings.Builder
+	cols int // of a line; 0: TextWidth
+}
+
+func (w *writer) width() int {
+	if w.cols > 0 {
+		return w.cols
+	}
+	return TextWidth
+}
 
 func (w *writer) blank() { w.b.WriteByte('\n') }
 
 // para writes s behind lead, and the lines it needs besides under its beginning.
 func (w *writer) para(lead, s string) {
 	pad := strings.Repeat(" ", width(lead))
-	for _, line := range wrap(s, TextWidth-len(pad)) {
+	for _, line := range wrap(s, w.width()-len(pad)) {
 		w.b.WriteString(strings.TrimRight(lead+line, " ") + "\n")
 		lead = pad
 	}

@@ -49,6 +49,7 @@ func (o *attachOptions) register(cmd *cobra.Command) {
 	o.request.register(f)
 	o.parts.register(f)
 	o.screens.register(cmd)
+	f.BoolVar(&o.screens.allowPolicy, "allow-policy", false, "let the screens change the egress policy")
 	f.BoolVar(&o.full, "full", false, "read the whole configuration, however large")
 }
 

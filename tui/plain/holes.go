@@ -7,23 +7,24 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // holes are the destinations of --except, names looked up as the pod's processes would.
-func (v *policyVerb) holes(ctx context.Context) ([]flow.Hole, error) {
+func holes(ctx context.Context, pod inspect.Pod, r session.Reading, except []string) ([]flow.Hole, error) {
 	var out []flow.Hole
-	for _, s := range v.o.except {
+	for _, s := range except {
 		h, host, err := parseHole(s)
 		if err != nil {
-			return nil, err // check has looked at it
+			return nil, usage("--except %q: %w", s, err)
 		}
 		if host == "" {
 			out = append(out, h)
 			continue
 		}
-		found, err := session.ResolveAll(ctx, v.looked.pod, v.looked.reading, host)
+		found, err := session.ResolveAll(ctx, pod, r, host)
 		if err != nil {
 			return nil, cannot(fmt.Errorf("--except %s: %w", s, err))
 		}

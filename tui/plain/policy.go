@@ -326,7 +326,7 @@ func (v *policyVerb) plan(ctx context.Context) (flow.Change, error) {
 	ask := v.o.ask
 	ask.By, ask.Since = v.app.by(), time.Now()
 	var err error
-	if ask.Except, err = v.holes(ctx); err != nil {
+	if ask.Except, err = holes(ctx, v.looked.pod, v.looked.reading, v.o.except); err != nil {
 		return flow.Change{}, err
 	}
 	progress := newProgress(v.app)

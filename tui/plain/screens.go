@@ -20,6 +20,7 @@ import (
 type screenFlags struct {
 	plain, ascii, noMouse bool
 	theme, color          string
+	allowPolicy           bool
 }
 
 func (s *screenFlags) register(cmd *cobra.Command) {
@@ -52,7 +53,7 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 	}
 	src := &source{pod: pod, live: t.kind == "netns" || t.kind == "pid", full: full}
 	opt := tui.Options{
-		Target: pod.Name(), Command: t.String(), Source: tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm, Export: a.export}, Requests: requests,
+		Target: pod.Name(), Command: t.String(), Source: tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, s.allowPolicy)}, Requests: requests,
 		ASCII: s.ascii || !a.utf8(), NoColor: s.color == "never" || a.env("NO_COLOR") != "", NoMouse: s.noMouse, Theme: theme,
 	}
 	if len(requests) > 0 {

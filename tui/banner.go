@@ -1,0 +1,123 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui/style"
+)
+
+// bannerRows is how many rows the banner takes from the screens.
+func (s *state) bannerRows() int { return b2i(s.bannerText() != "") }
+
+// bannerText is what every screen says of a policy that is in force, or was until now; empty:
+// nothing. The words come first: no fact of it is told by colour alone.
+func (s *state) bannerText() string {
+	st := &s.policy
+	switch {
+	case s.inForce():
+		p := st.policy
+		what := style.Warning + " " + strings.ToUpper(p.Change.Kind.String()) + " EGRESS"
+		if p.State == flow.StateUnknown {
+			what += ": STATE UNKNOWN: " + render.Clean(p.Why)
+		} else {
+			what += " in force"
+		}
+		return what + " · " + s.endsWords(p) + byWords(p.Change)
+	case st.ended.Change.Kind != flow.NoPolicy:
+		how := "nothing of it is left"
+		if st.policy.State == flow.StateExpired {
+			how = "an inert table is left: u takes it away"
+		}
+		return style.MarkGoes + " " + st.ended.Change.Kind.String() + " has ended: " + how + " · esc hides this"
+	case st.known && st.policy.State == flow.StateExpired:
+		return style.SeenOther + " an expired " + st.policy.Change.Kind.String() + byWords(st.policy.Change) + " left an inert table: u takes it away"
+	}
+	return ""
+}
+
+// endsWords say when a policy ends.
+func (s *state) endsWords(p flow.Policy) string {
+	if p.Change.Permanent {
+		return "PERMANENT, ends only by u"
+	}
+	if p.Expires.IsZero() {
+		return "its end is not known"
+	}
+	return "ends in " + countdown(p.Expires.Sub(s.now))
+}
+
+// countdown is a time that is left: "1h05m", "08:41", and seconds alone in the last minute.
+func countdown(d time.Duration) string {
+	d = max(d, 0).Round(time.Second)
+	switch {
+	case d < time.Minute:
+		return itoa(int(d/time.Second)) + " s"
+	case d < time.Hour:
+		return fmt.Sprintf("%02d:%02d", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+}
+
+// byWords say whose a policy is, since when and why.
+func byWords(c flow.Change) string {
+	out := ""
+	if c.By != "" {
+		out += " · by " + render.Clean(c.By)
+	}
+	if !c.Since.IsZero() {
+		out += " since " + c.Since.Local().Format("15:04")
+	}
+	if c.Reason != "" {
+		out += " · " + render.Clean(c.Reason)
+	}
+	return out
+}
+
+// banner draws the row below the header.
+func banner(c *canvas, s *state) {
+	words := s.bannerText()
+	if words == "" {
+		return
+	}
+	ink, keys := style.Bar, ""
+	if s.inForce() {
+		ink = style.Alarm
+		if s.canChange() == "" {
+			keys = "p change  + extend  u undo"
+		}
+	}
+	c.wash(rect{0, 1, c.w, 1}, ink)
+	room := c.w - 2
+	if keys != "" && c.w >= wideFrom {
+		room = c.right(c.w-1, 1, ink, keys) - 3
+	}
+	c.put(1, 1, room, ink, words)
+}
+
+// under draws the screens on a canvas without the banner's row, and puts the banner in.
+func (c *canvas) under(s *state, draw func(*canvas)) {
+	n := s.bannerRows()
+	if n == 0 {
+		draw(c)
+		return
+	}
+	inner := newCanvas(c.w, c.h-n)
+	draw(inner)
+	copy(c.cells[:c.w], inner.cells[:c.w])
+	copy(c.cells[(1+n)*c.w:], inner.cells[c.w:])
+	for _, h := range inner.hits {
+		if h.y > 0 {
+			h.y += n
+		}
+		c.hits = append(c.hits, h)
+	}
+	c.cursor = inner.cursor
+	if c.cursor.on && c.cursor.y > 0 {
+		c.cursor.y += n
+	}
+	banner(c, s)
+}

@@ -1,0 +1,463 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/inspect/session"
+	"github.com/meshtop/meshtop/rules/egress"
+	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui/style"
+)
+
+// policyRow is a row of the dialog that gets keys.
+type policyRow uint8
+
+const (
+	pKind policyRow = iota
+	pClose
+	pStrong
+	pAll
+	pPlaintext
+	pTTL
+	pExcept
+	pReason
+	pName
+)
+
+// ttls are the times that arrows choose from; any other can be typed.
+var ttls = []string{"5m", "10m", "30m", "1h", "never"}
+
+// kinds are the policies in the order in which they stand side by side.
+var kinds = []flow.PolicyKind{flow.AllowAll, flow.BlockAll, flow.Restore}
+
+// policyDialog plans a change of the egress policy, shows what it would do, and carries it
+// out once the pod's name is typed.
+type policyDialog struct {
+	kind                          flow.PolicyKind
+	closeOpen, strong, all, plain bool
+	ttl, except, reason, name     field
+	row                           policyRow
+	podName                       string
+
+	gen     int
+	pending bool
+	planned bool // change is a plan
+	change  flow.Change
+	wrong   string
+	busy    string // it is being carried out
+	result  *flow.Policy
+	top     int // first line of the plan that is shown
+	lines   int // of the plan, when it was drawn
+	room    int
+}
+
+func newPolicyDialog(s *state) *policyDialog {
+	d := &policyDialog{kind: flow.BlockAll, podName: s.opt.Source.Egress.Name, ttl: newField("10m")}
+	if s.inForce() || s.policy.policy.State == flow.StateExpired {
+		d.kind = flow.Restore
+	}
+	return d
+}
+
+// rows are those that mean something for the policy that is chosen.
+func (d *policyDialog) rows() []policyRow {
+	switch d.kind {
+	case flow.Restore:
+		return []policyRow{pKind, pClose, pName}
+	case flow.AllowAll:
+		return []policyRow{pKind, pClose, pAll, pPlaintext, pTTL, pExcept, pReason, pName}
+	}
+	return []policyRow{pKind, pClose, pStrong, pTTL, pExcept, pReason, pName}
+}
+
+// ask is what the dialog says, and the destinations that are to stay as they are.
+func (d *policyDialog) ask(now time.Time) (egress.Ask, []string, error) {
+	a := egress.Ask{Kind: d.kind, Driver: flow.Kernel, CloseOpen: d.closeOpen, Since: now}
+	if d.kind == flow.Restore {
+		return a, nil, nil
+	}
+	a.Reason = strings.TrimSpace(d.reason.String())
+	a.Strong, a.All, a.PlaintextOK = d.strong && d.kind == flow.BlockAll, d.all && d.kind == flow.AllowAll, d.plain && d.kind == flow.AllowAll
+	switch ttl := strings.TrimSpace(d.ttl.String()); {
+	case ttl == "never":
+		a.Permanent = true
+	default:
+		var err error
+		if a.TTL, err = time.ParseDuration(ttl); err != nil || a.TTL <= 0 {
+			return a, nil, fmt.Errorf("undo by itself in %q: want a time above 0 such as 10m, or never", render.Clean(ttl))
+		}
+	}
+	return a, strings.Fields(strings.ReplaceAll(d.except.String(), ",", " ")), nil
+}
+
+func (d *policyDialog) text() *field {
+	switch d.row {
+	case pTTL:
+		return &d.ttl
+	case pExcept:
+		return &d.except
+	case pReason:
+		return &d.reason
+	case pName:
+		return &d.name
+	}
+	return nil
+}
+
+func (d *policyDialog) toggle() *bool {
+	switch d.row {
+	case pClose:
+		return &d.closeOpen
+	case pStrong:
+		return &d.strong
+	case pAll:
+		return &d.all
+	case pPlaintext:
+		return &d.plain
+	}
+	return nil
+}
+
+func (d *policyDialog) press(k tea.KeyPressMsg, _ *state) (effect, bool) {
+	key := k.String()
+	switch {
+	case key == "ctrl+c" || key == "esc":
+		if d.busy != "" {
+			return say("it is being carried out: wait for its end"), false
+		}
+		return effect{}, true
+	case d.busy != "":
+		return effect{}, false
+	case d.result != nil:
+		if key == "enter" || key == "q" {
+			return effect{}, true
+		}
+		d.scroll(key)
+		return effect{}, false
+	case d.scroll(key):
+		return effect{}, false
+	}
+	switch key {
+	case "enter":
+		return d.enter(), false
+	case "tab", "down":
+		return d.move(1), false
+	case "shift+tab", "up":
+		return d.move(-1), false
+	}
+	return d.edit(k), false
+}
+
+// scroll moves the plan; false: the key means nothing to it.
+func (d *policyDialog) scroll(key string) bool {
+	switch key {
+	case "pgdown":
+		d.top += max(d.room-1, 1)
+	case "pgup":
+		d.top -= max(d.room-1, 1)
+	default:
+		return false
+	}
+	d.top = max(min(d.top, d.lines-d.room), 0)
+	return true
+}
+
+// move goes to another row. Leaving a text that changes the plan plans anew.
+func (d *policyDialog) move(by int) effect {
+	rows := d.rows()
+	at := 0
+	for i, r := range rows {
+		if r == d.row {
+			at = i
+		}
+	}
+	left := d.row
+	d.row = rows[(at+by+len(rows))%len(rows)]
+	if left == pTTL || left == pExcept {
+		return effect{kind: effPlan}
+	}
+	return effect{}
+}
+
+// edit changes the row that has the keys.
+func (d *policyDialog) edit(k tea.KeyPressMsg) effect {
+	key := k.String()
+	by := map[string]int{"left": -1, "right": 1, "space": 1}[key]
+	switch t := d.toggle(); {
+	case t != nil && by != 0:
+		*t = !*t
+		return effect{kind: effPlan}
+	case t != nil:
+		return effect{}
+	case d.row == pKind && by != 0:
+		d.kind = kinds[(indexOf(kinds, d.kind)+by+len(kinds))%len(kinds)]
+		d.top = 0
+		return effect{kind: effPlan}
+	case d.row == pTTL && (key == "left" || key == "right"):
+		at := indexOf(ttls, strings.TrimSpace(d.ttl.String()))
+		d.ttl.set(ttls[(max(at, 0)+by+len(ttls))%len(ttls)])
+		return effect{kind: effPlan}
+	}
+	if f := d.text(); f != nil {
+		f.press(k)
+	}
+	return effect{}
+}
+
+func indexOf[T comparable](all []T, x T) int {
+	for i, a := range all {
+		if a == x {
+			return i
+		}
+	}
+	return -1
+}
+
+// enter carries it out if the name is typed and the plan is there.
+func (d *policyDialog) enter() effect {
+	switch {
+	case strings.TrimSpace(d.name.String()) != d.podName:
+		d.row = pName
+		return say("type " + render.Clean(d.podName) + " to " + applyWord(d.kind))
+	case d.pending:
+		return say("the plan is not there yet")
+	case !d.planned || d.wrong != "" && !strings.HasPrefix(d.wrong, "the plan is another"):
+		return say("there is no plan to carry out: see above")
+	}
+	return effect{kind: effPlan, n: 1}
+}
+
+func applyWord(k flow.PolicyKind) string {
+	if k == flow.Restore {
+		return "restore"
+	}
+	return "apply"
+}
+
+// The dialog's widths: of its box, and of the names at its left.
+const policyWidth, policyLead = 78, 8
+
+func (d *policyDialog) draw(c *canvas, s *state) {
+	in := c.box(policyWidth, c.h-2, "Change egress policy of "+render.Clean(s.opt.Target))
+	in = rect{in.x + 1, in.y, max(in.w-2, 0), in.h}
+	if d.result != nil {
+		d.drawResult(c, s, in)
+		return
+	}
+	foot := d.foot(c, in)
+	d.head(c, s, in)
+	r := rect{in.x, in.y + 1, in.w, max(in.h-1-foot, 0)}
+	d.page(c, r, d.planLines(s, r.w))
+}
+
+// page shows the plan with how much of it is out of sight.
+func (d *policyDialog) page(c *canvas, r rect, lines []line) {
+	d.lines, d.room = len(lines), r.h
+	d.top = max(min(d.top, d.lines-d.room), 0)
+	c.page(r, d.top, lines)
+	if rest := d.lines - d.top - d.room; rest > 0 && r.h > 0 {
+		c.right(r.x+r.w, r.y+r.h-1, style.Key, " pgdn: "+itoa(rest)+" more ")
+	} else if d.top > 0 && r.h > 0 {
+		c.right(r.x+r.w, r.y+r.h-1, style.Key, " pgup ")
+	}
+}
+
+// head is the first row: what is in force, and what is to be.
+func (d *policyDialog) head(c *canvas, s *state, in rect) {
+	now, ink := "not read", style.Depends
+	switch p := s.policy.policy; {
+	case s.inForce():
+		now, ink = strings.ToUpper(p.Change.Kind.String()), style.Turns
+	case s.policy.known:
+		now, ink = p.State.String(), style.Plain
+	}
+	l := text(style.Strong, "now  ").with(ink, now).to(20).with(style.Strong, "new ")
+	for _, k := range kinds {
+		word, mark, ink := k.String(), "( ) ", style.Plain
+		if k == d.kind {
+			word, mark, ink = strings.ToUpper(word), "("+style.Radio+") ", style.Stops
+			if k == flow.Restore {
+				ink = style.Goes
+			}
+		}
+		l = l.with(style.Plain, " "+mark).with(ink, word).with(style.Plain, " ")
+	}
+	c.draw(in.x, in.y, in.w, l)
+	if d.row == pKind && d.busy == "" {
+		c.wash(rect{in.x + 20, in.y, max(in.w-20, 0), 1}, style.Selected)
+	}
+}
+
+// planLines are the plan as text, or why there is none.
+func (d *policyDialog) planLines(s *state, width int) []line {
+	switch {
+	case d.busy != "":
+		return []line{text(style.Depends, style.Ellipsis+" "+d.busy)}
+	case d.wrong != "" && !d.planned:
+		return para(text(style.Stops, style.MarkStops+" "), style.Stops, d.wrong, width)
+	case d.pending && !d.planned:
+		return []line{text(style.Faint, "planning"+style.Ellipsis)}
+	}
+	var out []line
+	if d.wrong != "" {
+		out = append(para(text(style.Stops, style.MarkStops+" "), style.Stops, d.wrong, width), line{})
+	}
+	return append(out, policyLines(session.Planned(d.change), s, width, true)...)
+}
+
+// fieldOrder is how a dialog orders the fields of a policy: what it does and does not first.
+// The dialog says in other places what policy it is.
+var fieldOrder = []string{"why", "proof", "effect", "not", "open", "ends", "covers", "refused", "by", "driver", "change", "undo"}
+
+// policyLines are a policy as text with the words that matter in their inks.
+func policyLines(p flow.Policy, s *state, width int, whole bool) []line {
+	fields := map[string][]line{}
+	at := ""
+	text := render.PolicyText(p, render.PolicyOptions{Target: s.opt.Target, Now: s.now, Whole: whole, Width: width})
+	for l := range strings.Lines(text) {
+		l = strings.TrimRight(l, "\n")
+		name, rest := cutColumns(l, 10)
+		ink := style.Plain
+		if trimmed := strings.TrimSpace(name); trimmed != "" {
+			at = trimmed
+		}
+		switch {
+		case at == "why" || strings.HasPrefix(rest, "x ") || strings.HasPrefix(strings.TrimSpace(rest), "! "):
+			ink = style.Stops
+		case at == "not" || strings.HasPrefix(rest, "? ") || strings.Contains(rest, "NEVER by itself"):
+			ink = style.Depends
+		case strings.HasPrefix(rest, "+ "):
+			ink = style.Goes
+		}
+		fields[at] = append(fields[at], line{spans: []span{{style.Strong, name}, {ink, rest}}})
+	}
+	var out []line
+	for _, name := range fieldOrder {
+		out = append(out, fields[name]...)
+	}
+	return out
+}
+
+// cutColumns splits a line of render's after n characters, which are names there and ASCII.
+func cutColumns(l string, n int) (head, rest string) {
+	if len(l) <= n {
+		return l, ""
+	}
+	return l[:n], l[n:]
+}
+
+// foot draws the rows that get keys at the bottom, and gives how many they are.
+func (d *policyDialog) foot(c *canvas, in rect) int {
+	rows := d.rows()
+	var lines []line
+	var fields []policyRow // the row of each line; pKind: none
+	add := func(l line, r policyRow) { lines, fields = append(lines, l), append(fields, r) }
+	for _, r := range rows[1:] {
+		if l, ok := d.option(r); ok {
+			add(l, r)
+		}
+	}
+	y := in.y + in.h - len(lines)
+	for i, l := range lines {
+		c.draw(in.x, y+i, in.w, l)
+		d.drawField(c, in, y+i, fields[i])
+	}
+	return len(lines) + 1
+}
+
+// option is a row's line; text fields are drawn into it.
+func (d *policyDialog) option(r policyRow) (line, bool) {
+	box := func(on bool, what string) line {
+		return text(style.Plain, strings.Repeat(" ", policyLead)+map[bool]string{true: "[x] ", false: "[ ] "}[on]+what)
+	}
+	switch r {
+	case pClose:
+		return box(d.closeOpen, "end the connections that are open"), true
+	case pStrong:
+		return box(d.strong, "strong: the proxy's own connections and UDP too"), true
+	case pAll:
+		return box(d.all, "all: every destination, not only what the proxy blocks"), true
+	case pPlaintext:
+		return box(d.plain, "around the proxy's TLS and policies is meant"), true
+	case pTTL:
+		return text(style.Strong, pad("undo", policyLead)).with(style.Plain, "by itself in [          ] ").with(style.Faint, strings.Join(ttls, " ")), true
+	case pExcept:
+		return text(style.Strong, pad("except", policyLead)).with(style.Plain, "["+strings.Repeat(" ", 34)+"] ").with(style.Faint, "CIDR or HOST:PORT, "+style.Ellipsis), true
+	case pReason:
+		return text(style.Strong, pad("reason", policyLead)).with(style.Plain, "["+strings.Repeat(" ", 52)+"]"), true
+	case pName:
+		return text(style.Plain, "Type "+render.Clean(d.podName)+" to "+applyWord(d.kind)+": ["+strings.Repeat(" ", nameRoom)+"]  ").
+			with(style.Key, "enter").with(style.Plain, " "+applyWord(d.kind)+"  ").with(style.Key, "esc").with(style.Plain, " cancel"), true
+	}
+	return line{}, false
+}
+
+const nameRoom = 15
+
+// drawField puts the text of a row into its brackets, and the cursor where the keys are.
+func (d *policyDialog) drawField(c *canvas, in rect, y int, r policyRow) {
+	here := d.row == r && d.busy == ""
+	var f *field
+	at, room := in.x+policyLead+1, 0
+	switch r {
+	case pTTL:
+		f, at, room = &d.ttl, in.x+policyLead+len("by itself in ["), 10
+	case pExcept:
+		f, room = &d.except, 34
+	case pReason:
+		f, room = &d.reason, 52
+	case pName:
+		f, at, room = &d.name, in.x+textWidth("Type "+render.Clean(d.podName)+" to "+applyWord(d.kind)+": ["), nameRoom
+	default:
+		if here {
+			c.wash(rect{in.x + policyLead, y, max(in.w-policyLead, 0), 1}, style.Selected)
+		}
+		return
+	}
+	f.draw(c, at, y, min(room, in.x+in.w-at), style.Strong, here)
+}
+
+// drawResult shows what became of it.
+func (d *policyDialog) drawResult(c *canvas, s *state, in rect) {
+	p := *d.result
+	mark, ink, word := style.MarkUnknown, style.Depends, "STATE UNKNOWN: it was carried out, and is not proven"
+	switch {
+	case p.State == flow.StateApplied:
+		mark, ink, word = style.MarkGoes, style.Goes, "APPLIED: read back and proven"
+	case p.State == flow.StateNone && d.kind == flow.Restore:
+		mark, ink, word = style.MarkGoes, style.Goes, "RESTORED: nothing of meshtop's is there"
+	}
+	c.put(in.x, in.y, in.w, ink, mark+" "+word)
+	r := rect{in.x, in.y + 2, in.w, max(in.h-4, 0)}
+	d.page(c, r, policyLines(p, s, r.w, false))
+	c.draw(in.x, in.y+in.h-1, in.w, text(style.Key, "enter").with(style.Plain, " closes"))
+}
+
+// undoDialog asks before what is in force is taken back. Only y does it.
+type undoDialog struct{}
+
+func (d *undoDialog) press(k tea.KeyPressMsg, _ *state) (effect, bool) {
+	switch k.String() {
+	case "y":
+		return effect{kind: effUndo}, true
+	case "esc", "n", "q", "ctrl+c":
+		return effect{}, true
+	}
+	return effect{}, false
+}
+
+func (d *undoDialog) draw(c *canvas, s *state) {
+	const width = 74
+	inner := min(width, c.w) - 6
+	p := s.policy.policy
+	out := para(line{}, style.Plain, p.Change.Kind.String()+byWords(p.Change)+": "+s.endsWords(p), inner)
+	out = append(out, line{})
+	out = append(out, para(line{}, style.Plain, "Taking it back leaves nothing of meshtop's. Connections that are open go on as they are.", inner)...)
+	in := c.box(width, len(out)+4, "Take back the egress policy of "+render.Clean(s.opt.Target)+"?")
+	c.page(rect{in.x + 1, in.y, in.w - 1, max(in.h-2, 0)}, 0, out)
+	c.draw(in.x+1, in.y+in.h-1, in.w-1, text(style.Key, "y").with(style.Plain, " takes it back    ").with(style.Key, "esc").with(style.Plain, " leaves it"))
+}
