@@ -90,3 +90,28 @@ func TestTemplateBytes(t *testing.T) {
 	}
 	judgeAll(t, b)
 }
+
+// TestReferers sends each of them as a Referer, which Envoy drops where it is no URL.
+func TestReferers(t *testing.T) {
+	if !Isolated(t) {
+		return
+	}
+	b := &Batch{World: World{ID: "referers", Family: "referers", Clusters: usualClusters(4)}}
+	rc := oneRoute(routeTo("c1", M{"prefix": "/", "headers": A{M{"name": "referer", "present_match": true}}}, nil), routeTo("c2", everything, nil))
+	b.World.Listeners = []json.RawMessage{raw(web(rc, nil)(listener(listenerName(0), acceptAddr(0), acceptPort)))}
+	values := append(oddTargets, "", " ", "/x", "a.test", "http://a.test,http://b.test", "android-app://com.google/", "about:blank", "/x:y", "x/:y", ":", "/", "//a.test:80", "?a:b", "a?b", "/#")
+	for c := 0x20; c <= 0xff; c++ {
+		if c == 0x7f {
+			continue
+		}
+		for _, form := range []string{"x%sy", "/x%sy", "http://a.test/x%sy", "http://a.test/x?x%sy"} {
+			values = append(values, fmt.Sprintf(form, string([]byte{byte(c)})))
+		}
+	}
+	for i, x := range values {
+		q := get("a.test", "/", [2]string{"referer", x})
+		q.ID, q.Accept = fmt.Sprint(i, " ", x), acceptAt(0)
+		b.Requests = append(b.Requests, q)
+	}
+	judgeAll(t, b)
+}

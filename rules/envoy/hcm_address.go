@@ -52,6 +52,9 @@ func (s *stream) sanitize() bool {
 	if equalFold(h.value("expect"), "100-continue") && !s.m.node.Field("proxy_100_continue").Bool(false) {
 		h.remove("expect")
 	}
+	if v, ok, _ := h.first("referer"); ok && !validReferer(v) {
+		h.remove("referer")
+	}
 	if !s.earlyMutations() {
 		return false
 	}

@@ -251,27 +251,47 @@ func urlAuthority(s string) bool {
 	return port != ""
 }
 
-// absoluteTarget takes an absolute-form target apart.
+// absoluteURL is scheme://[user@]host[:port][path].
+type absoluteURL struct{ scheme, user, host, path string }
+
+// splitURL takes a URL apart as Envoy's own reader does, which wants a host.
+// (Http::Utility::Url::initialize)
+func splitURL(url string) (u absoluteURL, ok bool) {
+	i := schemeEnd(url)
+	if i == 0 || !strings.HasPrefix(url[i:], "://") {
+		return u, false
+	}
+	u.scheme, u.host = lower(url[:i]), url[i+3:]
+	if j := strings.IndexAny(u.host, "/?#"); j >= 0 {
+		u.host, u.path = u.host[:j], u.host[j:]
+	}
+	if user, host, ok := strings.Cut(u.host, "@"); ok {
+		u.user, u.host = user, host
+	}
+	return u, urlAuthority(u.host)
+}
+
+// validReferer says whether a Referer stays: a URL without user information and fragment, or
+// a relative reference. (Http::Utility::isValidRefererValue; measured on 1.40 with every byte)
+func validReferer(v string) bool {
+	if u, ok := splitURL(v); ok && all(u.path, func(c byte) bool { return c > 0x20 && c < 0x7f }) {
+		return u.user == "" && !strings.Contains(u.path, "#")
+	}
+	first, _, _ := strings.Cut(v, "/")
+	return !strings.Contains(first, ":") && all(v, func(c byte) bool { return unreserved(c) || strings.IndexByte("%!$&'()*+,;=:@/?", c) >= 0 })
+}
+
+// absoluteTarget takes an absolute-form target apart; user information is dropped.
 func (s *stream) absoluteTarget(target string) *codecError {
-	i := schemeEnd(target)
-	if !strings.HasPrefix(target[i:], "://") {
+	u, ok := splitURL(target)
+	if !ok {
 		return errURL()
 	}
-	scheme, rest := lower(target[:i]), target[i+3:]
-	host, path := rest, ""
-	if j := strings.IndexAny(rest, "/?#"); j >= 0 {
-		host, path = rest[:j], rest[j:]
-	}
-	if _, after, ok := strings.Cut(host, "@"); ok {
-		host = after // user information is dropped
-	}
-	if !urlAuthority(host) {
-		return errURL()
-	}
+	scheme, path := u.scheme, u.path
 	if path == "" {
 		path = "/"
 	}
-	s.h.set(":authority", host)
+	s.h.set(":authority", u.host)
 	if scheme != "http" && scheme != "https" {
 		return &codecError{400, "http1.invalid_scheme"}
 	}

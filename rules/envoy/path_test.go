@@ -165,3 +165,13 @@ func FuzzNormalizePath(f *testing.F) {
 		}
 	})
 }
+
+// A Referer that is neither a URL nor a relative reference is dropped.
+func TestReferer(t *testing.T) {
+	for v, want := range map[string]bool{"": true, "/x": true, "a.test": true, "x?y": true, "/x:y": true, "http://a.test/x": true, "ftp://a.test": true, "http://@a.test/": true, "http://a.test/x@y": true, "//a:80": true,
+		"a:b": false, "x\"y": false, "a b": false, "/x#f": false, "[::1]:80": false, "http://u@a.test/": false, "http://a.test#f": false, "http://a.test/a b": false, "http:///x": false, "about:blank": false} {
+		if got := validReferer(v); got != want {
+			t.Errorf("%q: %v", v, got)
+		}
+	}
+}
