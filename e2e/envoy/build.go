@@ -154,6 +154,9 @@ func usualClusters(n int) (out []json.RawMessage) {
 	}
 	overflow := static("c.cb0", endpoint(up(110)))
 	overflow["circuit_breakers"] = M{"thresholds": A{M{"max_connections": 0, "max_pending_requests": 0}}}
+	for _, m := range spoken() {
+		out = append(out, raw(m))
+	}
 	for _, m := range []M{
 		static("c.empty"), static("c.dead", endpoint(dead)),
 		static("c.many", endpoint(up(100)), endpoint(up(101)), endpoint(up(102))),

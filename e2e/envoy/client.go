@@ -243,7 +243,7 @@ func (seen *ClientSide) readBody(c net.Conn, r *bufio.Reader, method string) []b
 	const most = 64 << 10
 	n, err := strconv.Atoi(seen.Headers["content-length"])
 	switch {
-	case method == "HEAD" || seen.Status == 204 || seen.Status == 304:
+	case method == "HEAD" || seen.Status == 101 || seen.Status == 204 || seen.Status == 304:
 		return nil
 	case seen.Headers["transfer-encoding"] != "":
 		return readChunks(r)

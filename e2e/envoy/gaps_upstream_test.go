@@ -1,34 +1,6 @@
 package envoy
 
-import (
-	"maps"
-	"strings"
-)
-
-// tlsUp is an endpoint at which the upstream server terminates TLS, h2Up one at which it
-// speaks HTTP/2.
-func tlsUp(i int) string { return strings.TrimSuffix(up(i), "18080") + tlsPort }
-func h2Up(i int) string  { return strings.TrimSuffix(up(i), "18080") + h2Port }
-
-// clientTLS is a cluster's TLS transport socket.
-func clientTLS(more M) M {
-	return ext("envoy.transport_sockets.tls", "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", more)
-}
-
-// secured is a cluster that speaks TLS to its one endpoint.
-func secured(name string, i int, tls, options M) M {
-	c := static(name, endpoint(tlsUp(i)))
-	c["transport_socket"] = clientTLS(tls)
-	return speaking(c, options)
-}
-
-// speaking gives a cluster its HttpProtocolOptions; nil: none.
-func speaking(c, options M) M {
-	if options != nil {
-		c["typed_extension_protocol_options"] = M{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", options)}
-	}
-	return c
-}
+import "maps"
 
 // alpn are the options of a TLS socket with these protocols.
 func alpn(names ...string) M {

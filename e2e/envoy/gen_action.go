@@ -95,6 +95,7 @@ func (d *dice) forward(match M, template bool) M {
 	if d.chance(0.1) {
 		a["append_x_forwarded_host"] = true
 	}
+	d.limits(a)
 	return a
 }
 
@@ -113,7 +114,7 @@ func (d *dice) templateRewrite(match M) string {
 func (d *dice) destination() M {
 	switch n := d.IntN(24); {
 	case n < 14:
-		return M{"cluster": fmt.Sprintf("c%d", d.IntN(12))}
+		return M{"cluster": d.spokenTo(fmt.Sprintf("c%d", d.IntN(12)))}
 	case n == 14:
 		a := M{"cluster": pick(d, "nosuch", "nosuch2")}
 		if d.chance(0.6) {
@@ -172,6 +173,9 @@ func (d *dice) weights() M {
 
 func (d *dice) headerValue(name, value string) M {
 	m := M{"header": M{"key": name, "value": value}}
+	if d.chance(0.05) {
+		m["keep_empty_value"] = true
+	}
 	if d.chance(0.7) {
 		m["append_action"] = pick(d, "APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS")
 	}
@@ -183,7 +187,11 @@ func (d *dice) mutations(o M, level string) {
 	if d.chance(0.25) {
 		var l A
 		for range 1 + d.IntN(2) {
-			l = append(l, d.headerValue(pick(d, "x-add", "x-a", "x-lvl"), level))
+			value := level
+			if d.chance(0.3) {
+				value = pick(d, formats...)
+			}
+			l = append(l, d.headerValue(pick(d, "x-add", "x-a", "x-lvl"), value))
 		}
 		o["request_headers_to_add"] = l
 	}

@@ -45,7 +45,11 @@ func (d *dice) httpFilters() *chainGen {
 	for range d.IntN(4) {
 		g.addOne()
 	}
-	g.json = append(g.json, router())
+	r := router()
+	if d.chance(0.08) {
+		r["typed_config"].(M)[pick(d, "suppress_envoy_headers", "respect_expected_rq_timeout")] = true
+	}
+	g.json = append(g.json, r)
 	return g
 }
 

@@ -129,6 +129,7 @@ func (d *dice) managerOptions() M {
 		o["http_protocol_options"] = h
 	}
 	maybe(0.15, "common_http_protocol_options", M{"headers_with_underscores_action": pick(d, "REJECT_REQUEST", "DROP_HEADER")})
+	d.identity(o)
 	maybe(0.06, "scheme_header_transformation", M{"scheme_to_overwrite": pick(d, "http", "https")})
 	return o
 }
@@ -185,6 +186,9 @@ func (d *dice) virtualHost(name string, domains []string, g *chainGen) (M, virtu
 		h["require_tls"] = pick(d, "ALL", "EXTERNAL_ONLY")
 	}
 	d.mutations(h, "vhost")
+	if d.chance(0.1) {
+		h["include_request_attempt_count"] = true
+	}
 	g.perRoute(h, 0.15)
 	if d.chance(0.3) {
 		h["virtual_clusters"] = A{M{"name": "vc1", "headers": A{M{"name": ":path", "string_match": M{"prefix": "/api"}}}},

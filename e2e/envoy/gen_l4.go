@@ -137,7 +137,7 @@ func (d *dice) networkFilters(listener string, i int) (filters A, draws bool) {
 	}
 	switch {
 	case n < 20:
-		return A{to(cluster)}, false
+		return A{to(d.spokenTo(cluster))}, false
 	case n < 22:
 		w := A{M{"name": cluster, "weight": 1 + d.IntN(3)}, M{"name": "c11", "weight": 1}}
 		return A{tcpProxy(listener, M{"weighted_clusters": M{"clusters": w}})}, true

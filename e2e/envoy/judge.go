@@ -217,7 +217,11 @@ func diff(o *Outcome, r *envoy.Result) string {
 	d.field("route", o.Route, r.Outcome.Route)
 	d.field("cluster", o.Cluster, r.Outcome.Cluster)
 	d.field("host", o.Host, r.Outcome.Endpoint)
-	if d.open || beyond(o, r) {
+	if beyond(o, r) {
+		d.ends(o, r)
+		return d.text()
+	}
+	if d.open {
 		return d.text()
 	}
 	d.field("flags", o.Flags, r.Caller.Flags)

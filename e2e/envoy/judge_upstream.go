@@ -85,12 +85,15 @@ func helloOf(t *flow.TLS) string {
 	return (&TLS{SNI: t.SNI, ALPN: t.ALPN, Cert: t.Cert}).text()
 }
 
-// ends compares what both ends saw.
+// ends compares what both ends saw. What the client saw of an end that is none of Envoy's
+// decisions is not compared, but that of an upgrade is.
 func (d *differ) ends(o *Outcome, r *envoy.Result) {
 	if d.open {
 		return
 	}
-	d.client(o, r)
+	if !beyond(o, r) || o.Client.Status == 101 {
+		d.client(o, r)
+	}
 	if o.Upstream != nil {
 		d.upstream(o.Upstream, r)
 	}
@@ -106,6 +109,7 @@ func (d *differ) client(o *Outcome, r *envoy.Result) {
 	switch answered := o.Upstream != nil || strings.HasPrefix(c.Body, echoMark); {
 	case answered:
 		d.must("verdict", flow.Continue.String(), r.Verdict.String())
+		d.must("status", fmt.Sprint(c.Status), fmt.Sprint(r.Caller.Code))
 	case c.Error == syscall.ECONNREFUSED.Error():
 		d.must("listener", "", r.Outcome.Listener)
 		d.must("client's end", "closed", closed(r))

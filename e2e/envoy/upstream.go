@@ -177,9 +177,10 @@ func (p *peer) answer() error {
 	b, _ := json.Marshal(e)
 	head := "HTTP/1.1 200 OK\r\nx-eo-addr: " + e.Addr + "\r\n"
 	switch {
-	case got.value(wantsUpgrade) != "":
+	case got.value(wantsUpgrade) != "" && got.value("upgrade") != "":
 		fmt.Fprintf(p, "HTTP/1.1 101 Switching Protocols\r\n%s: %s\r\nconnection: Upgrade\r\nupgrade: %s\r\n\r\n", echoHeader, e.header(), got.value("upgrade"))
-		return errEnd
+		_, err := io.Copy(io.Discard, p)
+		return errors.Join(errEnd, err)
 	case got.Method == "CONNECT":
 		fmt.Fprintf(p, "%s\r\n%s", head, b)
 		return errEnd

@@ -86,7 +86,11 @@ func (s *stream) forward(step flow.Step) {
 		up.Version = fate.versions[0]
 	}
 	s.p.res.Upstream.HTTP = up
-	s.p.end(flow.Continue, flow.Symptom{Code: 200, Flags: s.flags(""), Details: "via_upstream", TCP: flow.TCPOK})
+	end := flow.Symptom{Code: 200, Flags: s.flags(""), Details: "via_upstream", TCP: flow.TCPOK}
+	if s.upgrades && s.upgrade != "CONNECT" {
+		end.Code = 101 // Switching Protocols (RFC 9110, 15.2.2)
+	}
+	s.p.end(flow.Continue, end)
 }
 
 // shown is a header's value, or that it is not known.
