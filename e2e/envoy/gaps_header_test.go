@@ -85,6 +85,18 @@ func mutationGaps() (g headerRows) {
 	adding := func(l ...any) M { return M{"request_headers_to_add": A(l)} }
 	removing := func(names ...any) M { return M{"request_headers_to_remove": A(names)} }
 	suppress := routing(M{"suppress_envoy_headers": true})
+	change := func(name, how string) M {
+		return ext("change", typeMutation, M{"mutations": M{"request_mutations": A{M{"append": add(name, "changed", how)}, M{"remove": "x-gone"}}}})
+	}
+	last := ext("envoy.filters.http.upstream_codec", filterNS+"http.upstream_codec.v3.UpstreamCodec", nil)
+	between := routing(M{"upstream_http_filters": A{change("x-router", appends), last}})
+	own := static("c.own", endpoint(up(40)))
+	speaking(own, M{"explicit_http_config": M{"http_protocol_options": M{}}, "http_filters": A{change("x-cluster", overwrites), last}})
+	perRoute := M{"typed_per_filter_config": M{"change": typed(filterNS+"http.header_mutation.v3.HeaderMutationPerRoute", M{"mutations": M{"request_mutations": A{M{"append": add("x-per", "route", appends)}}}})}}
+	g.row("filter between router and endpoint", `["x-router","changed"]`, with("x-router", "1", "x-gone", "1"), table(nil, nil, nil, nil), between)
+	g.row("filter between router and endpoint, of the route", `["x-per","route"]`, with("x-router", "1"), table(nil, perRoute, nil, nil), between)
+	g.row("filter of the cluster before the router's", `["x-cluster","changed"]`, with("x-cluster", "1", "x-gone", "1"), table(M{"cluster": "c.own"}, nil, nil, nil), between)
+	g[len(g)-1].clusters = []M{own}
 	g.row("no headers of Envoy's own", `"upstream":{"method":"GET","target":"/new/y?z=1","host":"lit.test"`, plainGet, table(M{"prefix_rewrite": "/new", "host_rewrite_literal": "lit.test"}, M{"match": M{"prefix": "/x"}}, nil, nil), suppress)
 	g.row("which attempt", `attempt-count","1"`, plainGet, table(nil, nil, M{"include_request_attempt_count": true}, nil), nil)
 	g.row("which attempt, asked by a format", `"x-n","1"`, plainGet, table(nil, adding(add("x-n", "%REQ(x-envoy-attempt-count)%", appends)), M{"include_request_attempt_count": true}, nil), nil)

@@ -300,7 +300,7 @@ func (p *pass) dial(c *cluster, h *host, hints lbHints, s flow.Step) fate {
 	if !p.speak(c, h, hints) {
 		return fate{unknown: true}
 	}
-	return fate{ok: true, name: h.name, addr: h.addr, versions: c.versions(hints.h2)}
+	return fate{ok: true, name: h.name, addr: h.addr, cluster: c}
 }
 
 // binds finds the source address of upstream connections: the cluster's, else the cluster

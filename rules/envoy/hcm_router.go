@@ -11,19 +11,7 @@ import (
 // routerFilter is the terminal filter envoy.filters.http.router.
 func (s *stream) routerFilter(f *httpFilter) bool {
 	s.last = f
-	if !s.p.odd(flow.HTTPFilter, f.name, f.config, f.odd) {
-		return false
-	}
-	for _, n := range f.config.Field("upstream_http_filters").All() {
-		e := s.p.extension(n)
-		if e.kind != "upstream_codec" && e.kind != "header_mutation" && !passes(e.kind) && !n.Field("disabled").Bool(false) {
-			up := httpFilter{extension: e, node: n}
-			if !s.opaque(&up, "upstream filter "+e.kind, "") {
-				return false
-			}
-		}
-	}
-	return true
+	return s.p.odd(flow.HTTPFilter, f.name, f.config, f.odd)
 }
 
 // router answers or forwards. (source/common/router/router.cc: Filter::decodeHeaders)
@@ -81,9 +69,12 @@ func (s *stream) forward(step flow.Step) {
 		s.own()
 		s.setHost(fate.name, true, a)
 	}
+	if !s.upstreamFilters(fate.cluster) {
+		return
+	}
 	up := s.upstreamRequest()
-	if len(fate.versions) == 1 {
-		up.Version = fate.versions[0]
+	if versions := fate.cluster.versions(s.http2); len(versions) == 1 {
+		up.Version = versions[0]
 	}
 	s.p.res.Upstream.HTTP = up
 	end := flow.Symptom{Code: 200, Flags: s.flags(""), Details: "via_upstream", TCP: flow.TCPOK}

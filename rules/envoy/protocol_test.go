@@ -29,7 +29,7 @@ func TestUpstreamHello(t *testing.T) {
 		if !f.ok || u == nil {
 			t.Fatalf("%+v: no host: %+v", c, f)
 		}
-		if got := fmt.Sprintf("%s sni %q alpn %v", strings.Join(f.versions, ","), u.SNI, u.ALPN); got != c.want {
+		if got := fmt.Sprintf("%s sni %q alpn %v", strings.Join(f.cluster.versions(h2), ","), u.SNI, u.ALPN); got != c.want {
 			t.Errorf("%+v: %s", c, got)
 		}
 	}

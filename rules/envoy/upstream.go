@@ -44,6 +44,7 @@ type fate struct {
 	// empty, and nothing is put, for a host that has none. Valid iff ok.
 	name string
 	addr netip.AddrPort
-	// versions are the HTTP versions that are offered to it. Valid iff ok.
-	versions []string
+	// cluster is the one that the host is of: a part, where the route names an aggregate.
+	// Valid iff ok.
+	cluster *cluster
 }
