@@ -40,7 +40,7 @@ func (d *dice) l4(b *Batch) {
 		}
 		var tree *treeGen
 		if d.chance(0.2) {
-			tree = &treeGen{dice: d, listener: name, chains: len(ms)}
+			tree = &treeGen{dice: d, listener: name, chains: len(ms), own: proxy}
 			l["filter_chain_matcher"] = tree.matcher(2)
 		}
 		for k := range l4Each {

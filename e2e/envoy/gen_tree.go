@@ -12,6 +12,7 @@ type treeGen struct {
 	*dice
 	listener string
 	chains   int
+	own      bool // the source port is one of sourcePorts, not the kernel's
 	values   []func(*dialed)
 }
 
@@ -169,6 +170,9 @@ func (g *treeGen) ipPredicate() M {
 func (g *treeGen) inputValue() (in, value string) {
 	in = pick(g.dice, "DestinationPortInput", "SourcePortInput", "ServerNameInput", "TransportProtocolInput", "ApplicationProtocolInput",
 		"SourceTypeInput", "DestinationIPInput", "SourceIPInput", "DirectSourceIPInput")
+	if in == "SourcePortInput" && !g.own {
+		in = "DestinationPortInput"
+	}
 	switch in {
 	case "DestinationPortInput":
 		p := pick(g.dice, ports...)

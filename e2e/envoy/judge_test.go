@@ -191,6 +191,7 @@ func TestJudgeUpstream(t *testing.T) {
 		{"protocols", func(u *envoy.Upstream) { u.TLS.ALPN = nil }, "upstream TLS"},
 		{"plain text", func(u *envoy.Upstream) { u.TLS = nil }, "upstream TLS"},
 		{"address", func(u *envoy.Upstream) { u.Addr = netip.AddrPort{} }, "upstream address"},
+		{"another's address", func(u *envoy.Upstream) { u.Addr, o.Host = netip.AddrPort{}, "127.9.0.2:80" }, "host"},
 	} {
 		r := right()
 		c.spoil(&r.Upstream)

@@ -12,7 +12,11 @@ import (
 
 // upstream compares what the endpoint got: where, the request with every header, and the
 // TLS session.
-func (d *differ) upstream(u *UpstreamSide, r *envoy.Result) {
+func (d *differ) upstream(o *Outcome, r *envoy.Result) {
+	u := o.Upstream
+	if u.Addr != "" && o.Host != "" && u.Addr != o.Host {
+		return // Envoy dialled itself, or another one: that is a pass of its own
+	}
 	if u.Addr != "" {
 		d.field("upstream address", u.Addr, r.Upstream.Addr.String())
 		d.field("upstream TLS", u.TLS.text(), helloOf(r.Upstream.TLS))
@@ -47,6 +51,9 @@ func (d *differ) headers(u *UpstreamSide, h *flow.HTTP) {
 		}
 	}
 	slices.Sort(names)
+	if u.Version == "2" && said["cookie"] != "" { // the endpoint's reader joins them (RFC 9113, 8.2.3)
+		said["cookie"] = strings.ReplaceAll(said["cookie"], `" "`, "; ")
+	}
 	for _, n := range names {
 		switch {
 		case slices.Contains(h.Unsure, n), slices.Contains(framing, n):
@@ -95,7 +102,7 @@ func (d *differ) ends(o *Outcome, r *envoy.Result) {
 		d.client(o, r)
 	}
 	if o.Upstream != nil {
-		d.upstream(o.Upstream, r)
+		d.upstream(o, r)
 	}
 }
 

@@ -176,7 +176,7 @@ func (s *stream) prepare() bool {
 		return s.early(400, "http.invalid_authority", flow.Reason{}, "")
 	case path == "" && !connect:
 		return s.early(404, "missing_path_rejected", flow.Reason{}, "")
-	case method == "QUERY" && !s.h.has("content-type"):
+	case method == "QUERY" && s.h.value("content-type") == "":
 		return s.early(400, "query_missing_content_type", flow.Reason{}, "")
 	case path != "" && path[0] != '/':
 		return s.early(404, "absolute_path_rejected", flow.Reason{}, "")

@@ -45,7 +45,7 @@ func TestCodec(t *testing.T) {
 		{plain, sent("GET", "/\x01", "a"), chars}, {plain, sent("GET", "/\x7f", "a"), chars}, {plain, sent("GET", "/\x80", "a"), codec},
 		{plain, sent("GET", "/a b", "a"), codec}, {plain, sent("GET", "", "a"), codec}, {plain, sent("GET", "noslash", "a"), codec}, {plain, sent("GET", "*", "a"), url},
 		{plain, sent("BREW", "/", "a"), codec}, {plain, sent("get", "/", "a"), codec}, {plain, sent("M-SEARCH", "/", "a"), codec},
-		{plain, sent("PURGE", "/", "a"), "200 direct_response r0"}, {plain, sent("QUERY", "/", "a"), "400 query_missing_content_type"},
+		{plain, sent("PURGE", "/", "a"), "200 direct_response r0"}, {plain, sent("QUERY", "/", "a"), "400 query_missing_content_type"}, {plain, sent("QUERY", "/", "a", [2]string{"content-type", ""}), "400 query_missing_content_type"},
 		{plain, sent("QUERY", "/", "a", [2]string{"content-type", "x"}), "200 direct_response r0"},
 		{plain, v(sent("GET", "/", "a"), "1.2"), "426 low_version DPE"}, {plain, v(sent("GET", "/", "a"), "1.0"), "426 low_version DPE"},
 		{old, v(sent("GET", "/", "a"), "1.0"), "200 direct_response r0"}, {old, v(sent("GET", "/", "a"), "0.9"), "200 direct_response r0"},
