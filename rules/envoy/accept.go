@@ -131,6 +131,9 @@ func (p *pass) enter(l *listener, handed bool) {
 	}
 	p.listener, p.listenerName = l.node(), l.name
 	p.res.Outcome.Listener = l.name
+	if p.wrong(flow.Listener, l.name, p.listener) {
+		return
+	}
 	if p.conn.Proto == flow.UDP || p.listener.Field("udp_listener_config").Exists() {
 		p.stop(flow.Listener, l.name, flow.Because(flow.WhyNotModelled, "UDP"), p.listener)
 		return
@@ -250,7 +253,11 @@ func (c *Config) extension(n tree.Node) *extension {
 	typed := n.Field("typed_config")
 	if d := n.Field("config_discovery"); d.Exists() {
 		if got := c.ecds[e.name]; got != nil {
-			_, body := got.node().Any()
+			n := got.node()
+			if e.unread = wrong(n) != ""; e.unread {
+				return e
+			}
+			_, body := n.Any()
 			typed = body.Field("typed_config")
 		} else if typed = d.Field("default_config"); !typed.Exists() {
 			e.missing = c.complete[dynamicListeners] // a whole dump holds every ECDS config that came

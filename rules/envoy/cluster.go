@@ -134,6 +134,9 @@ func (p *pass) toCluster(name string, h lbHints) fate {
 		return p.noCluster(name)
 	}
 	p.res.Outcome.Cluster = name
+	if p.wrong(flow.Cluster, name, c.node) {
+		return fate{unknown: true}
+	}
 	s := flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyCluster, c.kind), Evidence: p.evidence(c.node), Origin: p.cfg.clusterOrigin(c.node)}
 	p.versions(&s)
 	if over, f := p.overflow(c, h, &s); over {

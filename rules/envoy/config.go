@@ -25,7 +25,7 @@ type Config struct {
 	complete   [resourceEnd]bool
 	asked      map[resourceName]bool
 	unmodelled map[string]*flow.NotModelled // by type
-	oddities   []flow.Gap                   // what was read all the same
+	oddities   []flow.Gap                   // what was read all the same, and what was left out
 
 	listeners *listeners
 	clusters, warming, routes, endpoints,

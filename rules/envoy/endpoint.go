@@ -32,6 +32,9 @@ func (p *pass) noHost(c *cluster, h lbHints, why flow.Reason, ev []flow.Evidence
 
 // toHost chooses a host of a cluster that lists its hosts.
 func (p *pass) toHost(c *cluster, h lbHints) fate {
+	if p.wrongHosts(c) {
+		return fate{unknown: true}
+	}
 	s := p.cfg.hostsOf(c)
 	if s.known == unread {
 		p.need(flow.Endpoint, partEndpoints, c.endpointsName())
@@ -333,6 +336,9 @@ func (p *pass) toAggregate(c *cluster, h lbHints) fate {
 				return fate{unknown: true}
 			}
 			continue // not there: the aggregate goes on without it
+		}
+		if p.wrong(flow.Cluster, sub.name, sub.node) || p.wrongHosts(sub) {
+			return fate{unknown: true}
 		}
 		switch sub.kind {
 		case "STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS":

@@ -68,6 +68,8 @@ type hostSet struct {
 
 	live limits // what counts against circuit breakers, by /clusters
 
+	wrong string // what of the endpoints is of a wrong kind
+
 	of     *cluster
 	entry  *entry // that holds the hosts; nil: source does
 	source tree.Node
@@ -86,11 +88,23 @@ func (c *Config) hostsOf(cl *cluster) *hostSet {
 	return memo(c, cl.node, func() *hostSet { return c.gather(cl) })
 }
 
+// wrongHosts ends the pass at endpoints of which something is of a wrong kind.
+func (p *pass) wrongHosts(cl *cluster) bool {
+	why := p.cfg.hostsOf(cl).wrong
+	if why != "" {
+		p.stop(flow.Endpoint, cl.name, flow.Because(flow.WhyWrongKind, why), cl.node)
+	}
+	return why != ""
+}
+
 func (c *Config) gather(cl *cluster) *hostSet {
 	s := &hostSet{weights: map[int32]uint64{}, known: present, over: 140, of: cl}
 	live := tree.Node{}
 	if e := c.hosts[cl.name]; e != nil {
 		live = e.decode()
+		if s.wrong = wrongKind(live.Doc()); s.wrong != "" {
+			return s
+		}
 		s.count(live)
 	}
 	assigned := cl.node.Field("load_assignment")
@@ -99,7 +113,11 @@ func (c *Config) gather(cl *cluster) *hostSet {
 	switch e := c.endpoints[cl.endpointsName()]; {
 	case e != nil:
 		s.entry = e
-		s.assignment(e.decode(), assigned)
+		n := e.decode()
+		if s.wrong = wrong(n); s.wrong != "" {
+			return s
+		}
+		s.assignment(n, assigned)
 	case cl.kind == "STATIC":
 		s.source = assigned
 		s.assignment(assigned, tree.Node{})

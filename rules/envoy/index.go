@@ -107,6 +107,7 @@ type hostIndex struct {
 	field      string // the member's name as written
 	start, end int    // of its value
 	spans      []hostSpan
+	wrong      string // what of the hosts is of a wrong kind
 }
 
 // node is the body, decoded, and kept for a while; of a route configuration without its virtual hosts.
@@ -125,11 +126,15 @@ func (e *entry) decode() tree.Node {
 	}
 	d, err := tree.Parse(raw, int64(e.start))
 	if err != nil {
-		return tree.Node{} // the index has checked every byte: only a body of 4 GiB comes here
+		return tree.Node{} // the index has checked every byte, and leaves out what is too large
 	}
 	d.Source, d.Ref = e.part.name, e.pointer()
+	if e.res != resNone { // neither the bootstrap nor /clusters
+		d.Wrong = wrongKind(d)
+	}
 	if e.hosts != nil {
 		d.Text = e.part.raw[e.start:e.end]
+		d.Wrong = orDefault(e.hosts.wrong, d.Wrong)
 	}
 	return d.Root()
 }
@@ -142,8 +147,10 @@ type indexer struct {
 	heads      []*listenerHead
 	bootstrap  *entry
 	seen       [resourceEnd]bool // sections that were there, empty or not
+	left       [resourceEnd]bool // something of them was left out
 	unmodelled map[string]*flow.NotModelled
 	loaded     map[*entry]string // of versions that drain, when each was loaded
+	wrongs     []string          // what is of a wrong kind, with its place
 	configs    bool              // there is a "configs"
 	sections   int
 }
@@ -155,7 +162,7 @@ func (x *indexer) index() error {
 	i := x.scan.Space(0)
 	end, err := x.scan.Object(i, func(name []byte, at int) (int, error) {
 		if string(name) != "configs" {
-			return x.unknown(adminTypes+"ConfigDump."+string(name), "/"+string(name), at)
+			return x.unknown(adminTypes+"ConfigDump."+brief(name), "/"+brief(name), at)
 		}
 		x.configs = true
 		return x.scan.List(at, x.config)
@@ -190,7 +197,7 @@ func (x *indexer) config(n, at int) (int, error) {
 	case "ListenersConfigDump", "ClustersConfigDump", "RoutesConfigDump", "EndpointsConfigDump", "ScopedRoutesConfigDump", "SecretsConfigDump", "EcdsConfigDump":
 		return x.section(typ, base, at)
 	}
-	return x.unknown(orDefault(tree.TypeName(full), "a section without @type"), base, at)
+	return x.unknown(orDefault(brief([]byte(tree.TypeName(full))), "a section without @type"), base, at)
 }
 
 // typeOf is the @type of the object at i: its first member in Envoy's own text.
@@ -240,7 +247,7 @@ func (x *indexer) section(typ, base string, at int) (int, error) {
 			}
 		}
 		if !tree.Named(name, "version_info") && string(name) != "@type" {
-			return x.unknown(adminTypes+typ+"."+string(name), base+"/"+string(name), at)
+			return x.unknown(adminTypes+typ+"."+brief(name), base+"/"+brief(name), at)
 		}
 		return x.scan.Skip(at)
 	})
@@ -248,28 +255,34 @@ func (x *indexer) section(typ, base string, at int) (int, error) {
 
 // element reads one element of a resource's list.
 func (x *indexer) element(r resource, base *string, n int32, at int) (int, error) {
+	if !x.is(at, '{') {
+		return x.wrong(r, *base+numbered(n)+" is no object", at)
+	}
 	f, name, first := r.facts(), "", len(x.entries)
 	end, err := x.scan.Object(at, func(key []byte, at int) (int, error) {
 		var err error
-		suffix := "/" + string(key)
+		pointer := func() string { return "/" + string(key) } // only of names that are known: a name may be long
 		switch {
 		case tree.Named(key, "name") && (r == dynamicListeners || f.body == "" || f.section == "SecretsConfigDump"):
+			if !x.is(at, '"') {
+				return x.wrong(r, *base+numbered(n)+"/name is no string", at)
+			}
 			name, at, err = x.scan.String(at)
 			return at, err
 		case r == dynamicListeners && tree.Named(key, "active_state"):
-			return x.version(r, active, base, n, suffix, at)
+			return x.version(r, active, base, n, pointer(), at)
 		case r == dynamicListeners && tree.Named(key, "warming_state"):
-			return x.version(r, warming, base, n, suffix, at)
+			return x.version(r, warming, base, n, pointer(), at)
 		case r == dynamicListeners && tree.Named(key, "draining_state"):
-			return x.version(r, draining, base, n, suffix, at)
+			return x.version(r, draining, base, n, pointer(), at)
 		case tree.Named(key, "error_state"):
-			return x.plain(r, rejected, base, n, suffix, at)
+			return x.plain(r, rejected, base, n, pointer(), at)
 		case f.body != "" && tree.Named(key, f.body):
 			st := active
 			if r == dynamicWarmingClusters || r == dynamicWarmingSecrets {
 				st = warming
 			}
-			return x.body(r, st, base, n, suffix, at)
+			return x.body(r, st, base, n, pointer(), at)
 		}
 		return x.scan.Skip(at)
 	})
@@ -320,6 +333,9 @@ func (x *indexer) version(r resource, st state, base *string, n int32, suffix st
 // body reads the object itself, as far as its name.
 func (x *indexer) body(r resource, st state, base *string, n int32, suffix string, at int) (int, error) {
 	e := &entry{res: r, state: st, part: x.part, start: at, base: base, n: n, suffix: suffix}
+	if !x.is(at, '{') {
+		return x.wrong(r, e.pointer()+" is no object", at)
+	}
 	key := r.facts().key
 	var head *listenerHead
 	if r == staticListeners || r == dynamicListeners {
@@ -328,6 +344,9 @@ func (x *indexer) body(r resource, st state, base *string, n int32, suffix strin
 	}
 	end, err := x.scan.Object(at, func(name []byte, at int) (int, error) {
 		if tree.Named(name, key) {
+			if !x.is(at, '"') {
+				return x.wrong(r, e.pointer()+"/"+string(name)+" is no string", at)
+			}
 			var err error
 			e.name, at, err = x.scan.String(at)
 			return at, err
@@ -350,14 +369,25 @@ func (x *indexer) body(r resource, st state, base *string, n int32, suffix strin
 func (x *indexer) virtualHosts(e *entry, field string, at int) (int, error) {
 	h := &hostIndex{field: field, start: at}
 	e.hosts = h
-	end, err := x.scan.List(at, func(_, at int) (int, error) {
+	must := func(is bool, n int, where string) {
+		if !is && h.wrong == "" {
+			h.wrong = e.reference() + "/" + field + "/" + strconv.Itoa(n) + where
+		}
+	}
+	end, err := x.scan.List(at, func(n, at int) (int, error) {
 		span := hostSpan{start: at, name: -1, domains: -1}
+		must(x.is(at, '{'), n, " is no object")
 		end, err := x.scan.Object(at, func(name []byte, at int) (int, error) {
 			switch string(name) {
 			case "name":
 				span.name = at
+				must(x.is(at, '"'), n, "/name is no string")
 			case "domains":
 				span.domains = at
+				return x.scan.List(at, func(_, at int) (int, error) {
+					must(x.is(at, '"'), n, "/domains is no list of strings")
+					return x.scan.Skip(at)
+				})
 			}
 			return x.scan.Skip(at)
 		})

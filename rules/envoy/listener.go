@@ -48,6 +48,7 @@ type listener struct {
 	original  bool // use_original_dst
 	direction flow.Direction
 	directed  bool // traffic_direction says so; else direction is not known
+	wrong     bool // a member that the table is made of is of a wrong kind
 }
 
 // listenAddr is one address of a listener.
@@ -113,25 +114,32 @@ func newListeners(heads []*listenerHead) *listeners {
 
 func (h *listenerHead) read() *listener {
 	l := &listener{entry: h.entry, binds: true}
-	get := func(s span) tree.Node {
+	get := func(s span, kinds uint8) tree.Node {
 		d, err := tree.Parse(h.entry.part.raw[s.start:s.end], int64(s.start))
 		if err != nil {
 			return tree.Node{}
 		}
+		if n := d.Root(); n.Exists() && kinds&(1<<n.Kind()) == 0 || wrongKind(d) != "" {
+			l.wrong = true
+		}
 		return d.Root()
 	}
-	if a, ok := readAddress(get(h.address)); ok {
-		l.addrs = append(l.addrs, a)
-	}
-	for _, n := range get(h.additional).List() {
-		if a, ok := readAddress(n.Field("address")); ok {
+	at := func(n tree.Node) {
+		a, ok := readAddress(n)
+		if ok {
 			l.addrs = append(l.addrs, a)
+		} else if n.Field("socket_address").Exists() { // Envoy listens on numbers only
+			l.wrong = true
 		}
 	}
-	l.binds = get(h.bind).Bool(true) && get(h.deprecated).Field("bind_to_port").Bool(true)
-	l.original = get(h.original).Bool(false)
+	at(get(h.address, anObject))
+	for _, n := range get(h.additional, aList|anObject).List() {
+		at(n.Field("address"))
+	}
+	l.binds = get(h.bind, aTruth|aText).Bool(true) && get(h.deprecated, anObject).Field("bind_to_port").Bool(true)
+	l.original = get(h.original, aTruth|aText).Bool(false)
 	l.internal = h.internal.end > 0
-	switch get(h.direction).Enum() {
+	switch get(h.direction, aText|aNumber).Enum() {
 	case "INBOUND":
 		l.direction, l.directed = flow.Inbound, true
 	case "OUTBOUND":

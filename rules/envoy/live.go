@@ -1,10 +1,12 @@
 package envoy
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // readClusters reads /clusters?format=json: the hosts of each cluster with their live
@@ -33,6 +35,11 @@ func (c *Config) readClusters(name string, raw []byte) error {
 				return s.Skip(at)
 			})
 			e.end = end
+			if err == nil && e.piece() >= tree.MaxDoc {
+				c.oddities = append(c.oddities, flow.Gap{Part: name, Broken: true,
+					Reason: fmt.Sprintf("the status of cluster %.100q takes %d bytes: an object of 256 MiB or more is not read", e.name, e.piece())})
+				return end, err
+			}
 			found[e.name] = e
 			return end, err
 		})

@@ -86,6 +86,7 @@ func (c *Config) dump(name string, raw []byte) error {
 		return fmt.Errorf(`a JSON text without "configs" is no config dump`)
 	}
 	c.odd(name, x.scan.Notes, func(at int) string { return x.owner(at) })
+	c.leaveOut(x)
 	c.parts = append(c.parts, p)
 	c.entries = append(c.entries, x.entries...)
 	c.heads = append(c.heads, x.heads...)
@@ -143,6 +144,12 @@ func (c *Config) finish() {
 	c.cache.sized(c.bytes)
 	c.readMaker()
 	c.listeners = newListeners(c.heads)
+	for _, l := range c.listeners.all {
+		if l.wrong { // it may own another address than the table says
+			c.oddities = append(c.oddities, flow.Gap{Part: l.part.name, Broken: true, Reason: l.reference() + ": where it listens cannot be read"})
+			c.complete[l.res] = false
+		}
+	}
 	c.heads = nil
 	c.clusters, c.warming, c.routes, c.endpoints = map[string]*entry{}, map[string]*entry{}, map[string]*entry{}, map[string]*entry{}
 	c.ecds, c.secrets = map[string]*entry{}, map[string]*entry{}

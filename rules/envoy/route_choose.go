@@ -109,6 +109,9 @@ func (s *stream) chooseHost() bool {
 	}
 	s.vhost = s.p.cfg.vhost(s.table, i)
 	s.p.res.Outcome.VirtualHost = s.vhost.name
+	if s.p.wrong(flow.VirtualHost, s.vhost.name, s.vhost.node) {
+		return false
+	}
 	step.Subject, step.Origin, step.Evidence = s.vhost.name, s.vhost.origin, s.vhost.where
 	switch kind {
 	case domainExact:

@@ -151,6 +151,10 @@ func (s *stream) namedTable(name string, why flow.Reason) bool {
 		s.noTable(name)
 		return true
 	}
+	s.p.res.Outcome.RouteConfig = name
+	if s.p.wrong(flow.RouteConfig, name, t.head) {
+		return false
+	}
 	s.table = s.p.cfg.httpTable(t)
 	if why.Kind != flow.NoReason {
 		return s.addTable(why)

@@ -42,6 +42,7 @@ func (t *table) host(i int) tree.Node {
 			return nil // the index has checked it
 		}
 		d.Source, d.Ref = t.part.name, t.list+"/"+strconv.Itoa(i)
+		d.Wrong = wrongKind(d)
 		return d
 	}).Root()
 }

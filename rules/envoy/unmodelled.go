@@ -61,6 +61,10 @@ func (x *indexer) named(at, depth int) (name string, end int, err error) {
 
 func (x *indexer) count(typ, name, pointer string) {
 	u := x.unmodelled[typ]
+	if u == nil && len(x.unmodelled) >= unknownNames {
+		typ = "other names"
+		u = x.unmodelled[typ]
+	}
 	if u == nil {
 		if x.part.name != dumpPart {
 			pointer = x.part.name + "#" + pointer

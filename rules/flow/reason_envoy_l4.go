@@ -106,6 +106,7 @@ const (
 	WhyVersionDrains       // an older version drains, with the connections that it has. Args: when it was loaded
 	WhyListenerDrains      // a listener of this address drains, and takes none. Args: name, when it was loaded
 	WhyListenerWarms       // a listener of this address is warming, and takes none yet. Args: name
+	WhyWrongKind           // an object that no Envoy writes so: a field of a wrong kind. Args: where and what
 	envoyL4End
 )
 

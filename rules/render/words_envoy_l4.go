@@ -239,6 +239,8 @@ func clusterWords(k flow.ReasonKind, a [3]string) string {
 		return "this version serves: Envoy rejected a newer one" + named(": ", a[0])
 	case flow.WhyUpdateWarming:
 		return "this version serves: a newer one is still warming"
+	case flow.WhyWrongKind:
+		return "cannot be read: " + a[0] + ", and no Envoy writes that there"
 	case flow.WhyVersionDrains:
 		return "the connection is new: an older version" + named(", loaded ", a[0]) + ", drains, and connections from before keep it"
 	case flow.WhyListenerDrains:

@@ -125,6 +125,10 @@ func (s *Scanner) List(i int, element func(n, at int) (int, error)) (int, error)
 	}
 }
 
+// MaxString bounds the strings that String copies: names, types, times. A longer one is an
+// error, so that a text of any size takes no memory of its own.
+const MaxString = 1 << 20
+
 // String is the text of the string at i and where it ends; a value of another kind is
 // skipped and gives an empty text.
 func (s *Scanner) String(i int) (string, int, error) {
@@ -135,6 +139,9 @@ func (s *Scanner) String(i int) (string, int, error) {
 	end, escaped, err := s.str(i)
 	if err != nil {
 		return "", end, err
+	}
+	if end-i > MaxString {
+		return "", end, s.fail(i, "a name of "+strconv.Itoa(end-i-2)+" bytes")
 	}
 	if escaped {
 		return unescape(s.Raw[i+1 : end-1]), end, nil

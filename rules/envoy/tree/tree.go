@@ -11,6 +11,9 @@ import (
 // messages, each of which may stand in a list of an object.
 const MaxDepth = 512
 
+// MaxDoc bounds the bytes of one document: less than that can be read as one object.
+const MaxDoc = 1 << 28
+
 // Kind is what a JSON value is.
 type Kind uint8
 
@@ -31,9 +34,11 @@ const (
 // string begin and end are those without the quotes.
 type token struct{ head, tail uint32 }
 
+// manyTokens is what a document has room for at first.
+const manyTokens = 1 << 18
+
 const (
-	maxDoc     = 1 << 28 // bytes of one document
-	startMask  = maxDoc - 1
+	startMask  = MaxDoc - 1
 	kindShift  = 28
 	escapedBit = 1 << 31
 )
@@ -68,6 +73,7 @@ func (d *Doc) bytes(i uint32) []byte { return d.raw[d.tape[i].start():d.end(i)] 
 type Doc struct {
 	Source string // the part of the snapshot that it stands in
 	Ref    string // JSON pointer (RFC 6901) of its root in that part
+	Wrong  string // what in it is of a wrong kind, as the reader who knows the fields says
 	// Text, if not nil, is the root's text where the document holds less of it.
 	Text []byte
 	raw  []byte
@@ -89,11 +95,11 @@ func (e *SyntaxError) Error() string {
 // The document refers to raw, which must not change.
 func Parse(raw []byte, at int64) (*Doc, error) {
 	d := &Doc{raw: raw, at: at}
-	if len(raw) >= maxDoc {
+	if len(raw) >= MaxDoc {
 		return nil, &SyntaxError{At: at, Msg: "a single object of 256 MiB or more"}
 	}
 	p := parser{doc: d, scan: Scanner{Raw: raw}}
-	d.tape = make([]token, 0, len(raw)/24+4)
+	d.tape = make([]token, 0, min(len(raw)/24+4, manyTokens)) // text may be one long string
 	i, err := p.value(space(raw, 0), 0)
 	if err == nil {
 		if i = space(raw, i); i != len(raw) {
