@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -20,25 +21,53 @@ func Enforcer(pod inspect.Pod) (inspect.Enforcer, error) {
 	return nil, inspect.ErrReadOnly
 }
 
-// PlanPolicy plans a policy. What the plan's traces lack is read on first; the reading that
-// is returned holds it.
+// readOn bounds the reading on of a plan: in an incident an effect that is not known must not
+// keep the change waiting.
+const readOn = 5 * time.Second
+
+// PlanPolicy plans a policy. Where the reading lacks something that decides an effect, that is
+// read on for a while, and the plan made again; the reading that is returned holds it.
 func PlanPolicy(ctx context.Context, pod inspect.Pod, r Reading, ask egress.Ask, progress func(inspect.Progress)) (Reading, flow.Change, error) {
+	c, err := egress.Plan(r.Snapshot, ask)
+	if !unsure(c, err) {
+		return r, c, err
+	}
+	had := len(r.Files)
+	r = readForPlan(ctx, pod, r, progress)
+	if ctx.Err() != nil {
+		return r, flow.Change{}, ctx.Err()
+	}
+	if len(r.Files) == had {
+		return r, c, err
+	}
+	c, err = egress.Plan(r.Snapshot, ask)
+	return r, c, err
+}
+
+// unsure says whether more of the configuration could change a plan.
+func unsure(c flow.Change, err error) bool {
+	unknown := slices.ContainsFunc(c.Effects, func(e flow.Effect) bool { return e.Before == flow.Unknown || e.After == flow.Unknown })
+	return unknown || errors.Is(err, egress.ErrNothing)
+}
+
+// readForPlan reads what the plan's traces lack.
+func readForPlan(ctx context.Context, pod inspect.Pod, r Reading, progress func(inspect.Progress)) Reading {
+	ctx, stop := context.WithTimeout(ctx, readOn)
+	defer stop()
 	const rounds = 2 // a listener that was read on names hosts that were not known before
 	for range rounds {
 		had := len(r.Files)
 		for _, q := range egress.Requests(r.Snapshot) {
 			next, _, err := Trace(ctx, pod, r, q, progress)
-			if err != nil {
-				return next, flow.Change{}, err
+			if r = next; err != nil {
+				return r
 			}
-			r = next
 		}
 		if len(r.Files) == had {
-			break
+			return r
 		}
 	}
-	c, err := egress.Plan(r.Snapshot, ask)
-	return r, c, err
+	return r
 }
 
 // Planned is a change as a policy that nobody has carried out.

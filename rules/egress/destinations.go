@@ -110,6 +110,7 @@ type finder struct {
 	own      []netip.Addr
 	uid, gid uint32         // of a typical application
 	named    []netip.Prefix // by rules or listeners
+	forms    map[string]listenerForm
 	seen     map[destKey]bool
 	out      []dest
 	untraced int
@@ -124,7 +125,7 @@ type destKey struct {
 // destinations are those of live connections, then those of the configuration, then what
 // stands for all others.
 func destinations(s *rules.Snapshot) (list []dest, untraced int) {
-	f := &finder{s: s, own: live.Addresses(s.Files["addr.json"]), seen: map[destKey]bool{}}
+	f := &finder{s: s, own: live.Addresses(s.Files["addr.json"]), seen: map[destKey]bool{}, forms: map[string]listenerForm{}}
 	conns := outgoing(s)
 	f.uid, f.gid = application(s, conns)
 	places := s.Envoy.Places()

@@ -59,8 +59,18 @@ type hostForm struct {
 	} `json:"routes"`
 }
 
-// form reads a listener; an empty reference is one that was not read.
+// form is what a listener says, read once.
 func (f *finder) form(ref string) listenerForm {
+	out, ok := f.forms[ref]
+	if !ok {
+		out = f.readForm(ref)
+		f.forms[ref] = out
+	}
+	return out
+}
+
+// readForm reads a listener; an empty reference is one that was not read.
+func (f *finder) readForm(ref string) listenerForm {
 	var out listenerForm
 	raw, ok := f.s.Envoy.Raw(ref)
 	if !ok {

@@ -116,12 +116,13 @@ func (p *pod) capturing() []envoy.Place {
 // inbound ones use too left out.
 func (p *pod) routed() []string {
 	in, out := map[string]bool{}, map[string]bool{}
-	f := finder{s: p.s}
+	capturing := p.capturing()
+	f := finder{s: p.s, forms: map[string]listenerForm{}}
 	for _, l := range p.s.Envoy.Places() {
 		into := out
 		if l.Directed && l.Direction == flow.Inbound {
 			into = in
-		} else if l.Binds && !slices.ContainsFunc(p.capturing(), func(c envoy.Place) bool { return c.Ref == l.Ref }) {
+		} else if l.Binds && !slices.ContainsFunc(capturing, func(c envoy.Place) bool { return c.Ref == l.Ref }) {
 			into = in // a gateway's, or one for the pod itself
 		}
 		for _, name := range f.form(l.Ref).clusters {

@@ -79,7 +79,9 @@ func everyForm(to string, more ...string) [][]string {
 	for _, form := range []string{"text", "short", "json", "yaml"} {
 		out = append(out, append([]string{"trace", "file", "SNAP", "--to", to, "-o", form, "--why"}, more...))
 	}
-	return append(out, []string{"attach", "file", "SNAP", "--plain"}, []string{"doctor", "file", "SNAP"}, []string{"doctor", "file", "SNAP", "-o", "json"})
+	return append(out, []string{"attach", "file", "SNAP", "--plain"}, []string{"doctor", "file", "SNAP"}, []string{"doctor", "file", "SNAP", "-o", "json"},
+		[]string{"policy", "block-all", "file", "SNAP", "--dry-run", "--strong", "--reason", hostile}, []string{"policy", "block-all", "file", "SNAP", "--dry-run", "--driver", "xds", "-o", "json"},
+		[]string{"policy", "allow-all", "file", "SNAP", "--dry-run", "--all", "--plaintext-ok"})
 }
 
 func demoFiles(t *testing.T, name string) map[string][]byte {
@@ -231,6 +233,7 @@ func TestHostileCommandLine(t *testing.T) {
 		{"trace", "demo", "both", "--to", "10.0.0.1", "-c", hostile}, {"demo", hostile}, {"demo", "mesh", "--theme", hostile}, {"help", hostile},
 		{"check", "demo", "mesh", cases}, {"check", "demo", "mesh", cases, "-o", "json"}, {"check", "demo", "mesh", cases, "-o", "junit"}, {"check", "demo", "mesh", broken}, {"check", "demo", "mesh", hostile},
 		{"snapshot", "demo", "mesh", "-w", "/nowhere/" + hostile + ".zip"},
+		{"policy", hostile, "demo", "mesh"}, {"policy", "block-all", "demo", "mesh", "--dry-run", "--except", hostile}, {"policy", "block-all", "demo", "mesh", "--dry-run", "--ttl", hostile}, {"policy", "block-all", "demo", "mesh", "--dry-run", "--driver", hostile},
 	} {
 		runOn(t, "command line", files, args...)
 	}
