@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -30,6 +29,8 @@ type ConfirmOptions struct {
 	// Ready, if not nil, is called when the watch listens.
 	Ready    func()
 	Progress func(inspect.Progress)
+
+	settle time.Duration // how long at most the end of what was sent is waited for; 0: settleWithin
 }
 
 // DefaultWatch is how long Confirm waits for traffic when nothing is said.
@@ -45,10 +46,6 @@ const judgeShare = 100
 // Snaplen is what a watch keeps of each packet: the headers, and of an HTTP message the
 // beginning of its head.
 const Snaplen = 256
-
-// settle is how long the watch goes on after the answer to what was sent: conntrack tells
-// of the end of a connection a little later.
-const settle = 300 * time.Millisecond
 
 // countWithin bounds the reading of the counters after a watch.
 const countWithin = 5 * time.Second
@@ -72,120 +69,33 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	if watched == 0 {
 		watched = DefaultWatch
 	}
-	before, err := counters(ctx, pod)
-	if err != nil {
-		return r, confirm.Report{Trace: t}, fmt.Errorf("counters before the watch: %w", err)
-	}
-	w, err := pod.Observe(ctx, everyLeg(t), inspect.ObserveOptions{Duration: watched, Snaplen: Snaplen, Raw: opt.Raw})
+	w, err := observe(ctx, pod, t, inspect.ObserveOptions{Duration: watched + overtime, Snaplen: Snaplen, Raw: opt.Raw})
 	if err != nil {
 		return r, confirm.Report{Trace: t}, err
-	}
-	if opt.Ready != nil {
-		opt.Ready()
 	}
 	known := confirm.Known{ClientPort: req.Src.Port()}
 	known.ProxyUID, _, known.HasProxy = r.Snapshot.ProxyOwner()
 	known.Tells = tells(r, req)
-	kept := newKeeper()
-	sent, err := watch(ctx, pod, w, req, opt, &known, kept, func() confirm.Report { return best(t, kept.seen, kept.loss(w.Loss()), known) })
+	opt.Watch = watched
+	x := &watching{pod: pod, w: w, req: req, opt: opt, kept: newKeeper(), sent: make(chan inspect.Sent, 1), settled: make(chan struct{}), ended: make(chan struct{})}
+	sent, err := x.run(ctx, &known, func() confirm.Report { return best(t, x.kept.seen, x.kept.loss(w.Loss()), known) })
 	if err != nil {
 		return r, confirm.Report{Trace: t}, err
 	}
-	// The traffic is over, so a context that ended must not keep the counters away.
-	late, stop := context.WithTimeout(context.WithoutCancel(ctx), countWithin)
-	defer stop()
-	seen := kept.seen
-	after, err := counters(late, pod)
-	loss := kept.loss(w.Loss())
-	if err != nil {
-		loss.Blind = append(loss.Blind, flow.Gap{Part: "counters after the watch", Reason: err.Error()})
-	} else if !maps.Equal(before, after) { // a saved pod counts nothing
-		seen = append(seen, confirm.Deltas(before, after)...)
+	seen, loss := x.kept.seen, x.kept.loss(w.Loss())
+	if x.lost != nil {
+		loss.Blind = append(loss.Blind, flow.Gap{Part: "counters after the watch", Reason: x.lost.Error()})
+	} else if !maps.Equal(x.before, x.after) { // a saved pod counts nothing
+		seen = append(seen, confirm.Deltas(x.before, x.after)...)
 	}
 	known.As = owner(sent)
 	if sent != nil {
 		seen = append(seen, answerOf(*sent))
-	}
-	return r, best(t, seen, loss, known), nil
-}
-
-// watch gathers what is seen until the watch ends, or a little after what was sent was
-// answered.
-func watch(ctx context.Context, pod inspect.Pod, w inspect.Watch, req flow.Request, opt ConfirmOptions, known *confirm.Known, kept *keeper, judge func() confirm.Report) (*inspect.Sent, error) {
-	var sent *inspect.Sent
-	var sendErr error
-	done := make(chan struct{})
-	if opt.Send {
-		go func() {
-			defer close(done)
-			send := pod.Send
-			if opt.Sender != nil {
-				send = opt.Sender
-			}
-			s, err := send(ctx, req)
-			sent, sendErr = &s, err
-			timer := time.NewTimer(settle)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-			}
-			_ = w.Close()
-		}()
-	} else {
-		close(done)
-	}
-	gather(w, opt, kept, judge)
-	<-done
-	if err := w.Close(); err != nil {
-		return sent, err
-	}
-	if sendErr != nil {
-		return nil, sendErr
-	}
-	if sent != nil && sent.Local.IsValid() {
-		known.ClientPort = sent.Local.Port()
-	}
-	return sent, nil
-}
-
-// gather takes what the watch sees until it ends, and judges it now and then.
-func gather(w inspect.Watch, opt ConfirmOptions, kept *keeper, judge func() confirm.Report) {
-	var due <-chan time.Time
-	if opt.Judged != nil {
-		tick := time.NewTicker(JudgeEach)
-		defer tick.Stop()
-		due = tick.C
-	}
-	var last confirm.Report
-	judged := -1 // observations that last knows of
-	var again time.Time
-	for {
-		select {
-		case batch, ok := <-w.C():
-			if !ok {
-				return
-			}
-			for _, o := range batch {
-				kept.add(o)
-				if opt.Seen != nil {
-					o.Head, o.Raw = bytes.Clone(o.Head), bytes.Clone(o.Raw) // they are only lent
-					opt.Seen(o)
-				}
-			}
-		case <-due:
-			loss := kept.loss(w.Loss())
-			switch {
-			case judged >= 0 && time.Now().Before(again), judged == len(kept.seen) && loss.Dropped == last.Loss.Dropped:
-				last.Loss = loss
-			default:
-				began := time.Now()
-				last, judged = judge(), len(kept.seen)
-				again = began.Add(judgeShare * time.Since(began))
-			}
-			opt.Judged(last)
+		if sent.Local.IsValid() {
+			known.ClientPort = sent.Local.Port()
 		}
 	}
+	return r, best(t, seen, loss, known), nil
 }
 
 // best judges every variant of the trace, and returns the one that fits what was seen:

@@ -184,3 +184,26 @@ func TestOtherLimits(t *testing.T) {
 		}
 	}
 }
+
+// Packets were lost: that Envoy counted one connection and one request in all tells that a
+// counter grew for the request, and two that it may not have.
+func TestCountedBesideLoss(t *testing.T) {
+	cx := func(n uint64) flow.Observation { return counter("listener.l.downstream_cx_total", "", 1, 1+n) }
+	rq := func(n uint64) flow.Observation { return counter("http.in.downstream_rq_total", "", 1, 1+n) }
+	grew := counter(clusterCount, "", 7, 8)
+	for _, c := range []struct {
+		what string
+		seen []flow.Observation
+		want Word
+	}{
+		{"one", []flow.Observation{track(0, app, svc, trap), grew, cx(1), rq(1)}, Confirmed},
+		{"two connections", []flow.Observation{track(0, app, svc, trap), grew, cx(2), rq(1)}, Unverifiable},
+		{"two requests", []flow.Observation{track(0, app, svc, trap), grew, cx(1), rq(2)}, Unverifiable},
+		{"not counted", []flow.Observation{track(0, app, svc, trap), grew}, Unverifiable},
+		{"nothing of it was seen", []flow.Observation{answer("200", "ok"), grew, cx(1), rq(1)}, Unverifiable},
+	} {
+		if r := Check(watched(), c.seen, flow.Loss{Dropped: 9}, ours); word(r, 0, 4) != c.want {
+			t.Errorf("%s: %v %v, want %v", c.what, word(r, 0, 4), r.Steps[4].Why, c.want)
+		}
+	}
+}

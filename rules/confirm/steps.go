@@ -305,10 +305,10 @@ func first(all ...*flow.Observation) *flow.Observation {
 // byCount is what a counter that grew proves: that this request was counted, if there was no
 // other one.
 func (c *check) byCount(n *flow.Observation) Step {
-	if !c.alone() {
-		return c.others(n)
+	if c.alone() {
+		return counted(n)
 	}
-	return counted(n)
+	return c.others(n)
 }
 
 // others says that a counter may have grown for another request.

@@ -138,19 +138,39 @@ func (c *check) since() time.Time {
 	return c.legs[0].first
 }
 
-// alone says whether the request was the only one that the watch saw arrive at its listener,
-// and nothing was lost that may have shown another.
+// alone says whether the request was the only one: the watch saw no other arrive at its
+// listener, and lost nothing that may have shown one, or Envoy counted none either.
 func (c *check) alone() bool {
 	if c.sole == flow.Maybe { // of a large Envoy there are many counters to look through
-		c.sole = flow.Is(c.single())
+		c.sole = flow.Is(c.single() && (!c.lossy() || c.countedAlone()))
 	}
-	return !c.lossy() && c.sole == flow.Yes
+	return c.sole == flow.Yes
+}
+
+// countedAlone says whether the request's own connection, which was seen to begin, is the only
+// one that Envoy counted, with no more than one request, at all its listeners together. No lost
+// packet changes that.
+func (c *check) countedAlone() bool {
+	if c.legs[0] == nil || !c.legs[0].fresh() {
+		return false
+	}
+	conns, requests := uint64(0), uint64(0)
+	for _, n := range c.counted {
+		switch {
+		case !arrivals(n.Name) || n.After <= n.Before:
+		case strings.HasPrefix(n.Name, "http."):
+			requests += n.After - n.Before
+		default:
+			conns += n.After - n.Before
+		}
+	}
+	return conns == 1 && requests <= 1
 }
 
 // single says whether no other request was seen to arrive: none on another connection, none
 // on the same, and none that Envoy counted.
 func (c *check) single() bool {
-	if c.legs[0] == nil || c.loss.Dropped > 0 || !c.one() {
+	if c.legs[0] == nil || !c.one() {
 		return false
 	}
 	for _, x := range c.conns {
@@ -332,7 +352,7 @@ func (c *check) data(x *conn, dst netip.AddrPort) *flow.Observation {
 // quiet says whether nothing else was asked of the listener while the request was under way:
 // what the proxy did in that time, it did for this one.
 func (c *check) quiet() bool {
-	if c.loss.Dropped > 0 {
+	if c.loss.Dropped > 0 && !c.countedAlone() {
 		return false
 	}
 	for _, x := range c.conns {
