@@ -9,14 +9,17 @@ import (
 	"github.com/meshtop/meshtop/e2e/lab/prober"
 )
 
+// pace is between two connections: with what each takes, 1,000 a second and more.
+const pace = 500 * time.Microsecond
+
 // client opens connections one after the other, about every pace, as an app's user, until it
 // is stopped.
 type client struct{ *prober.Prober }
 
 // shoot starts a client in the pod.
-func shoot(t testing.TB, l *lab.Lab, dst netip.AddrPort, pace time.Duration) *client {
+func shoot(t testing.TB, l *lab.Lab, dst netip.AddrPort, every time.Duration) *client {
 	t.Helper()
-	c := &client{prober.Start(l.PodSpace(), appUID, dst, pace)}
+	c := &client{prober.Start(l.PodSpace(), appUID, dst, every)}
 	t.Cleanup(func() { c.end(t) })
 	return c
 }

@@ -73,7 +73,7 @@ func TestKilled(t *testing.T) {
 			l := lab.New(t, lab.Options{Scene: "mesh", Backend: b})
 			p := pod(t, l, local.Options{})
 			before, inside := rules(t, l), processes(t, l)
-			c := shoot(t, l, echo, time.Millisecond)
+			c := shoot(t, l, echo, pace)
 			c.await(t, 20)
 			kill(t, l, point)
 			died := time.Now()

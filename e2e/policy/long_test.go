@@ -25,7 +25,7 @@ func TestRenewalsLeak(t *testing.T) {
 	const ttl = 500 * time.Millisecond
 	apply(t, p, flow.StateApplied, change(flow.BlockAll, func(c *flow.Change) { c.TTL = ttl }))
 	applied := time.Now()
-	c := shoot(t, l, echo, time.Millisecond)
+	c := shoot(t, l, echo, pace)
 	renewals := 0
 	for end := time.Now().Add(*hold); time.Now().Before(end); renewals++ {
 		if err := p.Renew(context.Background(), ttl); err != nil {

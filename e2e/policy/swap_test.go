@@ -52,7 +52,7 @@ func (s scene) untouched(t *testing.T, l *lab.Lab, when string) {
 
 func (s scene) block(t *testing.T, l *lab.Lab, p *local.Pod) {
 	t.Helper()
-	c := shoot(t, l, echo, time.Millisecond)
+	c := shoot(t, l, echo, pace)
 	c.await(t, 20)
 	if got := apply(t, p, flow.StateApplied, change(flow.BlockAll)); got.Refused == 0 {
 		t.Errorf("nothing was counted: %+v", got)

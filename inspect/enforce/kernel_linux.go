@@ -20,6 +20,9 @@ import (
 // with one error where as many are awaited as it has messages.
 const patience = 5 * time.Second
 
+// buffer is what a batch with as many holes as are allowed takes, and more.
+const buffer = 4 << 20
+
 // kernel talks to nftables for one operation.
 type kernel struct {
 	conn  *nftables.Conn
@@ -29,7 +32,10 @@ type kernel struct {
 // open opens the talk: the socket is made inside the namespace and stays there.
 func (e *Enforcer) open() (*kernel, error) {
 	k := &kernel{table: &nftables.Table{Family: nftables.TableFamilyINet, Name: edits.Table}}
-	limit := func(c *netlink.Conn) error { return c.SetDeadline(time.Now().Add(patience)) }
+	// The answers to a batch are there before the first is read: they must have room.
+	limit := func(c *netlink.Conn) error {
+		return errors.Join(c.SetDeadline(time.Now().Add(patience)), c.SetWriteBuffer(buffer), c.SetReadBuffer(buffer))
+	}
 	err := e.space.Do(func() error {
 		var err error
 		k.conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(limit))
@@ -112,7 +118,7 @@ func (e *Enforcer) kernelApply(c flow.Change) (flow.Policy, error) {
 		if try < 3 && (errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOENT)) {
 			continue
 		}
-		return flow.Policy{}, err
+		return flow.Policy{}, errors.Join(err, e.takeBack(mine))
 	}
 	e.step(Reading)
 	now, err := k.read()
@@ -121,7 +127,7 @@ func (e *Enforcer) kernelApply(c flow.Change) (flow.Policy, error) {
 	}
 	p, err := k.compare(c, mine, now)
 	if err != nil {
-		return flow.Policy{}, err
+		return flow.Policy{}, errors.Join(err, e.takeBack(mine))
 	}
 	e.step(Proving)
 	e.prove(k, now, &p)
@@ -183,6 +189,27 @@ func leased(c flow.Change, ttl time.Duration) []nftables.SetElement {
 	return out
 }
 
+// takeBack deletes the table if it is the one that was just written: on an error nothing is
+// changed. The answers of the failed talk may still lie in its socket, so it takes a new one.
+func (e *Enforcer) takeBack(mine stamp) error {
+	if mine.key == 0 {
+		return nil
+	}
+	k, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	if err := k.claim(&found{stamp: mine}); err != nil {
+		return err
+	}
+	k.conn.DelTable(k.table)
+	if err := k.flush("take the table back"); !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
+}
+
 // claim lets the transaction fail unless the table is still the one that was read.
 func (k *kernel) claim(f *found) error {
 	return k.conn.SetDeleteElements(k.about(), []nftables.SetElement{{Key: mark(f.stamp.key)}})
@@ -230,19 +257,11 @@ func (e *Enforcer) kernelRestore(c flow.Change) (flow.Policy, error) {
 		return flow.Policy{}, err
 	}
 	defer k.close()
-	e.step(Checking)
-	old, err := k.read()
+	old, err := k.remove(e.step)
 	if err != nil {
 		return flow.Policy{}, err
 	}
 	p := flow.Policy{State: flow.StateNone, Change: c}
-	if old != nil {
-		e.step(Writing)
-		k.conn.DelTable(k.table)
-		if err := k.flush("delete the table inet " + edits.Table); err != nil && !errors.Is(err, unix.ENOENT) {
-			return flow.Policy{}, err
-		}
-	}
 	e.step(Reading)
 	switch now, err := k.read(); {
 	case err != nil:
@@ -261,6 +280,29 @@ func (e *Enforcer) kernelRestore(c flow.Change) (flow.Policy, error) {
 		e.settle(c, &old.change, &p)
 	}
 	return p, nil
+}
+
+// remove deletes the table, and gives what it was; nil: there was none.
+func (k *kernel) remove(step func(Step)) (*found, error) {
+	for try := 0; ; try++ {
+		step(Checking)
+		old, err := k.read()
+		if err != nil || old == nil {
+			return nil, err
+		}
+		step(Writing)
+		if old.wrong == "" && try < 3 {
+			if err := k.claim(old); err != nil {
+				return nil, err
+			}
+		}
+		k.conn.DelTable(k.table)
+		err = k.flush("delete the table inet " + edits.Table)
+		if err == nil || !errors.Is(err, unix.ENOENT) || try == 3 {
+			return old, err
+		}
+		// It is another one by now, or gone.
+	}
 }
 
 // kernelPolicy reads what is in force, and sends nothing.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -127,6 +129,26 @@ func TestAlteredIsRefused(t *testing.T) {
 	}
 }
 
+// A change that is as large as may be fits, and reads back.
+func TestLargest(t *testing.T) {
+	s := space(t)
+	c := flow.Change{Kind: flow.BlockAll, Strong: true, By: strings.Repeat("\u00e4", 512), Reason: strings.Repeat("\xff", 1024)}
+	for i := range 200 {
+		c.Except = append(c.Except, flow.Hole{Prefix: netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, byte(i)}), 128), Port: 65000})
+	}
+	for range 10 {
+		c.ProxyUIDs, c.ProxyGIDs = append(c.ProxyUIDs, 1<<32-2), append(c.ProxyGIDs, 1<<32-2)
+	}
+	if p := apply(t, s, c); p.State != flow.StateApplied {
+		t.Errorf("%s: %s", p.State, p.Why)
+	}
+	p := awaitState(t, s, flow.StateApplied)
+	if p.Change.By != c.By || p.Change.Reason != c.Reason || !slices.Equal(p.Change.Edits, planned(c).Edits) {
+		t.Error("it reads back as another")
+	}
+	apply(t, s, flow.Change{Kind: flow.Restore})
+}
+
 // What cannot be carried out is one sentence, and nothing is written.
 func TestWrongChanges(t *testing.T) {
 	s := space(t)
@@ -139,6 +161,7 @@ func TestWrongChanges(t *testing.T) {
 		"does neither or both":                  {Kind: flow.AllowAll},
 		"can only block":                        {Kind: flow.AllowAll, Driver: flow.EnvoyRuntime, All: true},
 		"cannot be reached from here":           {Kind: flow.BlockAll, Driver: flow.EnvoyRuntime, Runtime: []flow.Setting{{Key: "a", Value: "0"}}},
+		"name prefixes":                         {Kind: flow.BlockAll, Except: slices.Repeat([]flow.Hole{hole("10.0.0.0/8", 0)}, 201)},
 		"bytes long each":                       {Kind: flow.BlockAll, Reason: strings.Repeat("x", 1025)},
 	} {
 		_, err := try(s, planned(c))
