@@ -69,11 +69,15 @@ func Judge(c *Case, vs []Variant) Judgement {
 	return Judgement{Word: Agree}
 }
 
+// FairUnknown says whether an answer may be unknown for that reason.
+func FairUnknown(why flow.ReasonKind) bool { return fairUnknown[why] }
+
 // fairUnknown are the reasons for which an answer may be unknown: an opaque filter or a
 // service outside decides, or a part is missing. Any other one is a defect.
 var fairUnknown = map[flow.ReasonKind]bool{
 	flow.WhyOpaque: true, flow.WhyService: true, flow.WhyFilterOpaque: true, flow.WhyAskOutside: true,
 	flow.WhyNotRead: true, flow.WhyVHDS: true, flow.WhyOnDemand: true, flow.WhyDNS: true,
+	flow.WhyNoProxyConfig: true, flow.WhyProxyUIDUnknown: true, flow.WhySocketsUnknown: true, flow.WhyZtunnel: true,
 }
 
 // unsure is an unknown that is fair, or a disagreement.
@@ -247,8 +251,9 @@ func details(o *Outcome) string {
 
 // beyond: Envoy chose an endpoint, and what came then is not its decision: nothing answers
 // there (which comes before a network filter's refusal, since tcp_proxy dials first), the
-// endpoint declines an upgrade, one of both leaves a tunnel, or a silent one leaves (whose
-// end is the first thing that a filter hears of it).
+// endpoint declines an upgrade or resets a connection that it has answered, one of both
+// leaves a tunnel, or a silent one leaves (whose end is the first thing that a filter hears
+// of it).
 func beyond(o *Outcome, r *envoy.Result) bool {
 	if r.Outcome.Endpoint == "" || o.Host == "" {
 		return false
@@ -256,7 +261,8 @@ func beyond(o *Outcome, r *envoy.Result) bool {
 	f := strings.Split(o.Flags, ",")[0]
 	silent := o.Client != nil && o.Client.Timeout && o.Log == "tcp"
 	left := f == "DC" || f == "UC" && strings.HasPrefix(o.Details, "upstream_reset_after_response_started")
-	return silent || left || f == "UF" || o.Details == "websocket_handshake_unsuccessful"
+	reset := f == "UR" && o.Log == "tcp"
+	return silent || left || reset || f == "UF" || o.Details == "websocket_handshake_unsuccessful"
 }
 
 type differ struct {

@@ -77,12 +77,13 @@ func byName(headers [][2]string) map[string]string {
 	return out
 }
 
-// text is what a ClientHello says; empty: there was none.
+// text is what a ClientHello says; empty: there was none. Envoy shares connections between
+// requests whose names differ only in case, so case is not compared.
 func (t *TLS) text() string {
 	if t == nil {
 		return ""
 	}
-	return fmt.Sprintf("sni %q, alpn %q, certificate %v", t.SNI, t.ALPN, t.Cert)
+	return fmt.Sprintf("sni %q, alpn %q, certificate %v", strings.ToLower(t.SNI), t.ALPN, t.Cert)
 }
 
 func helloOf(t *flow.TLS) string {

@@ -205,7 +205,7 @@ func (h *hunt) report() {
 }
 
 // fieldNames are those of a differ's text.
-var fieldNames = regexp.MustCompile(`[a-z ]+: envoy`)
+var fieldNames = regexp.MustCompile(`[a-zA-Z][a-zA-Z -]*: envoy`)
 
 // keep shrinks a disagreement and writes it down.
 func (h *hunt) keep(b *Batch, c *Case) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	oracle "github.com/meshtop/meshtop/e2e/envoy"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -17,32 +18,34 @@ const (
 )
 
 // judge compares a trace with what the Envoy of that hop logged: one of the variants must
-// be it.
+// be it. One that is unknown for no good reason is wrong.
 func judge(t *flow.Trace, l *Log) (Word, string) {
 	variants := t.Variants
 	if len(variants) == 0 {
 		variants = []flow.Variant{{Verdict: t.Verdict, Outcome: t.Outcome, Caller: t.Caller, Legs: t.Legs}}
 	}
-	best, unknown := "", ""
+	best, unknown, right, fair := "", "", false, false
 	for i := range variants {
 		v := &variants[i]
 		d := differs(v, l)
 		switch {
-		case v.Verdict == flow.Unknown:
-			if d == "" || unknown == "" {
-				unknown = d + lastStep(v.Legs)
-			}
+		case d == "" && v.Verdict == flow.Unknown:
+			unknown, fair = lastStep(v.Legs), oracle.FairUnknown(lastReason(v.Legs).Kind)
 		case d == "":
-			if t.Verdict == flow.Unknown {
-				return Unknown, "a choice that is not modelled"
-			}
-			return Right, ""
+			right = true
 		case best == "" || len(d) < len(best):
 			best = d
 		}
 	}
-	if unknown != "" {
+	switch {
+	case right && t.Verdict != flow.Unknown:
+		return Right, ""
+	case unknown != "" && fair:
 		return Unknown, unknown
+	case unknown != "":
+		return Wrong, "unknown without need: " + unknown
+	case right:
+		return Wrong, "a choice that is not modelled decides"
 	}
 	return Wrong, best
 }
@@ -80,6 +83,16 @@ func byUpstream(l *Log) bool {
 		}
 	}
 	return false
+}
+
+// lastReason is why the last step of all ended as it did.
+func lastReason(legs []flow.Leg) flow.Reason {
+	for i := len(legs) - 1; i >= 0; i-- {
+		if n := len(legs[i].Steps); n > 0 {
+			return legs[i].Steps[n-1].Reason
+		}
+	}
+	return flow.Reason{}
 }
 
 func lastStep(legs []flow.Leg) string {
