@@ -38,6 +38,9 @@ const Timeout = 10 * time.Second
 // Do sends the request once and waits for the head of its answer. A connection that is
 // refused, reset or silent is a result; an error says that nothing was sent.
 func Do(ctx context.Context, dial Dialer, r flow.Request) (Result, error) {
+	if err := bodiless(r.HTTP); err != nil {
+		return Result{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	start := time.Now()
@@ -67,6 +70,21 @@ func Do(ctx context.Context, dial Dialer, r flow.Request) (Result, error) {
 		res.Symptom.TCP = readEnd(err)
 	}
 	return res, nil
+}
+
+// bodiless refuses a request whose headers promise a body: a trace has none, and a server would
+// wait for it.
+func bodiless(h *flow.HTTP) error {
+	if h == nil {
+		return nil
+	}
+	for _, kv := range h.Headers {
+		length := strings.EqualFold(kv[0], "content-length") && strings.Trim(kv[1], " \t0") != ""
+		if length || strings.EqualFold(kv[0], "transfer-encoding") {
+			return fmt.Errorf("not sent: its header %q promises a body, and meshtop sends none", kv[0]+": "+kv[1])
+		}
+	}
+	return nil
 }
 
 // talk speaks the request's protocol.

@@ -222,3 +222,19 @@ func TestNoSmuggling(t *testing.T) {
 		t.Errorf("%d bytes were sent", n)
 	}
 }
+
+// What promises a body is not sent without it: the server would wait for it.
+func TestBodyIsNotPromised(t *testing.T) {
+	for header, sent := range map[[2]string]bool{
+		{"Content-Length", "3"}: false, {"content-length", "10"}: false, {"Transfer-Encoding", "chunked"}: false, {"Content-Length", "0"}: true, {"X", "3"}: true,
+	} {
+		dialled := false
+		_, err := Do(context.Background(), func(context.Context, netip.AddrPort, netip.AddrPort, flow.Proto) (net.Conn, error) {
+			dialled = true
+			return nil, io.EOF
+		}, flow.Request{Dst: netip.MustParseAddrPort("127.0.0.1:1"), Proto: flow.TCP, HTTP: &flow.HTTP{Method: "POST", Headers: [][2]string{header}}})
+		if dialled != sent || err == nil {
+			t.Errorf("%v: dialled %v, %v", header, dialled, err)
+		}
+	}
+}
