@@ -100,7 +100,7 @@ func (e effects) under(ask egress.Ask) {
 		}
 	}
 	e.traced(ask)
-	if p, err := session.RestorePolicy(e.ctx, e.pod, nil, false); err != nil || p.State != flow.StateNone {
+	if p, err := session.RestorePolicy(e.ctx, e.pod, egress.Ask{}); err != nil || p.State != flow.StateNone {
 		e.Fatalf("restore: %v %+v", err, p)
 	}
 }

@@ -75,7 +75,7 @@ func TestRuntime(t *testing.T) {
 			if again, err := p.Policy(ctx); err != nil || time.Until(again.Expires) < 59*time.Minute {
 				t.Errorf("renewed: %+v, %v", again, err)
 			}
-			back := egress.Back(shown.Change, false)
+			back := egress.Back(shown.Change, egress.Ask{})
 			apply(t, other, flow.StateNone, back)
 			s.untouched(t, l, "restored")
 			if after := envoyRuntime(t, l); !reflect.DeepEqual(after, before) {

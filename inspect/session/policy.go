@@ -98,17 +98,23 @@ func ApplyPolicy(ctx context.Context, e inspect.Enforcer, c flow.Change) (flow.P
 	return p, nil
 }
 
-// RestorePolicy takes back what is in force, whoever's it is. change is what this process
-// applied itself; without one what is in force is read, and of Envoy's runtime what it holds.
-func RestorePolicy(ctx context.Context, e inspect.Enforcer, change *flow.Change, closeOpen bool) (flow.Policy, error) {
-	if change == nil {
-		p, err := e.Policy(ctx)
-		if err != nil || p.State == flow.StateNone {
-			return p, err
-		}
-		change = &p.Change
+// PlanRestore is what takes back that which is in force, whoever's it is; where nothing is, the
+// policy that was read says so.
+func PlanRestore(ctx context.Context, e inspect.Enforcer, ask egress.Ask) (flow.Policy, error) {
+	p, err := e.Policy(ctx)
+	if err != nil || p.State == flow.StateNone {
+		return p, err
 	}
-	return e.Apply(ctx, egress.Back(*change, closeOpen))
+	return Planned(egress.Back(p.Change, ask)), nil
+}
+
+// RestorePolicy takes back what is in force, whoever's it is.
+func RestorePolicy(ctx context.Context, e inspect.Enforcer, ask egress.Ask) (flow.Policy, error) {
+	p, err := PlanRestore(ctx, e, ask)
+	if err != nil || p.State == flow.StateNone {
+		return p, err
+	}
+	return e.Apply(ctx, p.Change)
 }
 
 // patience bounds the taking back of a policy once nobody waits for it any more.
@@ -136,7 +142,7 @@ func HoldPolicy(ctx context.Context, e inspect.Enforcer, p flow.Policy) (flow.Po
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer stop()
-	return RestorePolicy(ctx, e, &c, false)
+	return e.Apply(ctx, egress.Back(c, egress.Ask{By: c.By, Reason: c.Reason}))
 }
 
 // renew renews the lease until ctx ends. A lease that ended is not taken up again: whoever

@@ -67,7 +67,7 @@ var ErrNothing = errors.New("nothing to open: no destination that was traced end
 
 // Plan is the change that carries out what is asked. What is wrong with the question is a
 // *Mistake; every other error says why this pod's egress cannot be changed so. Beside an
-// *Around the change is whole.
+// *Around the change is whole. What takes a policy back is not planned, but Back.
 func Plan(s *rules.Snapshot, a Ask) (flow.Change, error) {
 	if a.Driver == flow.NoDriver {
 		a.Driver = flow.Kernel
@@ -104,12 +104,10 @@ func Plan(s *rules.Snapshot, a Ask) (flow.Change, error) {
 func (a Ask) check() error {
 	kernel := a.Driver == flow.Kernel
 	switch {
-	case a.Kind != flow.BlockAll && a.Kind != flow.AllowAll && a.Kind != flow.Restore:
-		return mistake("policy %q: want block-all, allow-all or restore", a.Kind)
+	case a.Kind != flow.BlockAll && a.Kind != flow.AllowAll:
+		return mistake("policy %q: want block-all or allow-all", a.Kind)
 	case !slices.Contains(carries[a.Driver], a.Kind):
 		return mistake("--driver %s does not do %s: it does %s", a.Driver, a.Kind, kinds(carries[a.Driver]))
-	case a.Kind == flow.Restore:
-		return nil
 	case a.Permanent && a.TTL != 0:
 		return mistake("--ttl: for ever, or %v?", a.TTL)
 	case !a.Permanent && a.TTL <= 0:
@@ -134,9 +132,9 @@ func (a Ask) check() error {
 
 // carries says which driver carries out which policy.
 var carries = map[flow.Driver][]flow.PolicyKind{
-	flow.Kernel:        {flow.BlockAll, flow.AllowAll, flow.Restore},
-	flow.EnvoyRuntime:  {flow.BlockAll, flow.Restore},
-	flow.XDS:           {flow.BlockAll, flow.AllowAll, flow.Restore},
+	flow.Kernel:        {flow.BlockAll, flow.AllowAll},
+	flow.EnvoyRuntime:  {flow.BlockAll},
+	flow.XDS:           {flow.BlockAll, flow.AllowAll},
 	flow.Sidecar:       {flow.BlockAll},
 	flow.NetworkPolicy: {flow.BlockAll},
 }

@@ -109,7 +109,7 @@ func TestIstio(t *testing.T) {
 // In a mesh the limits are set for the clusters of what leaves, and for none of what comes in.
 func TestIstioRuntime(t *testing.T) {
 	s := snapshot(t, clients(t)["registry-only"].files)
-	c, err := Plan(s, byRuntime(flow.BlockAll))
+	c, err := Plan(s, byRuntime())
 	if err != nil {
 		t.Fatal(err)
 	}

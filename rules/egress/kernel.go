@@ -14,20 +14,18 @@ import (
 
 // kernel plans our own table in the pod's network namespace.
 func (p *pod) kernel(c *flow.Change) error {
-	if o, ok := podObject(p.s.Files); ok && o.Spec.HostNetwork && c.Kind != flow.Restore {
+	if o, ok := podObject(p.s.Files); ok && o.Spec.HostNetwork {
 		return hostNetwork(o.Metadata.Name)
 	}
 	c.Capture = p.capture
-	if err := p.exempt(c); err != nil && c.Kind != flow.Restore {
+	if err := p.exempt(c); err != nil {
 		return err
 	}
 	c.Kept = p.kept()
-	switch c.Kind {
-	case flow.BlockAll:
-		p.blockByKernel(c)
-	case flow.AllowAll:
+	if c.Kind == flow.AllowAll {
 		return p.openByKernel(c)
 	}
+	p.blockByKernel(c)
 	return nil
 }
 

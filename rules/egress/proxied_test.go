@@ -23,9 +23,9 @@ const (
 	noEntries = `{"layers": ["static", "by hand"], "entries": {}}`
 )
 
-func byRuntime(k flow.PolicyKind) Ask {
+func byRuntime() Ask {
 	a := block()
-	a.Kind, a.Driver = k, flow.EnvoyRuntime
+	a.Driver = flow.EnvoyRuntime
 	return a
 }
 
@@ -36,7 +36,7 @@ func TestRuntime(t *testing.T) {
 	f := layered(t, files(t, "mesh"), twoLayers, `{"layers": ["static", "by hand"], "entries": {
 		"circuit_breakers.outbound|myngxsvc.default.max_requests": {"layer_values": ["3", "7"], "final_value": "7"},
 		"circuit_breakers.outbound|myngxsvc.high.max_requests": {"layer_values": ["5", ""], "final_value": "5"}}}`)
-	c, err := Plan(snapshot(t, f), byRuntime(flow.BlockAll))
+	c, err := Plan(snapshot(t, f), byRuntime())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestRuntime(t *testing.T) {
 	if not := reach(c.NotCovered); !strings.Contains(not, "tcp6 not redirected") || !strings.Contains(not, "proxy uid 1337") {
 		t.Errorf("not covered: %s", not)
 	}
-	back := Back(c, false)
+	back := Back(c, Ask{})
 	same(t, "back", fmt.Sprintf("%+v", back.Runtime), fmt.Sprintf("%+v", []flow.Setting{
 		{Key: want[0].Key, Before: "0", Had: true}, {Key: want[1].Key, Value: "7", Before: "0", Had: true}, {Key: want[2].Key, Before: "0", Had: true}}))
 }
@@ -60,7 +60,7 @@ func TestRuntime(t *testing.T) {
 // that goes on.
 func TestRuntimeLeavesInbound(t *testing.T) {
 	f := layered(t, files(t, "both"), twoLayers, noEntries)
-	c, err := Plan(snapshot(t, f), byRuntime(flow.BlockAll))
+	c, err := Plan(snapshot(t, f), byRuntime())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,22 +76,17 @@ func TestRuntimeRefuses(t *testing.T) {
 	mesh := files(t, "mesh")
 	for name, c := range map[string]struct {
 		files map[string][]byte
-		kind  flow.PolicyKind
 		want  string
 	}{
-		"none":                     {mesh, flow.BlockAll, "no admin layer"},
-		"a static layer":           {layered(t, mesh, `{"layers": [{"name": "static", "static_layer": {}}]}`, noEntries), flow.BlockAll, "no admin layer"},
-		"/runtime was not read":    {layered(t, mesh, twoLayers, "no JSON"), flow.BlockAll, "is not known"},
-		"an empty list of layers":  {layered(t, mesh, `{"layers": []}`, `{"layers": [""], "entries": {}}`), flow.BlockAll, ""},
-		"a gateway":                {layered(t, files(t, "header-match"), twoLayers, noEntries), flow.BlockAll, "no connection of this pod is redirected"},
-		"no configuration":         {map[string][]byte{"iptables-save": mesh["iptables-save"]}, flow.BlockAll, "Envoy's configuration was not read"},
-		"nothing to restore":       {layered(t, mesh, twoLayers, noEntries), flow.Restore, "nothing to restore"},
-		"a limit that was set":     {layered(t, mesh, twoLayers, `{"layers": ["static", "by hand"], "entries": {"envoy.resource_limits.listener..connection_limit": {"layer_values": ["", "0"], "final_value": "0"}}}`), flow.Restore, ""},
-		"somebody else's limit":    {layered(t, mesh, twoLayers, `{"layers": ["static", "by hand"], "entries": {"envoy.resource_limits.listener.x.connection_limit": {"layer_values": ["", "100"], "final_value": "100"}}}`), flow.Restore, "nothing to restore"},
-		"a limit of another layer": {layered(t, mesh, twoLayers, `{"layers": ["static", "by hand"], "entries": {"envoy.resource_limits.listener.x.connection_limit": {"layer_values": ["0", ""], "final_value": "0"}}}`), flow.Restore, "nothing to restore"},
+		"none":                    {mesh, "no admin layer"},
+		"a static layer":          {layered(t, mesh, `{"layers": [{"name": "static", "static_layer": {}}]}`, noEntries), "no admin layer"},
+		"/runtime was not read":   {layered(t, mesh, twoLayers, "no JSON"), "is not known"},
+		"an empty list of layers": {layered(t, mesh, `{"layers": []}`, `{"layers": [""], "entries": {}}`), ""},
+		"a gateway":               {layered(t, files(t, "header-match"), twoLayers, noEntries), "no connection of this pod is redirected"},
+		"no configuration":        {map[string][]byte{"iptables-save": mesh["iptables-save"]}, "Envoy's configuration was not read"},
 	} {
 		s := snapshot(t, without1(c.files, c.want == "is not known"))
-		got, err := Plan(s, byRuntime(c.kind))
+		got, err := Plan(s, byRuntime())
 		switch {
 		case c.want == "" && (err != nil || len(got.Runtime) == 0):
 			t.Errorf("%s: %v", name, err)

@@ -9,9 +9,10 @@ import (
 // its own, and who serves a configuration ends that.
 func Leased(d flow.Driver) bool { return d == flow.Kernel || d == flow.XDS }
 
-// Back is the change that takes another one back, without looking at the pod again.
-func Back(c flow.Change, closeOpen bool) flow.Change {
-	out := flow.Change{Kind: flow.Restore, Driver: c.Driver, By: c.By, Reason: c.Reason, CloseOpen: closeOpen,
+// Back is the change that takes another one back, without looking at the pod again: of what
+// is asked, by whom, why, and whether open connections are ended.
+func Back(c flow.Change, a Ask) flow.Change {
+	out := flow.Change{Kind: flow.Restore, Driver: c.Driver, By: a.By, Reason: a.Reason, Since: a.Since, CloseOpen: a.CloseOpen,
 		ProxyUIDs: c.ProxyUIDs, ProxyGIDs: c.ProxyGIDs, Capture: c.Capture}
 	if out.Driver == flow.NoDriver {
 		out.Driver = flow.Kernel

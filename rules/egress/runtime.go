@@ -3,10 +3,8 @@ package egress
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/envoy"
@@ -26,9 +24,6 @@ func (p *pod) runtime(c *flow.Change) error {
 		return errors.New("this Envoy's runtime has no admin layer (bootstrap, layered_runtime), so that it takes no limits while it runs: use --driver kernel")
 	case flow.Maybe:
 		return errors.New("whether this Envoy's runtime has an admin layer is not known, since its bootstrap or /runtime was not read: read them, or use --driver kernel")
-	}
-	if c.Kind == flow.Restore {
-		return p.lift(c, values)
 	}
 	capturing := p.capturing()
 	if len(capturing) == 0 {
@@ -154,24 +149,4 @@ func (p *pod) limited(set []flow.Setting) *rules.Snapshot {
 	files := maps.Clone(p.s.Files)
 	files["runtime.json"], _ = json.Marshal(doc)
 	return parsed(p.s, files)
-}
-
-// lift takes the limits of 0 away that the admin layer holds: who set them is not recorded
-// there.
-func (p *pod) lift(c *flow.Change, values map[string]string) error {
-	for key, v := range values {
-		if v == "0" && isLimit(key) {
-			c.Runtime = append(c.Runtime, flow.Setting{Key: key, Value: "", Before: v, Had: true})
-		}
-	}
-	slices.SortFunc(c.Runtime, func(a, b flow.Setting) int { return strings.Compare(a.Key, b.Key) })
-	if len(c.Runtime) == 0 {
-		return fmt.Errorf("nothing to restore: the admin layer of Envoy's runtime holds no limit of 0")
-	}
-	return nil
-}
-
-func isLimit(key string) bool {
-	return strings.HasPrefix(key, "envoy.resource_limits.listener.") && strings.HasSuffix(key, ".connection_limit") ||
-		strings.HasPrefix(key, "circuit_breakers.") && strings.HasSuffix(key, ".max_requests")
 }

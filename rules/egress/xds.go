@@ -13,10 +13,6 @@ import (
 // listener that captures leads to a cluster without endpoints, or to where each connection
 // was going. Listeners that connections are handed over to go, but for those that are kept.
 func (p *pod) xds(c *flow.Change) error {
-	if c.Kind == flow.Restore {
-		c.Edits = []string{"serve the configuration as it was written"}
-		return nil
-	}
 	if p.s.Envoy == nil {
 		return errors.New("Envoy's configuration was not read, and it is what --driver xds changes: say where its admin interface is (--admin)")
 	}

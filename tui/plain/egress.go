@@ -34,7 +34,7 @@ func (a *App) egress(t target, pod inspect.Pod, allow bool) *tui.Egress {
 		},
 		Apply: func(ctx context.Context, c flow.Change) (flow.Policy, error) { return session.ApplyPolicy(ctx, e, c) },
 		Restore: func(ctx context.Context, closeOpen bool) (flow.Policy, error) {
-			return session.RestorePolicy(ctx, e, nil, closeOpen)
+			return session.RestorePolicy(ctx, e, egress.Ask{By: a.by(), CloseOpen: closeOpen})
 		},
 	}
 }

@@ -118,13 +118,16 @@ func (o *policyOptions) check(a *App, cmd *cobra.Command, t target) error {
 		return usage("--controlplane: of --driver xds only")
 	case o.dryRun && o.ask.Kind == flow.NoPolicy:
 		return usage("--dry-run: show changes nothing")
-	case (o.ask.Driver == flow.Sidecar || o.ask.Driver == flow.NetworkPolicy) && !o.dryRun:
-		return usage("--driver %s: the object is only printed, by --dry-run", o.ask.Driver)
+	case printed(o.ask.Driver) && (!o.dryRun || o.ask.Kind == flow.Restore):
+		return usage("--driver %s: its object is only printed, by block-all --dry-run", o.ask.Driver)
 	case o.changes() && !o.yes && !(a.InTerminal && a.ErrTerminal):
 		return usage("policy %s changes a running pod: say --yes, or run it on a terminal and type the pod's name", o.ask.Kind)
 	}
 	return nil
 }
+
+// printed says whether a driver's object is printed and not applied.
+func printed(d flow.Driver) bool { return d == flow.Sidecar || d == flow.NetworkPolicy }
 
 // changes says whether the verb is to change anything.
 func (o *policyOptions) changes() bool { return o.ask.Kind != flow.NoPolicy && !o.dryRun }
@@ -223,26 +226,24 @@ func (v *policyVerb) show(ctx context.Context) error {
 }
 
 func (v *policyVerb) restore(ctx context.Context) error {
-	if v.o.dryRun {
-		return v.change(ctx)
-	}
 	e, err := v.enforcer()
 	if err != nil {
 		return err
 	}
-	var lift *flow.Change
-	if v.o.ask.Driver == flow.EnvoyRuntime { // who set which limit stands only in the runtime itself
-		c, err := v.plan(ctx)
+	ask := v.o.ask
+	ask.By, ask.Since = v.app.by(), time.Now()
+	if v.o.dryRun {
+		p, err := session.PlanRestore(ctx, e, ask)
 		if err != nil {
-			return err
+			return v.cannot(err)
 		}
-		back := egress.Back(c, v.o.ask.CloseOpen)
-		lift = &back
+		v.print(p)
+		return nil
 	}
 	if err := v.confirm(ctx, ""); err != nil {
 		return err
 	}
-	p, err := session.RestorePolicy(ctx, e, lift, v.o.ask.CloseOpen)
+	p, err := session.RestorePolicy(ctx, e, ask)
 	if err != nil {
 		return v.cannot(err)
 	}
