@@ -158,7 +158,7 @@ func (p *pass) toCluster(name string, h lbHints) fate {
 		f = p.toHost(c, h)
 	case "envoy.clusters.aggregate":
 		f = p.toAggregate(c, h)
-	case "envoy.clusters.dynamic_forward_proxy":
+	case forwardCluster:
 		f = p.toForward(c, h)
 	default:
 		p.stop(flow.Endpoint, name, flow.Because(flow.WhyNotModelled, "cluster type "+c.kind), c.node)

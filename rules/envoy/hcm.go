@@ -143,8 +143,16 @@ func (s *stream) answer(step flow.Step, v flow.Verdict, c flow.Symptom) {
 		c.Code = 200
 	}
 	c.TCP = flow.TCPOK
+	to, by, known := s.custom(c.Code)
+	if by != "" && known {
+		step.Facts = append(step.Facts, flow.Because(flow.WhyCustomReplaces, by, strconv.Itoa(to)))
+		c.Code, c.Details = to, "" // it keeps the flags alone
+	}
 	s.p.add(step)
-	s.p.end(v, c)
+	if s.p.end(v, c); !known {
+		s.p.last().Verdict = flow.Continue
+		s.p.stop(flow.HTTPFilter, by, flow.Because(flow.WhyCustomFetches, strconv.Itoa(c.Code)), tree.Node{})
+	}
 }
 
 // early answers before a route was looked for. Envoy looks for one when it writes the

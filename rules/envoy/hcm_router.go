@@ -81,6 +81,14 @@ func (s *stream) forward(step flow.Step) {
 	if s.upgrades && s.upgrade != "CONNECT" {
 		end.Code = 101 // Switching Protocols (RFC 9110, 15.2.2)
 	}
+	code, by, known := s.custom(end.Code)
+	if !known {
+		s.p.stop(flow.HTTPFilter, by, flow.Because(flow.WhyCustomFetches, strconv.Itoa(end.Code)), tree.Node{})
+		return
+	}
+	if by != "" {
+		end.Code, end.Details = code, ""
+	}
 	s.p.end(flow.Continue, end)
 }
 

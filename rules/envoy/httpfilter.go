@@ -290,6 +290,13 @@ func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
 		return s.opaque(f, f.kind, f.config.Path("config", "name").Str())
 	case "kill_request":
 		return s.kill(f)
+	case "dynamic_forward_proxy":
+		return s.forwardProxy(f, rc)
+	case "on_demand":
+		return s.onDemandFilter(f)
+	case "custom_response":
+		s.step(f, flow.Because(flow.WhyCustomResponse))
+		return true
 	default:
 		if !passes(f.kind) {
 			return s.opaque(f, f.kind, "")
@@ -318,8 +325,8 @@ func passes(kind string) bool {
 	switch kind {
 	case "compressor", "decompressor", "grpc_stats", "grpc_web", "tap", "bandwidth_limit", "alternate_protocols_cache", "gcp_authn",
 		"header_to_metadata", "set_metadata", "json_to_metadata", "thrift_to_metadata", "ip_tagging", "geoip", "aws_request_signing",
-		"on_demand", "dynamic_forward_proxy", "file_system_buffer", "grpc_field_extraction", "proto_message_extraction", "upstream_codec",
-		"connect_grpc_bridge", "dynamo", "squash", "custom_response", "sse_to_metadata", "proto_api_scrubber",
+		"file_system_buffer", "grpc_field_extraction", "proto_message_extraction", "upstream_codec",
+		"connect_grpc_bridge", "dynamo", "squash", "sse_to_metadata", "proto_api_scrubber",
 		"stats.PluginConfig", "io.istio.http.peer_metadata.Config", "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
 		"istio.telemetry.stats.v1.PluginConfig", "istio_stats", "istio.alpn", "istio.stats", "istio.metadata_exchange", "metadata_exchange", "peer_metadata", "alpn",
 		"io.istio.http.connect_baggage.Config", "io.istio.http.connect_authority.Config", "istio.authentication.v1alpha1.FilterConfig", "istio_authn", "gzip":

@@ -206,3 +206,52 @@ func TestDelegate(t *testing.T) {
 		}
 	}
 }
+
+// What a filter that asks for virtual hosts, resolves hosts or replaces answers does, and
+// says; TestFilterGaps of e2e/envoy judges it by a real Envoy.
+func TestAnswerFilters(t *testing.T) {
+	const cluster = `"dfp"`
+	demand := typedFilter("f", "on_demand.v3.OnDemand", "")
+	forward := typedFilter("f", "dynamic_forward_proxy.v3.FilterConfig", "")
+	custom := func(policy string) string {
+		return typedFilter("f", "custom_response.v3.CustomResponse", `"custom_response_matcher":{"matcher_list":{"matchers":[{"predicate":{"single_predicate":{"input":{"name":"i","typed_config":`+
+			typedAny("envoy.type.matcher.v3.HttpResponseStatusCodeMatchInput", "")+`},"value_match":{"exact":"200"}}},"on_match":{"action":{"name":"a","typed_config":`+policy+`}}}]}}`)
+	}
+	route := oneHost(answering("r", `"prefix":"/"`))
+	for _, c := range []struct {
+		hcm, want string
+		says      flow.ReasonKind
+	}{
+		{withFilters(route, demand), okRoute, flow.WhyOnDemandIdle},
+		{withFilters(oneHost(), demand), "404 route_not_found NR", flow.WhyOnDemandIdle},
+		{withFilters(strings.Replace(oneHost(), `"name":"rt"`, `"name":"rt","vhds":{}`, 1), demand), "unknown", flow.WhyVHDS},
+		{withFilters(route, forward), okRoute, flow.WhyForwardIdle},
+		{withFilters(oneHost(`{"match":{"prefix":"/"},"route":{"cluster":`+cluster+`}}`), forward), "unknown", flow.WhyForwardHost},
+		{withFilters(route, custom(typedAny("x.local_response_policy.v3.LocalResponsePolicy", `"status_code":418`))), "418  r", flow.WhyCustomReplaces},
+		{withFilters(route, custom(typedAny("x.local_response_policy.v3.LocalResponsePolicy", ""))), "200  r", flow.WhyCustomReplaces},
+		{withFilters(route, custom(typedAny("x.redirect_policy.v3.RedirectPolicy", ""))), "unknown", flow.WhyCustomFetches},
+		{withFilters(oneHost(), custom(typedAny("x.redirect_policy.v3.RedirectPolicy", ""))), "404 route_not_found NR", flow.WhyCustomResponse},
+	} {
+		cfg := httpDump(t, c.hcm)
+		cfg.clusters["dfp"] = forwarder(t)
+		if got := allEnds(cfg, sent("GET", "/", "a.test")); got != c.want {
+			t.Errorf("%s: %s, want %s", c.hcm, got, c.want)
+		}
+		said := false
+		for _, s := range ask(cfg, sent("GET", "/", "a.test")).Steps {
+			for _, why := range append([]flow.Reason{s.Reason}, s.Facts...) {
+				said = said || why.Kind == c.says
+			}
+		}
+		if !said {
+			t.Errorf("%s: no step gives reason %d", c.hcm, c.says)
+		}
+	}
+}
+
+// forwarder is a dynamic forward proxy cluster.
+func forwarder(t *testing.T) *entry {
+	t.Helper()
+	c := mesh{clusters: `{'name': 'dfp', 'cluster_type': {'name': 'envoy.clusters.dynamic_forward_proxy', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig'}}}`}.load(t)
+	return c.clusters["dfp"]
+}

@@ -98,6 +98,12 @@ const (
 	WhyJWTNoRule       // no rule asks for a token here
 	WhyJWTRequires     // Args: provider
 	WhyAskOutside      // an outside service decides. Args: service, on error
+	WhyForwardIdle     // dynamic_forward_proxy: the route's cluster is of another kind
+	WhyForwardHost     // the request's host names the endpoint. Args: host
+	WhyOnDemandIdle    // nothing is to be fetched for this request
+	WhyCustomResponse  // answers may be replaced
+	WhyCustomReplaces  // custom_response answers in place of this. Args: filter, status
+	WhyCustomFetches   // custom_response fetches another answer in place of this. Args: status
 	WhyDisabledPerPath // disabled for this route. Args: level
 
 	// The router.

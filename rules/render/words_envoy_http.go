@@ -166,6 +166,18 @@ func httpFilterWords(k flow.ReasonKind, a [3]string) string {
 		return "the script has no envoy_on_request"
 	case flow.WhyLuaNone:
 		return "there is no script"
+	case flow.WhyForwardIdle:
+		return "does nothing: the route's cluster is no dynamic forward proxy"
+	case flow.WhyForwardHost:
+		return "the request's host names the endpoint: Envoy resolves " + a[0]
+	case flow.WhyOnDemandIdle:
+		return "asks for nothing: no virtual host of this table comes on demand"
+	case flow.WhyCustomResponse:
+		return "lets it pass; an answer that its matcher picks is replaced by another"
+	case flow.WhyCustomReplaces:
+		return "HTTP filter " + a[0] + " puts status " + a[1] + " in its place"
+	case flow.WhyCustomFetches:
+		return "fetches another answer in place of status " + a[0] + ", which is not modelled"
 	case flow.WhyJWTNoRule:
 		return "no rule asks for a token"
 	case flow.WhyJWTRequires:
