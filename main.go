@@ -11,6 +11,7 @@ import (
 	"github.com/charmbracelet/x/term"
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/local"
+	"github.com/meshtop/meshtop/inspect/xds"
 	"github.com/meshtop/meshtop/tui"
 	"github.com/meshtop/meshtop/tui/plain"
 )
@@ -27,6 +28,12 @@ func main() {
 		},
 		PID: func(_ context.Context, pid int, admin netip.AddrPort) (inspect.Pod, error) {
 			return local.OfPid(pid, local.Options{Admin: admin})
+		},
+		Policies: func(socket string) (inspect.Enforcer, error) { return xds.Dial(ctx, socket) },
+		ControlPlane: func(o plain.ControlPlane) (func(context.Context) error, error) {
+			reload := make(chan os.Signal, 1)
+			signal.Notify(reload, syscall.SIGHUP)
+			return xds.Open(xds.RunOptions(o), reload)
 		},
 	}
 	code := plain.Run(ctx, app, os.Args[1:])

@@ -37,7 +37,7 @@ var rooms = []room{
 	{"rules/egress", []string{"rules", "rules/flow", "rules/netfilter", "rules/envoy", "rules/live", "rules/egress/edits"}, "a plan is made of a snapshot"},
 	{"rules/egress/edits", []string{"rules/flow"}, "what a change does is worded from the change alone, so that who plans and who applies cannot differ"},
 	{"inspect/enforce", []string{"inspect", "inspect/admin", "inspect/netns", "inspect/probe", "rules/flow", "rules/egress/edits"}, "a change is carried out without knowing why"},
-	{"inspect/xds", []string{"inspect", "rules/flow", "rules/egress/edits"}, "a control plane serves a configuration that it is given"},
+	{"inspect/xds", []string{"inspect", "inspect/admin", "rules/flow", "rules/egress/edits"}, "a control plane serves a configuration that it is given"},
 	{"inspect/agent", []string{"inspect", "inspect/spool", "rules/flow", "rules/egress/edits"}, "a stream carries a pod, whatever the pod is"},
 	{"rules/doctor", []string{"rules", "rules/flow", "rules/netfilter", "rules/envoy", "rules/envoy/tree"}, "findings are made of a snapshot"},
 	{"rules/request", []string{"rules/flow"}, "a request is read without knowing where it goes"},

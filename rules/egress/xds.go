@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/meshtop/meshtop/rules/egress/edits"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -14,7 +15,7 @@ import (
 // was going. Listeners that connections are handed over to go, but for those that are kept.
 func (p *pod) xds(c *flow.Change) error {
 	if p.s.Envoy == nil {
-		return errors.New("Envoy's configuration was not read, and it is what --driver xds changes: say where its admin interface is (--admin)")
+		return errors.New("the configuration of Envoy was not read, and it is what --driver xds changes: say where its admin interface is (--admin)")
 	}
 	capturing := p.capturing()
 	if len(capturing) == 0 {
@@ -25,7 +26,11 @@ func (p *pod) xds(c *flow.Change) error {
 			return err
 		}
 	}
-	p.editsByXDS(c)
+	var names []string
+	for _, l := range capturing {
+		names = append(names, l.Name)
+	}
+	c.Edits, c.Undo = edits.Served(*c, names)
 	c.Kept, c.Untraced = p.kept(), p.untraced
 	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) { p.swapped(c, t, e) })
 	p.reachOfProxy(c)
@@ -87,24 +92,6 @@ func inHole(holes []flow.Hole, dst netip.AddrPort) bool {
 	return slices.ContainsFunc(holes, func(h flow.Hole) bool {
 		return h.Prefix.Contains(dst.Addr()) && (h.Port == 0 || h.Port == dst.Port())
 	})
-}
-
-// editsByXDS words the change for eyes.
-func (p *pod) editsByXDS(c *flow.Change) {
-	to := "a cluster without endpoints"
-	if c.Kind == flow.AllowAll {
-		to = "the original destination of each connection"
-	}
-	for _, l := range p.capturing() {
-		c.Edits = append(c.Edits, fmt.Sprintf("listener %s: tcp_proxy to %s", l.Name, to))
-		for _, h := range append(slices.Clone(c.Except), c.Open...) {
-			c.Edits = append(c.Edits, fmt.Sprintf("listener %s: a filter chain of its own for %s", l.Name, h))
-		}
-	}
-	if !c.KeepHandoff {
-		c.Edits = append(c.Edits, "remove the listeners that connections are handed over to")
-	}
-	c.Undo = []string{"serve the configuration as it was written"}
 }
 
 // handoffs adds whether connections that are handed over are covered.

@@ -41,6 +41,9 @@ type App struct {
 	PID   func(ctx context.Context, pid int, admin netip.AddrPort) (inspect.Pod, error)
 	// Policies asks the control plane that listens on a socket; nil: there is none.
 	Policies func(socket string) (inspect.Enforcer, error)
+	// ControlPlane reads what is to be served, and gives what serves it until its context ends. An
+	// error of ControlPlane itself is one of the input.
+	ControlPlane func(ControlPlane) (serve func(context.Context) error, err error)
 	// Screens shows the screens until the user quits; nil: there are none.
 	Screens func(ctx context.Context, opt tui.Options) error
 	// Getenv reads the environment; nil: there is none.
@@ -143,7 +146,7 @@ func newRoot(app *App) *cobra.Command {
 		Args: cobra.ArbitraryArgs, DisableAutoGenTag: true, SuggestionsMinimumDistance: 2,
 	}
 	attach := newAttach(app, root)
-	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newVersion(app), newCompletion(app, root))
+	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newControlPlane(app), newVersion(app), newCompletion(app, root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours says what is wrong with a shell's name
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(&cobra.Command{Use: "help [VERB]", Hidden: true, Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {

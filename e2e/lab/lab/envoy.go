@@ -38,6 +38,27 @@ func (p *process) stop() error {
 // user may follow, and then becomes that user.
 const script = `mount --bind "$1" "$2" && shift && exec setpriv --reuid 1337 --regid 1337 --clear-groups --pdeathsig KILL "$@"`
 
+// StartEnvoy starts Envoy with a configuration of its own in a lab that has none, such as one
+// whose configuration was served only once the pod was there.
+func (l *Lab) StartEnvoy(config []byte) error {
+	if l.envoy != nil {
+		return errors.New("an Envoy runs already")
+	}
+	l.opt.Config, l.opt.Plain = config, true
+	return l.startEnvoy()
+}
+
+// StopEnvoy kills Envoy, so that another may be started.
+func (l *Lab) StopEnvoy() error {
+	if l.envoy == nil {
+		return nil
+	}
+	err := l.envoy.stop()
+	l.readers.Wait()
+	l.envoy = nil
+	return err
+}
+
 // startEnvoy starts Envoy as the pod's proxy user, and waits until its workers run.
 func (l *Lab) startEnvoy() error {
 	conf := l.Scene.Envoy

@@ -158,11 +158,7 @@ func (l *Lab) Close() error {
 	}
 	l.closed = true
 	var errs []error
-	if l.envoy != nil {
-		errs = append(errs, l.envoy.stop())
-		l.readers.Wait()
-	}
-	errs = append(errs, l.servers.close())
+	errs = append(errs, l.StopEnvoy(), l.servers.close())
 	for _, s := range []*netns.Space{l.pod, l.out} {
 		if s != nil {
 			errs = append(errs, s.Close())
