@@ -198,6 +198,41 @@ func TestCloseOpen(t *testing.T) {
 	apply(t, p, flow.StateNone, change(flow.Restore))
 }
 
+// What came in through the proxy goes on when what goes out is ended, and so does what a
+// client outside opened to the app itself.
+func TestCloseOpenLeavesInbound(t *testing.T) {
+	l := lab.New(t, lab.Options{Scene: "both", Backend: lab.Legacy})
+	p := pod(t, l, local.Options{})
+	var in []opened
+	for _, dst := range []string{lab.PodAddr + ":80", lab.PodAddr + ":8081"} {
+		if err := space(t, l.Out()).Do(func() error {
+			c, err := net.Dial("tcp", dst)
+			in = append(in, opened{dst, c})
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := get(in[0].conn); err != nil { // by Envoy, which keeps the connection
+		t.Fatal(err)
+	}
+	out := holdOpen(t, l, 3, "outbound", echo, nil)
+	got := apply(t, p, flow.StateApplied, change(flow.BlockAll, func(c *flow.Change) { c.CloseOpen = true })).Open
+	if got != (flow.OpenCount{Before: 3, Closed: 3}) {
+		t.Errorf("%+v", got)
+	}
+	for o, how := range ends(out) {
+		if how == "" {
+			t.Errorf("%s lives", o.what)
+		}
+	}
+	for _, o := range in {
+		if _, err := get(o.conn); err != nil {
+			t.Errorf("inbound to %s: %v", o.what, err)
+		}
+	}
+}
+
 // awaitNone waits at most a second until the proxy has no socket of a connection out of the
 // pod, but those of the exception.
 func awaitNone(t *testing.T, l *lab.Lab) {

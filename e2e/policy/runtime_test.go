@@ -31,6 +31,12 @@ func layered(t *testing.T, scene string) *lab.Lab {
 // plan reads the pod and plans for it.
 func plan(t *testing.T, p *local.Pod, a egress.Ask) (flow.Change, error) {
 	t.Helper()
+	return egress.Plan(snapshot(t, p), a)
+}
+
+// snapshot reads the pod as it is.
+func snapshot(t *testing.T, p *local.Pod) *ruleset.Snapshot {
+	t.Helper()
 	s, err := p.Read(context.Background(), inspect.Want{})
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +45,7 @@ func plan(t *testing.T, p *local.Pod, a egress.Ask) (flow.Change, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return egress.Plan(snap, a)
+	return snap
 }
 
 // The limits of Envoy's runtime block and are taken back, whatever the scene; another process

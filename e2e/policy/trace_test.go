@@ -1,12 +1,10 @@
 package policy
 
 import (
-	"context"
 	"net/netip"
 	"testing"
 
 	"github.com/meshtop/meshtop/e2e/lab/lab"
-	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/local"
 	ruleset "github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -28,14 +26,7 @@ func TestTraceKnowsThePolicy(t *testing.T) {
 			{change(flow.AllowAll), map[netip.AddrPort]flow.Verdict{web: flow.Delivered, web6: flow.Delivered}, 1},
 		} {
 			apply(t, p, flow.StateApplied, c.change)
-			s, err := p.Read(context.Background(), inspect.Want{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			snap, err := ruleset.ParseSnapshot(s.Files, s.Gaps)
-			if err != nil {
-				t.Fatal(err)
-			}
+			snap := snapshot(t, p)
 			for dst, want := range c.want {
 				tr := ruleset.Trace(snap, flow.Request{Dst: dst, Proto: flow.TCP, UID: appUID, GID: appUID})
 				if got := tr.Verdict; got != want {

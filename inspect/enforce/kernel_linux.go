@@ -61,14 +61,15 @@ func (k *kernel) flush(what string) error {
 	return nil
 }
 
-// lease and about are the two sets of the table.
+// lease and about are the two sets of the table. Their numbers count within a batch; the
+// library would draw them from a counter that no lock guards.
 func (k *kernel) lease() *nftables.Set {
-	return &nftables.Set{Table: k.table, Name: edits.Lease, KeyType: nftables.TypeInetProto, HasTimeout: true}
+	return &nftables.Set{Table: k.table, Name: edits.Lease, ID: 1, KeyType: nftables.TypeInetProto, HasTimeout: true}
 }
 
 func (k *kernel) about() *nftables.Set {
 	// The order of a key's bytes is for nft, which could not list it else.
-	return &nftables.Set{Table: k.table, Name: edits.About, KeyType: nftables.TypeMark, KeyByteOrder: binaryutil.NativeEndian}
+	return &nftables.Set{Table: k.table, Name: edits.About, ID: 2, KeyType: nftables.TypeMark, KeyByteOrder: binaryutil.NativeEndian}
 }
 
 // stamp is the one comment of the table that is not of the change: since when and until

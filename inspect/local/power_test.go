@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meshtop/meshtop/e2e/lab/lab"
 	"github.com/meshtop/meshtop/e2e/power"
@@ -80,6 +81,8 @@ func TestMain(m *testing.M) {
 			fmt.Println(errors.Is(err, inspect.ErrNoPower), err)
 		}
 		os.Exit(0)
+	case "policy":
+		os.Exit(changeAll())
 	}
 	os.Exit(m.Run())
 }
@@ -100,9 +103,51 @@ func readOwn() int {
 	return 0
 }
 
-// asNobody runs this binary as uid 65534, and gives what it printed. The binary
-// is copied to where that user may read it.
+// changeAll tries all that an inspect.Enforcer does.
+func changeAll() int {
+	p, err := Named(os.Getenv("LAB"), Options{})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer p.Close()
+	_, read := p.Policy(context.Background())
+	_, applied := p.Apply(context.Background(), block())
+	for _, err := range []error{read, applied, p.Renew(context.Background(), time.Minute)} {
+		fmt.Println(errors.Is(err, inspect.ErrNoPower), err)
+	}
+	return 0
+}
+
+// Without CAP_NET_ADMIN a policy is neither read nor applied nor renewed: one sentence names
+// the right.
+func TestPolicyWithoutPower(t *testing.T) {
+	power.Root(t)
+	power.Tools(t, "setpriv")
+	l := lab.New(t, lab.Options{Scene: "mesh", NoEnvoy: true})
+	lines := strings.Split(strings.TrimSpace(withLess(t, []string{"--bounding-set", "-net_admin"}, "policy", "LAB="+l.Pod())), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("%q", lines)
+	}
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "true ") || !strings.Contains(line, "root (CAP_NET_ADMIN)") || !strings.Contains(line, l.Pod()) {
+			t.Errorf("%q", line)
+		}
+	}
+	if out, err := l.InPod("nft", "list", "tables"); err != nil || strings.Contains(out, "meshtop") {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// asNobody runs this binary as uid 65534, and gives what it printed.
 func asNobody(t *testing.T, what string, env ...string) string {
+	t.Helper()
+	return withLess(t, []string{"--reuid", "65534", "--regid", "65534", "--clear-groups"}, what, env...)
+}
+
+// withLess runs this binary with less power (setpriv(1)), and gives what it printed. The
+// binary is copied to where any user may read it.
+func withLess(t *testing.T, power []string, what string, env ...string) string {
 	t.Helper()
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
@@ -120,7 +165,7 @@ func asNobody(t *testing.T, what string, env ...string) string {
 	if err := os.WriteFile(bin, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", bin)
+	cmd := exec.Command("setpriv", append(power, bin)...)
 	cmd.Dir = "/"
 	cmd.Env = append(append(os.Environ(), "MESHTOP_AS_NOBODY="+what), env...)
 	out, err := cmd.Output()
