@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,9 +31,8 @@ type verb struct {
 	ctx context.Context
 }
 
-func newVerb(t *testing.T, scene string, backend lab.Backend) verb {
+func newVerb(t *testing.T, l *lab.Lab) verb {
 	t.Helper()
-	l := lab.New(t, lab.Options{Scene: scene, Backend: backend})
 	bin := filepath.Join(t.TempDir(), "meshtop")
 	if out, err := exec.Command("go", "build", "-o", bin, "../..").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -117,7 +117,7 @@ func (v verb) unchanged(before string) {
 func TestVerb(t *testing.T) {
 	for _, backend := range []lab.Backend{lab.NFT, lab.Legacy} {
 		t.Run(string(backend), func(t *testing.T) {
-			v := newVerb(t, "mesh", backend)
+			v := newVerb(t, lab.New(t, lab.Options{Scene: "mesh", Backend: backend}))
 			before := rules(v.T, v.lab)
 			parts := map[string]func(verb){"blocks": verb.blocks, "ends": verb.ends}
 			if backend == lab.NFT { // what does not touch the rules is the same with both
@@ -244,7 +244,7 @@ func (v verb) holdInterrupted() {
 
 // What the proxy blocks is reached around it, and then blocked again.
 func TestVerbAllows(t *testing.T) {
-	v := newVerb(t, "block-all", lab.NFT)
+	v := newVerb(t, lab.New(t, lab.Options{Scene: "block-all"}))
 	before := rules(v.T, v.lab)
 	if got := v.gets(); served(got) {
 		t.Fatalf("before: %+v", got)
@@ -311,4 +311,42 @@ func (v verb) asks() {
 		v.Errorf("blocked: %+v", got)
 	}
 	v.does(0, "restore", "--yes")
+}
+
+// Nothing ends Envoy's limits by itself: the verb stays and takes them back, at the end of the
+// time and when it is interrupted. If it is killed, whoever restores takes them back.
+func TestVerbRuntime(t *testing.T) {
+	v := newVerb(t, layered(t, "mesh"))
+	before := envoyRuntime(t, v.lab)
+	for _, end := range []string{"time", "interrupt", "kill"} {
+		ttl := "1h"
+		if end == "time" {
+			ttl = "2s"
+		}
+		cmd := exec.CommandContext(v.ctx, v.bin, v.args("block-all", "--driver", "runtime", "--ttl", ttl, "--yes")...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		v.until(end+": the limits hold", func(s flow.Symptom) bool { return !served(s) })
+		switch end {
+		case "interrupt":
+			cmd.Process.Signal(syscall.SIGINT)
+		case "kill":
+			cmd.Process.Kill()
+		}
+		if err := cmd.Wait(); (err == nil) == (end == "kill") {
+			t.Errorf("%s: it ends with %v", end, err)
+		}
+		if end == "kill" {
+			if a, _ := v.does(0, "restore", "--yes"); a.State != "none" {
+				t.Errorf("restore: %+v", a)
+			}
+		}
+		if got := v.gets(); !served(got) {
+			t.Errorf("%s: after it: %+v", end, got)
+		}
+		if after := envoyRuntime(t, v.lab); !reflect.DeepEqual(after, before) {
+			t.Errorf("%s: the runtime was %v and is %v", end, before, after)
+		}
+	}
 }

@@ -98,6 +98,15 @@ func ApplyPolicy(ctx context.Context, e inspect.Enforcer, c flow.Change) (flow.P
 	return p, nil
 }
 
+// ShowPolicy reads what is in force, with what it covers and what not.
+func ShowPolicy(ctx context.Context, e inspect.Enforcer) (flow.Policy, error) {
+	p, err := e.Policy(ctx)
+	if c := &p.Change; err == nil && len(c.Covers) == 0 && len(c.NotCovered) == 0 {
+		c.Covers, c.NotCovered = egress.Reach(*c)
+	}
+	return p, err
+}
+
 // PlanRestore is what takes back that which is in force, whoever's it is; where nothing is, the
 // policy that was read says so.
 func PlanRestore(ctx context.Context, e inspect.Enforcer, ask egress.Ask) (flow.Policy, error) {

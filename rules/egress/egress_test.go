@@ -141,7 +141,7 @@ func TestCovers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	same(t, "strong covers", reach(strong.Covers), "tcp4, tcp6, handoff, udp, dns, proxy")
+	same(t, "strong covers", reach(strong.Covers), "tcp4, tcp6, udp, dns, proxy, handoff")
 	same(t, "strong not", reach(strong.NotCovered), "loopback, own address 10.244.1.7 fd00:244:1::7, except 10.107.42.16:80")
 	same(t, "strong effects", effects(strong), []string{"10.107.42.16:80: delivered>delivered", "else 4: delivered>refused", "else 6: delivered>refused"})
 }

@@ -30,15 +30,6 @@ func (p *pod) kernel(c *flow.Change) error {
 }
 
 func (p *pod) blockByKernel(c *flow.Change) {
-	c.Covers = []flow.Reach{{What: "tcp4"}, {What: "tcp6"}}
-	if p.handsOff() {
-		c.Covers = append(c.Covers, flow.Reach{What: "handoff"})
-	}
-	if c.Strong {
-		c.Covers = append(c.Covers, flow.Reach{What: "udp"}, flow.Reach{What: "dns"}, flow.Reach{What: "proxy"})
-	} else {
-		c.NotCovered = append(c.NotCovered, flow.Reach{What: "udp"}, flow.Reach{What: "dns"})
-	}
 	list := edits.Rules(*c)
 	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) {
 		switch decide(list, t.Request) {
@@ -46,7 +37,10 @@ func (p *pod) blockByKernel(c *flow.Change) {
 			e.After = flow.Refused
 		}
 	})
-	p.leftOut(c)
+	p.reaches(c)
+	if p.handsOff() {
+		c.Covers = append(c.Covers, flow.Reach{What: "handoff"})
+	}
 }
 
 // handsOff says whether listeners stand for destinations of their own.
@@ -54,24 +48,59 @@ func (p *pod) handsOff() bool {
 	return p.captured && slices.ContainsFunc(p.s.Envoy.Places(), func(l envoy.Place) bool { return !l.Binds && (!l.Directed || l.Direction == flow.Outbound) })
 }
 
-// leftOut are what no table of ours touches, and what it was told not to.
-func (p *pod) leftOut(c *flow.Change) {
-	if !c.Strong {
-		for _, u := range c.ProxyUIDs {
-			c.NotCovered = append(c.NotCovered, flow.Reach{What: "proxy", Whose: "uid " + utoa(u)})
+// reaches fills in what our table covers in this pod and what not.
+func (p *pod) reaches(c *flow.Change) {
+	covers, not := kernelReach(*c)
+	c.Covers = covers
+	for _, r := range not {
+		switch r.What {
+		case "own address":
+			r.Whose = p.addresses()
+		case "established":
+			r = established(len(c.Kept))
 		}
-		for _, g := range c.ProxyGIDs {
-			c.NotCovered = append(c.NotCovered, flow.Reach{What: "proxy", Whose: "gid " + utoa(g)})
-		}
-	}
-	c.NotCovered = append(c.NotCovered, flow.Reach{What: "loopback"}, flow.Reach{What: "own address", Whose: p.addresses()})
-	for _, h := range c.Except {
-		c.NotCovered = append(c.NotCovered, flow.Reach{What: "except", Whose: h.String()})
-	}
-	if !c.CloseOpen {
-		c.NotCovered = append(c.NotCovered, established(len(c.Kept)))
+		c.NotCovered = append(c.NotCovered, r)
 	}
 	c.Untraced = p.untraced
+}
+
+// Reach is what a change covers and what not, as far as the change alone tells: of one that was
+// read back, nobody looked at the pod.
+func Reach(c flow.Change) (covers, not []flow.Reach) {
+	if c.Driver != flow.Kernel || c.Kind != flow.BlockAll && c.Kind != flow.AllowAll {
+		return nil, nil
+	}
+	return kernelReach(c)
+}
+
+// kernelReach is what no table of ours touches, and what it was told not to.
+func kernelReach(c flow.Change) (covers, not []flow.Reach) {
+	strong := c.Kind == flow.BlockAll && c.Strong
+	if c.Kind == flow.BlockAll || c.All {
+		covers = []flow.Reach{{What: "tcp4"}, {What: "tcp6"}}
+	}
+	for _, h := range c.Open {
+		covers = append(covers, flow.Reach{What: "tcp", Whose: h.String()})
+	}
+	if strong {
+		covers = append(covers, flow.Reach{What: "udp"}, flow.Reach{What: "dns"}, flow.Reach{What: "proxy"})
+	} else {
+		not = append(not, flow.Reach{What: "udp"}, flow.Reach{What: "dns"})
+		for _, u := range c.ProxyUIDs {
+			not = append(not, flow.Reach{What: "proxy", Whose: "uid " + utoa(u)})
+		}
+		for _, g := range c.ProxyGIDs {
+			not = append(not, flow.Reach{What: "proxy", Whose: "gid " + utoa(g)})
+		}
+	}
+	not = append(not, flow.Reach{What: "loopback"}, flow.Reach{What: "own address"})
+	for _, h := range c.Except {
+		not = append(not, flow.Reach{What: "except", Whose: h.String()})
+	}
+	if !c.CloseOpen {
+		not = append(not, flow.Reach{What: "established"})
+	}
+	return covers, not
 }
 
 // established are the connections that were open.
@@ -98,13 +127,6 @@ func (p *pod) openByKernel(c *flow.Change) error {
 			return ErrNothing
 		}
 	}
-	if c.All {
-		c.Covers = []flow.Reach{{What: "tcp4"}, {What: "tcp6"}}
-	}
-	for _, h := range c.Open {
-		c.Covers = append(c.Covers, flow.Reach{What: "tcp", Whose: h.String()})
-	}
-	c.NotCovered = append(c.NotCovered, flow.Reach{What: "udp"}, flow.Reach{What: "dns"})
 	direct := untranslated(p.s)
 	list := edits.Rules(*c)
 	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) {
@@ -112,7 +134,7 @@ func (p *pod) openByKernel(c *flow.Change) error {
 			e.After, e.Direct, e.Around = rules.Trace(direct, t.Request).Verdict, true, p.protections(t)
 		}
 	})
-	p.leftOut(c)
+	p.reaches(c)
 	return nil
 }
 

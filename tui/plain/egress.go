@@ -21,7 +21,7 @@ func (a *App) egress(t target, pod inspect.Pod, allow bool) *tui.Egress {
 		locked = "read-only: start meshtop with --allow-policy to change the egress policy"
 	}
 	return &tui.Egress{
-		Name: t.name, Locked: locked, Show: e.Policy, Renew: e.Renew,
+		Name: t.name, Locked: locked, Show: func(ctx context.Context) (flow.Policy, error) { return session.ShowPolicy(ctx, e) }, Renew: e.Renew,
 		Plan: func(ctx context.Context, in tui.Reading, ask egress.Ask, except []string) (tui.Reading, flow.Change, error) {
 			var err error
 			if ask.Except, err = holes(ctx, pod, in.Reading, except); err != nil {

@@ -214,7 +214,7 @@ func (v *policyVerb) show(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := e.Policy(ctx)
+	p, err := session.ShowPolicy(ctx, e)
 	if err != nil {
 		return v.cannot(err)
 	}

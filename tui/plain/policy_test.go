@@ -137,7 +137,7 @@ func TestPolicyRefused(t *testing.T) {
 	if code != ExitUnknown || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, `block-all by "uid `) || !strings.Contains(errs, `("INC-1")`) || !strings.Contains(errs, "meshtop policy restore netns web") {
 		t.Errorf("held: exit %d, %s%s", code, out, errs)
 	}
-	if code, out, _ := p.ask("", "show", "netns", "web"); code != ExitOK || !strings.Contains(out, "block-all of netns web, applied") {
+	if code, out, _ := p.ask("", "show", "netns", "web"); code != ExitOK || !strings.Contains(out, "block-all of netns web, applied") || !strings.Contains(out, "connections of uid 1337") {
 		t.Errorf("show: exit %d, %s", code, out)
 	}
 	if code, out, _ := p.ask("", "restore", "netns", "web", "--yes"); code != ExitOK || !strings.Contains(out, "nothing of meshtop's is there") || p.kind() != flow.NoPolicy {
