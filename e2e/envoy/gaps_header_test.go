@@ -1,6 +1,9 @@
 package envoy
 
-import "maps"
+import (
+	"fmt"
+	"maps"
+)
 
 // headerRows collects cases of what the endpoint gets, each with a route table of its own.
 type headerRows []gap
@@ -135,6 +138,15 @@ func identityGaps() (g headerRows) {
 	g.row("client's address of a proxy that is trusted", `"x-forwarded-proto","https"`, from("127.1.2.3", with("x-forwarded-for", "8.8.8.8, 9.9.9.9", "x-forwarded-proto", "https")), table(nil, nil, nil, nil), M{"use_remote_address": true, "xff_num_trusted_hops": 1})
 	g.row("port", `"x-forwarded-port"`, plainGet, table(nil, nil, nil, nil), M{"append_x_forwarded_port": true})
 	g.row("port after another proxy", `"x-forwarded-port"`, with("x-forwarded-port", "99"), table(nil, nil, nil, nil), M{"append_x_forwarded_port": true})
+	g.row("port said by a stranger", `"x-forwarded-port","10000"`, with("x-forwarded-port", "99"), table(nil, nil, nil, nil), M{"append_x_forwarded_port": true, "use_remote_address": true})
+	g.row("port said by a proxy that is trusted", `"x-forwarded-port","99"`, with("x-forwarded-port", "99"), table(nil, nil, nil, nil), M{"append_x_forwarded_port": true, "use_remote_address": true, "xff_num_trusted_hops": 1})
+	for _, e := range [][]string{{"100-continue", "x"}, {"x", "100-continue"}, {"x", "y"}, {"100-continue", "100-continue"}, {"100-continue", ""}, {"100-continue,x"}} {
+		var kv []string
+		for _, v := range e {
+			kv = append(kv, "expect", v)
+		}
+		g.row(fmt.Sprintf("expect %q", e), `"upstream"`, with(kv...), table(nil, nil, nil, nil), nil)
+	}
 	g.row("via", `"via","me"`, plainGet, table(nil, nil, nil, nil), M{"via": "me"})
 	g.row("via after another", `"via","first,`, with("via", "first"), table(nil, nil, nil, nil), M{"via": "me"})
 	g.row("user agent", `"user-agent"`, plainGet, table(nil, nil, nil, nil), M{"add_user_agent": true})

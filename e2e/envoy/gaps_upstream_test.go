@@ -58,6 +58,7 @@ func httpUpstreamGaps() []gap {
 		over("name of the request before the socket's", `"sni":"auth.test"`, secured("u.autosni2", 7, sni, own(http1, M{"auto_sni": true})), h1, nil),
 		over("an address is no name", `"tls":{"alpn"`, secured("u.ip", 8, nil, own(http1, M{"auto_sni": true})), get("10.0.0.1:80", "/"), nil),
 		over("an address is no name, the socket has one", `"sni":"fixed.test"`, secured("u.ip2", 8, sni, own(http1, M{"auto_sni": true})), get("[::1]:80", "/"), nil),
+		over("name of two hosts", `"sni":"a.test:80,b.test"`, secured("u.two", 6, nil, own(http1, M{"auto_sni": true})), get("a.test:80", "/", [2]string{"host", "b.test"}), nil),
 		over("name of a header", `"sni":"named.test"`, secured("u.header", 9, nil, own(http1, M{"auto_sni": true, "override_auto_sni_header": "x-name"})), get("auth.test", "/", [2]string{"x-name", "named.test"}), nil),
 		over("the header is missing", `"sni":"auth.test"`, secured("u.header2", 9, nil, own(http1, M{"auto_sni": true, "override_auto_sni_header": "x-name"})), get("auth.test", "/"), nil),
 		over("name of the rewritten host", `"sni":"lit.test"`, secured("u.rewrite", 10, nil, own(http1, M{"auto_sni": true})), h1, M{"host_rewrite_literal": "lit.test"}),

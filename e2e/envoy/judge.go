@@ -3,6 +3,7 @@ package envoy
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -251,18 +252,20 @@ func details(o *Outcome) string {
 
 // beyond: Envoy chose an endpoint, and what came then is not its decision: nothing answers
 // there (which comes before a network filter's refusal, since tcp_proxy dials first), the
-// endpoint declines an upgrade or resets a connection that it has answered, one of both
-// leaves a tunnel, or a silent one leaves (whose end is the first thing that a filter hears
+// endpoint calls the request a protocol error, declines an upgrade or resets a connection
+// that it has answered, one of both leaves a tunnel, or a silent one leaves (whose end is the first thing that a filter hears
 // of it).
 func beyond(o *Outcome, r *envoy.Result) bool {
 	if r.Outcome.Endpoint == "" || o.Host == "" {
 		return false
 	}
-	f := strings.Split(o.Flags, ",")[0]
+	flags := strings.Split(o.Flags, ",")
+	f := flags[0]
 	silent := o.Client != nil && o.Client.Timeout && o.Log == "tcp"
 	left := f == "DC" || f == "UC" && strings.HasPrefix(o.Details, "upstream_reset_after_response_started")
 	reset := f == "UR" && o.Log == "tcp"
-	return silent || left || reset || f == "UF" || o.Details == "websocket_handshake_unsuccessful"
+	refused := f == "UPE" || slices.Contains(flags, "UF")
+	return silent || left || reset || refused || o.Details == "websocket_handshake_unsuccessful"
 }
 
 type differ struct {

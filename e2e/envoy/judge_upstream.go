@@ -51,8 +51,11 @@ func (d *differ) headers(u *UpstreamSide, h *flow.HTTP) {
 		}
 	}
 	slices.Sort(names)
-	if u.Version == "2" && said["cookie"] != "" { // the endpoint's reader joins them (RFC 9113, 8.2.3)
+	if u.Version == "2" { // the endpoint's reader joins cookies (RFC 9113, 8.2.3), and keeps an Expect to itself
 		said["cookie"] = strings.ReplaceAll(said["cookie"], `" "`, "; ")
+		if strings.Contains(said["expect"], "100-continue") {
+			said["expect"] = was["expect"]
+		}
 	}
 	for _, n := range names {
 		switch {

@@ -308,16 +308,22 @@ func (p *pass) toForward(c *cluster, h lbHints) fate {
 	return fate{unknown: true}
 }
 
-// hostOnly is an authority without its port and brackets.
+// hostOnly is an authority without its port, if that is one, and without the brackets of an
+// address. (Http::Utility::parseAuthority)
 func hostOnly(s string) string {
-	if strings.HasPrefix(s, "[") {
-		in, _, _ := strings.Cut(s[1:], "]")
-		return in
+	host := s
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.HasSuffix(s, "]") {
+		if n, ok := number(s[i+1:]); ok && n <= 65535 {
+			host = s[:i]
+		}
 	}
-	if i := strings.LastIndexByte(s, ':'); i >= 0 && strings.Count(s, ":") == 1 {
-		return s[:i]
+	if in, ok := strings.CutPrefix(host, "["); ok {
+		in, closed := strings.CutSuffix(in, "]")
+		if _, err := netip.ParseAddr(in); closed && err == nil {
+			return in
+		}
 	}
-	return s
+	return host
 }
 
 // toAggregate chooses among the priorities of all its clusters, one after the other; the

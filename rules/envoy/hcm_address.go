@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -122,12 +123,15 @@ func (s *stream) clientAddress() {
 		if _, hasProto, _ := s.h.first("x-forwarded-proto"); s.m.hops == 0 || !hasProto {
 			s.h.set("x-forwarded-proto", s.schemeByTLS())
 		}
+		if s.m.hops == 0 && s.m.node.Field("append_x_forwarded_port").Bool(false) {
+			s.h.remove("x-forwarded-port") // as it is not trusted
+		}
 	}
 	if !s.h.has("x-forwarded-proto") {
 		s.h.set("x-forwarded-proto", s.schemeByTLS())
 	}
 	if s.m.node.Field("append_x_forwarded_port").Bool(false) && !s.h.has("x-forwarded-port") {
-		s.h.setUnsure("x-forwarded-port")
+		s.h.set("x-forwarded-port", strconv.Itoa(int(s.p.local.Port())))
 	}
 }
 

@@ -17,6 +17,7 @@ func TestUpstreamHello(t *testing.T) {
 		{"", "'use_downstream_protocol_config':{'http2_protocol_options':{}}", "a", `1.1 sni "" alpn [http/1.1]`}, {"", "'use_downstream_protocol_config':{}", "a h2", `2 sni "" alpn [h2]`}, {"", "", "a h2", `1.1 sni "" alpn [http/1.1]`},
 		{"'common_tls_context':{'alpn_protocols':['istio']}", "", "a", `1.1 sni "" alpn [istio]`}, {"'sni':'s'", "", "a", `1.1 sni "s" alpn [http/1.1]`}, {"'sni':'s'", auto, "a:80", `1.1 sni "a" alpn [http/1.1]`},
 		{"'sni':'s'", auto, "10.0.0.1:80", `1.1 sni "s" alpn [http/1.1]`}, {"'sni':'s'", auto, "[::1]:80", `1.1 sni "s" alpn [http/1.1]`}, {"'auto_host_sni':true,'sni':'s'", "", "a", `1.1 sni "h" alpn [http/1.1]`}, {"'auto_host_sni':true", auto, "a", `1.1 sni "a" alpn [http/1.1]`},
+		{"'sni':'s'", auto, "a:80,b", `1.1 sni "a:80,b" alpn [http/1.1]`}, {"'sni':'s'", auto, "a:99999", `1.1 sni "a:99999" alpn [http/1.1]`}, {"'sni':'s'", auto, "[a]:80", `1.1 sni "[a]" alpn [http/1.1]`}, {"'sni':'s'", auto, "[::1]", `1.1 sni "s" alpn [http/1.1]`},
 	} {
 		cfg := mesh{clusters: fmt.Sprintf(`{'name':'c','type':'STATIC',
 			'typed_extension_protocol_options':{'envoy.extensions.upstreams.http.v3.HttpProtocolOptions':{'@type':'x/HttpProtocolOptions'%s}},

@@ -185,7 +185,13 @@ func (s *stream) operator(op, missing string) (string, bool) {
 		}
 		return s.p.sni, true
 	case "PROTOCOL":
-		return map[string]string{"1.0": "HTTP/1.0", "2": "HTTP/2"}[s.version] + map[bool]string{true: "HTTP/1.1"}[s.version == "1.1"], true
+		switch {
+		case s.http2:
+			return "HTTP/2", true
+		case s.low(): // whatever the client calls it
+			return "HTTP/1.0", true
+		}
+		return "HTTP/1.1", true
 	case "ROUTE_NAME":
 		return s.p.res.Outcome.Route, true
 	}

@@ -76,7 +76,7 @@ func TestHeaderMutations(t *testing.T) {
 		{add("x", "1", absent) + "," + add("x", "2", absent), "", "", "", "x=1 x=2"}, {add("x", "1", overwrite), add("x", "2", overwrite), add("x", "3", overwrite), "", "x=3"},
 		{add("x", "1", overwrite), "", add("x", "3", overwrite) + `],"most_specific_header_mutations_wins":true,"request_headers_to_remove":[`, "", "x=1"},
 		{add("x", "1", appendTo) + `],"request_headers_to_remove":["X","y"],"z":[`, "", "", "x=0 y=0", "x=1"}, {add("x", "", appendTo), "", "", "", ""},
-		{add("x", "%REQ(y?z):2%", appendTo), "", "", "z=abc", "x=ab z=abc"}, {add("x", "100%%", appendTo), "", "", "", "x=100%"}, {add("x", "%DOWNSTREAM_LOCAL_PORT%", appendTo), "", "", "", "x=80"},
+		{add("x", "%REQ(y?z):2%", appendTo), "", "", "z=abc", "x=ab z=abc"}, {add("x", "100%%", appendTo), "", "", "", "x=100%"}, {add("x", "%PROTOCOL%", appendTo), "", "", "", "x=HTTP/1.1"}, {add("x", "%DOWNSTREAM_LOCAL_PORT%", appendTo), "", "", "", "x=80"},
 		{add("x", "%HOSTNAME%", appendTo), "", "", "", ""}, {`{"header":{"key":"x","value":"1"},"append":false}`, "", "", "x=0", "x=1"}, {`{"header":{"key":"x"},"keep_empty_value":true}`, "", "", "", "x="},
 	} {
 		list := func(s string) string {
