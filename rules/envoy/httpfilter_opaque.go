@@ -89,14 +89,18 @@ func (s *stream) headerMutation(f *httpFilter, rc routeConfig) bool {
 	if q := f.config.Path("mutations", "query_parameter_mutations"); q.Len() > 0 {
 		s.h.setUnsure(":path")
 	}
-	s.step(f, flow.Because(flow.WhyHeadersChanged, mutatedNames(f.config, levels)))
+	s.step(f, flow.Because(flow.WhyHeadersChanged, mutatedNames("request_mutations", f.config, levels)))
+	if names := mutatedNames("response_mutations", f.config, levels); names != "" {
+		st := s.p.last()
+		st.Facts = append(st.Facts, flow.Because(flow.WhyAnswerChanged, names))
+	}
 	return true
 }
 
-func mutatedNames(config tree.Node, levels []tree.Node) string {
+func mutatedNames(kind string, config tree.Node, levels []tree.Node) string {
 	var names []string
 	for _, n := range append([]tree.Node{config}, levels...) {
-		for _, m := range n.Path("mutations", "request_mutations").All() {
+		for _, m := range n.Path("mutations", kind).All() {
 			name := m.Field("remove").Str()
 			if name == "" {
 				name = m.Path("append", "header", "key").Str()

@@ -279,6 +279,7 @@ func (s *stream) took(r *route, i int, step flow.Step) {
 	s.p.res.Outcome.Route, s.p.res.Outcome.RouteIndex = r.node.Field("name").Str(), s.index
 	s.p.add(step)
 	if s.readAction(); !s.p.over {
+		s.noteAnswer()
 		s.oddRoute()
 	}
 }

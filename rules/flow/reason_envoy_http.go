@@ -68,6 +68,13 @@ const (
 	WhyStreamOver    // that limit leaves no time at all. Args: who sets it
 	WhyLimitsChanged // filters or header changes made other limits than the route's step tells. Args: timeout, retries
 
+	// What a route makes of the answer's headers.
+	WhyAnswerHas     // Args: name, value
+	WhyAnswerAdds    // beside what the endpoint sends. Args: name, value
+	WhyAnswerLoses   // Args: name
+	WhyAnswerMore    // more headers change. Args: number
+	WhyAnswerChanged // by a filter. Args: names
+
 	WhyTaken // one of several ways was taken. Args: choice, value
 
 	// HTTP filters.

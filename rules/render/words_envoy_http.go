@@ -4,7 +4,7 @@ import "github.com/meshtop/meshtop/rules/flow"
 
 // envoyHTTPWords words the reasons of flow/reason_envoy_http.go; empty for a kind that is not its own.
 func envoyHTTPWords(k flow.ReasonKind, a [3]string) string {
-	for _, words := range []func(flow.ReasonKind, [3]string) string{conditionWords, managerWords, tableWords, httpRouteWords, httpFilterWords, decisionWords, httpRouterWords} {
+	for _, words := range []func(flow.ReasonKind, [3]string) string{conditionWords, managerWords, tableWords, httpRouteWords, answerWords, httpFilterWords, decisionWords, httpRouterWords} {
 		if s := words(k, a); s != "" {
 			return s
 		}
@@ -144,6 +144,22 @@ func httpRouteWords(k flow.ReasonKind, a [3]string) string {
 		return "changed headers make it timeout " + a[0] + ", retries " + a[1]
 	case flow.WhyTaken:
 		return a[0] + ": " + a[1] + " is taken"
+	}
+	return ""
+}
+
+func answerWords(k flow.ReasonKind, a [3]string) string {
+	switch k {
+	case flow.WhyAnswerHas:
+		return "the answer has header " + a[0] + ": " + a[1]
+	case flow.WhyAnswerAdds:
+		return "the answer gets header " + a[0] + ": " + a[1] + ", beside what the endpoint sends"
+	case flow.WhyAnswerLoses:
+		return "the answer loses header " + a[0]
+	case flow.WhyAnswerMore:
+		return "and " + some(a[0], "more header") + " of the answer change"
+	case flow.WhyAnswerChanged:
+		return "changes headers of the answer too: " + a[0]
 	}
 	return ""
 }

@@ -1,0 +1,134 @@
+package envoy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// answerHeaders are the headers of an answer as far as a route changes them, in the order in
+// which they are met.
+type answerHeaders struct {
+	forwarded bool // the answer is an endpoint's, with headers of its own
+	list      []answerHeader
+}
+
+type answerHeader struct {
+	name   string
+	values []string
+	own    bool // the endpoint's own, if it sends one, is there too
+}
+
+func (a *answerHeaders) of(name string) *answerHeader {
+	name = lower(name)
+	for i := range a.list {
+		if a.list[i].name == name {
+			return &a.list[i]
+		}
+	}
+	a.list = append(a.list, answerHeader{name: name, own: a.forwarded})
+	return &a.list[len(a.list)-1]
+}
+
+// change applies response_headers_to_remove and then response_headers_to_add of one level,
+// as changeHeaders does with those of a request.
+func (a *answerHeaders) change(n tree.Node) {
+	for _, name := range n.Field("response_headers_to_remove").All() {
+		h := a.of(name.Str())
+		h.values, h.own = nil, false
+	}
+	adds := n.Field("response_headers_to_add").List()
+	there := make([]flow.Answer, len(adds)) // asked of all before the first change
+	for i, o := range adds {
+		h := a.of(o.Path("header", "key").Str())
+		if there[i] = flow.Is(len(h.values) > 0); h.own && len(h.values) == 0 {
+			there[i] = flow.Maybe
+		}
+	}
+	for _, sets := range []bool{true, false} {
+		for i, o := range adds {
+			if overwrites(o) == sets {
+				a.of(o.Path("header", "key").Str()).add(o, there[i])
+			}
+		}
+	}
+}
+
+// overwrites says whether a HeaderValueOption takes the place of what is there.
+func overwrites(o tree.Node) bool {
+	switch o.Field("append_action").Enum() {
+	case "OVERWRITE_IF_EXISTS_OR_ADD", "2", "OVERWRITE_IF_EXISTS", "3":
+		return true
+	case "ADD_IF_ABSENT", "1":
+		return false
+	}
+	return !o.Field("append").Bool(true)
+}
+
+func (h *answerHeader) add(o tree.Node, there flow.Answer) {
+	v := o.Path("header", "value").Str()
+	if v == "" && !o.Path("header", "raw_value").Exists() && !o.Field("keep_empty_value").Bool(false) {
+		return
+	}
+	if strings.Contains(strings.ReplaceAll(v, "%%", ""), "%") || o.Path("header", "raw_value").Exists() {
+		v = "?" // known when the answer is
+	}
+	v = strings.ReplaceAll(v, "%%", "%")
+	switch action := o.Field("append_action").Enum(); {
+	case action == "ADD_IF_ABSENT" || action == "1":
+		if there == flow.Yes {
+			return
+		}
+		if there == flow.Maybe {
+			v += " (where the endpoint sends none)"
+		}
+		h.values = append(h.values, v)
+	case action == "OVERWRITE_IF_EXISTS" || action == "3":
+		switch there {
+		case flow.Yes:
+			h.values, h.own = []string{v}, false
+		case flow.Maybe:
+			h.values = append(h.values, v+" (in place of the endpoint's)")
+		}
+	case overwrites(o):
+		h.values, h.own = []string{v}, false
+	default:
+		h.values = append(h.values, v)
+	}
+}
+
+// maxAnswerFacts bounds the headers that a step tells.
+const maxAnswerFacts = 8
+
+// noteAnswer adds to the route's step what the caller sees of the headers that weighted
+// entry, route, virtual host and table change. (RouteEntryImplBase::finalizeResponseHeaders)
+func (s *stream) noteAnswer() {
+	levels := []tree.Node{s.route.node, s.vhost.node, s.table.head}
+	if s.table.specificWin {
+		slices.Reverse(levels)
+	}
+	a := answerHeaders{forwarded: s.action.kind == actionCluster}
+	a.change(s.action.entry)
+	for _, n := range levels {
+		a.change(n)
+	}
+	var facts []flow.Reason
+	for _, h := range a.list {
+		switch {
+		case len(h.values) > 0 && h.own:
+			facts = append(facts, flow.Because(flow.WhyAnswerAdds, h.name, strings.Join(h.values, ", ")))
+		case len(h.values) > 0:
+			facts = append(facts, flow.Because(flow.WhyAnswerHas, h.name, strings.Join(h.values, ", ")))
+		case a.forwarded && !h.own:
+			facts = append(facts, flow.Because(flow.WhyAnswerLoses, h.name))
+		}
+	}
+	if n := len(facts) - maxAnswerFacts; n > 0 {
+		facts = append(facts[:maxAnswerFacts], flow.Because(flow.WhyAnswerMore, strconv.Itoa(n)))
+	}
+	step := s.p.last()
+	step.Facts = append(step.Facts, facts...)
+}
