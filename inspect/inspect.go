@@ -123,6 +123,15 @@ type Enforcer interface {
 	Renew(ctx context.Context, ttl time.Duration) error
 }
 
+// Server is an Enforcer that serves a configuration to one Envoy, which need not be that of the
+// pod that is meant.
+type Server interface {
+	Enforcer
+	// Serves says whether the Envoy that these parts were read of is the one that is served. An
+	// error says that it cannot be told.
+	Serves(ctx context.Context, parts Files) (bool, error)
+}
+
 // Held says that somebody else's policy is in force.
 type Held struct{ Policy flow.Policy }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,16 +19,17 @@ import (
 
 // ask is one question over the socket, a JSON object a line; each gets one reply.
 type ask struct {
-	Do     string // "policy", "apply" or "renew"
+	Do     string // "policy", "apply", "renew" or "version"
 	Change *flow.Change
 	TTL    time.Duration
 }
 
 // reply is an answer. Held is the policy of an *inspect.Held.
 type reply struct {
-	Policy flow.Policy
-	Error  string
-	Held   *flow.Policy
+	Policy  flow.Policy
+	Version string // of the listeners that are served
+	Error   string
+	Held    *flow.Policy
 	// Altered and Ended say that the error is one of inspect.ErrAltered, inspect.ErrEnded.
 	Altered, Ended bool
 }
@@ -74,6 +76,8 @@ func (s *Server) reply(a ask, from net.Conn) reply {
 	switch {
 	case a.Do == "policy":
 		r.Policy, err = s.Policy(ctx)
+	case a.Do == "version":
+		r.Version = s.current()
 	case a.Do == "renew":
 		err = s.Renew(ctx, a.TTL)
 	case a.Do == "apply" && a.Change != nil:
@@ -91,7 +95,7 @@ func (s *Server) reply(a ask, from net.Conn) reply {
 	return r
 }
 
-// Client asks a control plane over its socket. It is an inspect.Enforcer.
+// Client asks a control plane over its socket. It is an inspect.Server.
 type Client struct {
 	socket string
 	mu     sync.Mutex // one question at a time
@@ -119,12 +123,14 @@ func (c *Client) Close() error {
 
 // Policy reads what is in force.
 func (c *Client) Policy(ctx context.Context) (flow.Policy, error) {
-	return c.ask(ctx, ask{Do: "policy"})
+	r, err := c.ask(ctx, ask{Do: "policy"})
+	return r.Policy, err
 }
 
 // Apply puts a change into force, as inspect.Enforcer says.
 func (c *Client) Apply(ctx context.Context, ch flow.Change) (flow.Policy, error) {
-	return c.ask(ctx, ask{Do: "apply", Change: &ch})
+	r, err := c.ask(ctx, ask{Do: "apply", Change: &ch})
+	return r.Policy, err
 }
 
 // Renew sets the end of what is in force to ttl from now.
@@ -133,7 +139,35 @@ func (c *Client) Renew(ctx context.Context, ttl time.Duration) error {
 	return err
 }
 
-func (c *Client) ask(ctx context.Context, a ask) (flow.Policy, error) {
+// Serves says whether the Envoy that was read has the listeners of this control plane
+// (inspect.Server): every version that any control plane serves has a name of its own.
+func (c *Client) Serves(ctx context.Context, parts inspect.Files) (bool, error) {
+	var dump struct {
+		Configs []struct {
+			Type    string `json:"@type"`
+			Version string `json:"version_info"`
+		}
+	}
+	raw, ok := parts["config_dump.json"]
+	if !ok {
+		return false, errors.New("the configuration dump was not read whole: say --full")
+	}
+	if err := json.Unmarshal(raw, &dump); err != nil {
+		return false, fmt.Errorf("config_dump.json: %w", err)
+	}
+	r, err := c.ask(ctx, ask{Do: "version"})
+	if err != nil {
+		return false, err
+	}
+	for _, d := range dump.Configs {
+		if strings.HasSuffix(d.Type, ".ListenersConfigDump") && d.Version == r.Version {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (c *Client) ask(ctx context.Context, a ask) (reply, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Now()) })
@@ -147,19 +181,19 @@ func (c *Client) ask(ctx context.Context, a ask) (flow.Policy, error) {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return flow.Policy{}, fmt.Errorf("ask the control plane at %s: %w: what it did is not known; ask again with policy show", c.socket, err)
+		return reply{}, fmt.Errorf("ask the control plane at %s: %w: what it did is not known; ask again with policy show", c.socket, err)
 	}
 	switch {
 	case r.Held != nil:
-		return flow.Policy{}, &inspect.Held{Policy: *r.Held}
+		return reply{}, &inspect.Held{Policy: *r.Held}
 	case r.Altered:
-		return flow.Policy{}, &told{r.Error, inspect.ErrAltered}
+		return reply{}, &told{r.Error, inspect.ErrAltered}
 	case r.Ended:
-		return flow.Policy{}, &told{r.Error, inspect.ErrEnded}
+		return reply{}, &told{r.Error, inspect.ErrEnded}
 	case r.Error != "":
-		return flow.Policy{}, errors.New(r.Error)
+		return reply{}, errors.New(r.Error)
 	}
-	return r.Policy, nil
+	return r, nil
 }
 
 // told is an error of the control plane in its own words, and what it is.

@@ -50,7 +50,7 @@ func (s *Server) apply(ctx context.Context, c flow.Change, from any) (flow.Polic
 		return flow.Policy{}, fmt.Errorf("%s is not applied: %w", c.Kind, err)
 	}
 	c.Since, c.Driver = since, flow.XDS
-	c.NotCovered = append(slices.Clone(next.notCovered), beyond...)
+	c.NotCovered = notCovered(c.NotCovered, next.notCovered)
 	s.hold(c, next.listeners, from)
 	p := s.policy()
 	acked := flow.Proof{What: "version " + s.current() + " acknowledged by Envoy", Result: "acknowledged", Holds: true, Took: time.Since(since)}
@@ -59,11 +59,19 @@ func (s *Server) apply(ctx context.Context, c flow.Change, from any) (flow.Polic
 	return p, nil
 }
 
-// beyond is what no swap of listeners reaches.
-var beyond = []flow.Reach{
-	{What: "established", Whose: "connections that are open, until Envoy's drain time is over"},
-	{What: "udp"}, {What: "loopback"}, {What: "proxy", Whose: "what runs as the proxy's own user"},
-	{What: "end", Whose: "if the control plane is killed, Envoy keeps this configuration until one is started again"},
+// notCovered is what the plan says that a change does not cover, and what its configuration shows
+// besides: the plan knows of the kernel's rules too, and may have seen less of the listeners.
+func notCovered(planned, found []flow.Reach) []flow.Reach {
+	out := slices.Clone(planned)
+	if len(out) == 0 { // no swap of listeners reaches these
+		out = []flow.Reach{{What: "udp"}, {What: "proxy"}, {What: "loopback"}, {What: "established", Whose: "until Envoy's drain time is over"}}
+	}
+	for _, r := range found {
+		if !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // may refuses a change that this control plane cannot or must not carry out.

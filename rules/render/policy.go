@@ -236,7 +236,11 @@ func driverWords(c flow.Change) string {
 func endWords(p flow.Policy, o PolicyOptions) string {
 	c := p.Change
 	who := "the kernel ends it by itself, even if meshtop is gone"
-	if c.Driver != flow.Kernel {
+	switch c.Driver {
+	case flow.Kernel:
+	case flow.XDS:
+		who = "the control plane ends it; if that is killed, Envoy keeps it until one is started again"
+	default:
 		who = "only a meshtop that still runs ends it"
 	}
 	switch {

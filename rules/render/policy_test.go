@@ -76,6 +76,12 @@ func TestPolicyText(t *testing.T) {
 	if strings.ContainsRune(text, 0x1b) {
 		t.Error("an escape")
 	}
+	for driver, who := range map[flow.Driver]string{flow.XDS: "the control plane ends it; if that is killed, Envoy keeps it until one is started again", flow.EnvoyRuntime: "only a meshtop that still runs ends it"} {
+		p.Change.Driver = driver
+		if text := strings.Join(strings.Fields(PolicyText(p, PolicyOptions{})), " "); !strings.Contains(text, who) {
+			t.Errorf("%s: it is not said that %s:\n%s", driver, who, text)
+		}
+	}
 	p.Change.Permanent, p.Change.TTL, p.Expires = true, 0, time.Time{}
 	if text := PolicyText(p, PolicyOptions{}); !strings.Contains(text, "NEVER by itself: permanent") {
 		t.Errorf("a permanent policy is not said to be one:\n%s", text)

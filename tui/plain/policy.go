@@ -185,7 +185,7 @@ type policyVerb struct {
 }
 
 // enforcer is who carries policies out: the pod, or the control plane that serves it.
-func (v *policyVerb) enforcer() (inspect.Enforcer, error) {
+func (v *policyVerb) enforcer(ctx context.Context) (inspect.Enforcer, error) {
 	if v.o.ask.Driver == flow.XDS {
 		switch {
 		case v.o.controlplane == "":
@@ -197,7 +197,7 @@ func (v *policyVerb) enforcer() (inspect.Enforcer, error) {
 		if err != nil {
 			return nil, cannot(err)
 		}
-		return e, nil
+		return e, v.served(ctx, e)
 	}
 	e, err := session.Enforcer(v.looked.pod)
 	if errors.Is(err, inspect.ErrReadOnly) {
@@ -206,11 +206,36 @@ func (v *policyVerb) enforcer() (inspect.Enforcer, error) {
 	return e, err
 }
 
+// served refuses a control plane that serves another pod's Envoy. Where that cannot be told, nothing
+// is put into force; what is in force is still shown and taken back.
+func (v *policyVerb) served(ctx context.Context, e inspect.Enforcer) error {
+	s, ok := e.(inspect.Server)
+	if !ok {
+		return nil
+	}
+	const part = "config_dump.json"
+	if v.looked.reading.Files[part] == nil {
+		if err := v.looked.read(ctx, inspect.Want{Parts: []string{part}, Full: v.o.full}); err != nil {
+			return err
+		}
+	}
+	mine, err := s.Serves(ctx, v.looked.reading.Files)
+	switch {
+	case err != nil && v.o.ask.Kind != flow.NoPolicy && v.o.ask.Kind != flow.Restore:
+		return v.cannot(fmt.Errorf("it cannot be told whether the control plane at %s serves it: %w", v.o.controlplane, err))
+	case err != nil:
+		v.app.say(prefixed(v.looked.target, fmt.Errorf("it cannot be told whether the control plane at %s serves it: %w", v.o.controlplane, err)))
+	case !mine:
+		return v.cannot(fmt.Errorf("its Envoy does not have what the control plane at %s serves: that one serves another pod, or is not connected", v.o.controlplane))
+	}
+	return nil
+}
+
 // cannot is an error of the target with the exit status 3.
 func (v *policyVerb) cannot(err error) error { return cannot(prefixed(v.looked.target, err)) }
 
 func (v *policyVerb) show(ctx context.Context) error {
-	e, err := v.enforcer()
+	e, err := v.enforcer(ctx)
 	if err != nil {
 		return err
 	}
@@ -226,7 +251,7 @@ func (v *policyVerb) show(ctx context.Context) error {
 }
 
 func (v *policyVerb) restore(ctx context.Context) error {
-	e, err := v.enforcer()
+	e, err := v.enforcer(ctx)
 	if err != nil {
 		return err
 	}
@@ -269,7 +294,7 @@ func (v *policyVerb) change(ctx context.Context) error {
 	if err != nil || v.o.dryRun {
 		return err
 	}
-	e, err := v.enforcer()
+	e, err := v.enforcer(ctx)
 	if err != nil {
 		return err
 	}
