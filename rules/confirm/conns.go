@@ -14,6 +14,7 @@ import (
 // to other addresses or one after the other.
 type conn struct {
 	client  netip.AddrPort
+	mapped  netip.AddrPort   // what the client is called behind source translation; zero: the same
 	dst     netip.AddrPort   // as its client dialled it, if that was seen
 	peers   []netip.AddrPort // what the other end is called: as dialled, and as translated
 	first   time.Time
@@ -29,11 +30,19 @@ type conn struct {
 // syn is the packet that opens the connection; nil: it was not seen.
 func (x *conn) syn() *flow.Observation {
 	for _, p := range x.packets {
-		if p.Tuple.Src == x.client && p.Flags&(flow.SYN|flow.ACK) == flow.SYN {
+		if x.own(p.Tuple.Src) && p.Flags&(flow.SYN|flow.ACK) == flow.SYN {
 			return p
 		}
 	}
 	return nil
+}
+
+// own says whether an address is the client's. The kernel gives a connection another port where
+// its answers would have the addresses of one before it: two destinations that the client dialled
+// from one port are redirected to one listener (nf_nat_core.c, get_unique_tuple). What goes to
+// the listener bears the new port, and the answers, translated back already, the client's.
+func (x *conn) own(a netip.AddrPort) bool {
+	return a == x.client || x.mapped.IsValid() && a == x.mapped
 }
 
 // fresh says whether the connection was seen to begin.
@@ -60,9 +69,14 @@ func (x *conn) meets(at time.Time, peers ...netip.AddrPort) *conn {
 	return x
 }
 
+// ended says whether only the end of its conntrack entry was seen: it began before the watch.
+func (x *conn) ended() bool {
+	return x.began == nil && x.track != nil && x.track.Event == "DESTROY"
+}
+
 // heard says whether a packet was seen that the client sent, or that it got.
 func (x *conn) heard(toClient bool) bool {
-	return slices.ContainsFunc(x.packets, func(p *flow.Observation) bool { return (p.Tuple.Dst == x.client) == toClient })
+	return slices.ContainsFunc(x.packets, func(p *flow.Observation) bool { return x.own(p.Tuple.Dst) == toClient })
 }
 
 // joiner makes connections of what was seen.
@@ -101,6 +115,10 @@ func (j *joiner) track(o *flow.Observation) {
 	}
 	x.meets(o.At, dst, o.Reply.Src)
 	x.track, x.dst = o, dst
+	if to := o.Reply.Dst; to.IsValid() && to != client && !x.mapped.IsValid() {
+		x.mapped = to
+		j.by[to] = append(j.by[to], x)
+	}
 	if o.Event == "NEW" {
 		x.began = o
 	}
@@ -162,7 +180,7 @@ func (j *joiner) opened(o *flow.Observation) *conn {
 	for _, x := range j.by[client] {
 		s := x.syn()
 		again := s != nil && s.Seq == o.Seq && (s.Seq != 0 || s.Tuple.Dst == dst)
-		open := s == nil && len(x.packets) == 0 && (x.track == nil || slices.Contains(x.peers, dst))
+		open := s == nil && len(x.packets) == 0 && !x.ended() && (x.track == nil || slices.Contains(x.peers, dst))
 		if again || open {
 			return x.meets(o.At, dst)
 		}

@@ -106,7 +106,7 @@ func (x *conn) reaches(leg flow.Leg) bool {
 		return x.dst == leg.From.Dst
 	}
 	for _, p := range x.packets {
-		if p.Tuple.Dst == leg.From.Dst || p.Tuple.Src == leg.From.Dst && p.Tuple.Dst == x.client {
+		if p.Tuple.Dst == leg.From.Dst || p.Tuple.Src == leg.From.Dst && x.own(p.Tuple.Dst) {
 			return true
 		}
 	}

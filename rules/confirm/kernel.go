@@ -105,7 +105,7 @@ func (c *check) barred(leg flow.Leg, x *conn, n *flow.Observation) Step {
 		}
 		for _, p := range x.packets {
 			// What goes out is seen after the rules; on lo it is seen coming in, before those of the way in.
-			if leg.From.In == "" && p.Device != "lo" && p.Tuple.Src == x.client && p.Flags&(flow.SYN|flow.ACK) == flow.SYN {
+			if leg.From.In == "" && p.Device != "lo" && x.own(p.Tuple.Src) && p.Flags&(flow.SYN|flow.ACK) == flow.SYN {
 				return contradicted(p, flow.SeenPassed, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String(), p.Device)
 			}
 		}
@@ -168,7 +168,7 @@ func (c *check) translation(leg flow.Leg, x *conn) Step {
 // are translated back to the one that was dialled.
 func (x *conn) answeredFrom(a netip.AddrPort) bool {
 	for _, p := range x.packets {
-		if p.Tuple.Src == a && p.Tuple.Dst == x.client {
+		if p.Tuple.Src == a && x.own(p.Tuple.Dst) {
 			return true
 		}
 	}

@@ -40,6 +40,9 @@ func (c *check) linesOf(x *conn) []*flow.Observation {
 	var out []*flow.Observation
 	for _, l := range c.logs {
 		client := x.client.String()
+		if x.mapped.IsValid() {
+			client = x.mapped.String() // Envoy knows no other
+		}
 		if l.Fields["downstream_remote_address"] != client && l.Fields["downstream_direct_remote_address"] != client {
 			continue
 		}

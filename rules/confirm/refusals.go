@@ -167,7 +167,7 @@ func (c *check) closedStep() Step {
 		return contradicted(p, flow.SeenPayload, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
 	}
 	for _, p := range x.packets {
-		if p.Tuple.Dst == x.client && p.Flags&(flow.FIN|flow.RST) != 0 {
+		if x.own(p.Tuple.Dst) && p.Flags&(flow.FIN|flow.RST) != 0 {
 			return Step{Word: NotObserved, Why: flow.Because(flow.SeenAmbiguous, flagText(p.Flags), "no host, overflow, a limit, a rate limit, no filter chain, a refusing upstream"), Evidence: evidence(p)}
 		}
 	}
@@ -192,7 +192,7 @@ func (c *check) statusStep() Step {
 		return nothing
 	}
 	for _, p := range c.answers() {
-		if h := string(p.Head); p.Tuple.Dst == x.client && strings.HasPrefix(h, "HTTP/1.") && len(h) >= 12 {
+		if h := string(p.Head); x.own(p.Tuple.Dst) && strings.HasPrefix(h, "HTTP/1.") && len(h) >= 12 {
 			return statusWord(p, h[9:12], want)
 		}
 	}

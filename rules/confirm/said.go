@@ -48,7 +48,7 @@ func (x *conn) heads() *said {
 	x.said = s
 	var wrote []*flow.Observation
 	for _, p := range x.packets {
-		if p.Len == 0 || p.Tuple.Src != x.client || p.Flags&flow.SYN != 0 {
+		if p.Len == 0 || !x.own(p.Tuple.Src) || p.Flags&flow.SYN != 0 {
 			continue
 		}
 		sameBytes := func(q *flow.Observation) bool { return q.Seq == p.Seq && p.Seq != 0 }

@@ -133,7 +133,7 @@ func (c *check) accepted(x *conn) Step {
 	}
 	for _, p := range x.packets {
 		switch {
-		case p.Tuple.Dst != x.client:
+		case !x.own(p.Tuple.Dst):
 		case p.Flags&(flow.SYN|flow.ACK) == flow.SYN|flow.ACK:
 			return confirmed(p, flow.SeenSYNACK, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
 		case c.rejects(x, p):
@@ -153,7 +153,7 @@ func (c *check) accepted(x *conn) Step {
 // the sequence number 0 and acknowledges the SYN (RFC 9293, 3.10.7.1).
 func (c *check) rejects(x *conn, p *flow.Observation) bool {
 	syn := x.syn()
-	if p.Flags&flow.RST == 0 || p.Tuple.Dst != x.client || syn == nil || x.replied != nil || x.synAck() != nil {
+	if p.Flags&flow.RST == 0 || !x.own(p.Tuple.Dst) || syn == nil || x.replied != nil || x.synAck() != nil {
 		return false
 	}
 	return !c.lossy() || p.Seq == 0 && p.Ack == syn.Seq+1
@@ -161,7 +161,7 @@ func (c *check) rejects(x *conn, p *flow.Observation) bool {
 
 func (x *conn) synAck() *flow.Observation {
 	for _, p := range x.packets {
-		if p.Tuple.Dst == x.client && p.Flags&(flow.SYN|flow.ACK) == flow.SYN|flow.ACK {
+		if x.own(p.Tuple.Dst) && p.Flags&(flow.SYN|flow.ACK) == flow.SYN|flow.ACK {
 			return p
 		}
 	}
@@ -330,7 +330,7 @@ func (c *check) otherUpstream(want string) (Step, bool) {
 		if x == c.legs[0] || x.first.Before(c.legs[0].first) || c.taken(x) {
 			continue
 		}
-		if uid, ok := x.uid(); ok && c.known.HasProxy && uid == c.known.ProxyUID && x.socket.Tuple.Dst != c.legs[0].client {
+		if uid, ok := x.uid(); ok && c.known.HasProxy && uid == c.known.ProxyUID && !c.legs[0].own(x.socket.Tuple.Dst) {
 			return contradicted(x.socket, flow.SeenOther, x.socket.Tuple.Dst.String(), want), true
 		}
 		if x.track != nil && x.track.Reply.Src == x.track.Tuple.Dst && !x.track.Tuple.Dst.Addr().IsLoopback() {
@@ -387,7 +387,7 @@ func (c *check) answers() []*flow.Observation {
 	}
 	var out []*flow.Observation
 	for _, p := range x.packets {
-		if p.Tuple.Dst == x.client && p.Len > 0 && !p.At.Before(c.way.from) {
+		if x.own(p.Tuple.Dst) && p.Len > 0 && !p.At.Before(c.way.from) {
 			out = append(out, p)
 		}
 	}

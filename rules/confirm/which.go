@@ -54,7 +54,7 @@ func (c *check) maybeProxys(x *conn, leg flow.Leg) bool {
 	}
 	way := c.translation(leg, x)
 	return way.Word == Contradicted && way.Why.Kind != flow.SeenNAT || slices.ContainsFunc(x.packets, func(p *flow.Observation) bool {
-		return p.Tuple.Src == x.client && p.Tuple.Dst == leg.From.Dst
+		return x.own(p.Tuple.Src) && p.Tuple.Dst == leg.From.Dst
 	})
 }
 
@@ -202,7 +202,7 @@ func (x *conn) exchanges() int {
 		if p.Len == 0 {
 			continue
 		}
-		if from := p.Tuple.Src == x.client; from && !mine {
+		if from := x.own(p.Tuple.Src); from && !mine {
 			n, mine = n+1, true
 		} else if !from {
 			mine = false
@@ -275,11 +275,11 @@ func (x *conn) asking(leg flow.Leg) []span {
 	for _, p := range x.packets {
 		to := same(p.Tuple.Dst, leg.To.Dst) || leg.From.In != "" && p.Tuple.Dst == leg.From.Dst
 		switch {
-		case to && p.Tuple.Src == x.client && (p.Len > 0 || p.Flags&(flow.SYN|flow.ACK) == flow.SYN):
+		case to && x.own(p.Tuple.Src) && (p.Len > 0 || p.Flags&(flow.SYN|flow.ACK) == flow.SYN):
 			out = append(out, span{from: p.At})
-		case len(out) > 0 && p.Tuple.Dst == x.client && (p.Len > 0 || p.Flags&(flow.FIN|flow.RST) != 0):
+		case len(out) > 0 && x.own(p.Tuple.Dst) && (p.Len > 0 || p.Flags&(flow.FIN|flow.RST) != 0):
 			out[len(out)-1].to = p.At
-		case len(out) > 0 && p.Tuple.Src == x.client && p.Flags&(flow.FIN|flow.RST) != 0 && out[len(out)-1].to.IsZero():
+		case len(out) > 0 && x.own(p.Tuple.Src) && p.Flags&(flow.FIN|flow.RST) != 0 && out[len(out)-1].to.IsZero():
 			out[len(out)-1].to = p.At
 		}
 	}
