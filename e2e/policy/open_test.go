@@ -57,17 +57,24 @@ func holdOpen(t *testing.T, l *lab.Lab, n int, what string, dst netip.AddrPort, 
 	return out
 }
 
-// get sends a request over a connection that stays open.
+// get sends a request over a connection that stays open, and wants an answer.
 func get(c net.Conn) (net.Conn, error) {
+	_, err := status(c)
+	return c, err
+}
+
+// status is the status of the answer to a request over a connection that stays open.
+func status(c net.Conn) (int, error) {
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: 10.107.42.16\r\n\r\n"); err != nil {
-		return nil, err
+		return 0, err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	_, err = io.Copy(io.Discard, resp.Body)
-	return c, errors.Join(err, resp.Body.Close())
+	return resp.StatusCode, errors.Join(err, resp.Body.Close())
 }
 
 func secure(c net.Conn) (net.Conn, error) {

@@ -57,6 +57,10 @@ func TestRuntime(t *testing.T) {
 			p, other := pod(t, l, local.Options{}), pod(t, l, local.Options{})
 			ctx := context.Background()
 			before := envoyRuntime(t, l)
+			var kept []opened
+			if s.name == "mesh" {
+				kept = holdOpen(t, l, 1, "HTTP", svc, get)
+			}
 			c, err := plan(t, p, egress.Ask{Kind: flow.BlockAll, Driver: flow.EnvoyRuntime, TTL: time.Minute, By: "judge@lab", Reason: "50% & a {brace} + plus; 漢"})
 			if err != nil {
 				t.Fatal(err)
@@ -67,6 +71,11 @@ func TestRuntime(t *testing.T) {
 			}
 			if a := ask(t, l, appUID, web); a.Code == 200 {
 				t.Errorf("blocked: %+v", a)
+			}
+			for _, o := range kept {
+				if code, err := status(o.conn); code != 503 || err != nil {
+					t.Errorf("a request on an open connection: %d, %v", code, err)
+				}
 			}
 			if _, err := other.Apply(ctx, c); !isHeld(err, "judge@lab") {
 				t.Errorf("a second writer: %v", err)
@@ -84,6 +93,11 @@ func TestRuntime(t *testing.T) {
 			back := egress.Back(shown.Change, egress.Ask{})
 			apply(t, other, flow.StateNone, back)
 			s.untouched(t, l, "restored")
+			for _, o := range kept {
+				if code, err := status(o.conn); code != 200 || err != nil {
+					t.Errorf("restored, a request on the same connection: %d, %v", code, err)
+				}
+			}
 			if after := envoyRuntime(t, l); !reflect.DeepEqual(after, before) {
 				t.Errorf("the runtime was %v and is %v", before, after)
 			}

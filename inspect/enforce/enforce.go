@@ -56,7 +56,8 @@ var _ interface {
 	Renew(context.Context, time.Duration) error
 } = (*Enforcer)(nil)
 
-// Policy reads what is in force: the kernel's, else that of Envoy's runtime.
+// Policy reads what is in force: the kernel's, else that of Envoy's runtime. Where the kernel
+// has none it asks Envoy two questions: it is not for polling.
 func (e *Enforcer) Policy(ctx context.Context) (flow.Policy, error) {
 	p, err := e.kernelPolicy()
 	if err != nil || p.State != flow.StateNone || e.opt.Admin == nil {
@@ -65,7 +66,8 @@ func (e *Enforcer) Policy(ctx context.Context) (flow.Policy, error) {
 	return e.runtimePolicy(ctx)
 }
 
-// Apply carries a change out (inspect.Enforcer).
+// Apply carries a change out (inspect.Enforcer). The kernel's driver never waits for Envoy,
+// which may hang in an incident: so it does not know of limits in Envoy's runtime.
 func (e *Enforcer) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 	if err := check(c); err != nil {
 		return flow.Policy{}, err
