@@ -143,8 +143,8 @@ func check(c flow.Change) error {
 	if len(c.By) > maxText || len(c.Reason) > maxText {
 		return fmt.Errorf("the name and the reason of a change are kept in the pod, and may be %d bytes long each", maxText)
 	}
-	if n := len(c.Except) + len(c.Open); n > maxHoles {
-		return fmt.Errorf("a change may name %d destinations, and this one names %d: name prefixes", maxHoles, n)
+	if n := len(c.Except) + len(c.Open); n > edits.MostHoles {
+		return fmt.Errorf("a change may name %d destinations, and this one names %d: name prefixes", edits.MostHoles, n)
 	}
 	do, undo := edits.Of(c)
 	if !slices.Equal(do, c.Edits) || !slices.Equal(undo, c.Undo) {
@@ -153,11 +153,9 @@ func check(c flow.Change) error {
 	return nil
 }
 
-// Bounds of what a change holds: its comments have to fit one message of netlink (64 KiB).
-const (
-	maxText  = 1024 // the name, and the reason
-	maxHoles = 200
-)
+// maxText bounds the name and the reason: as comments they have to fit one message of netlink
+// (64 KiB) beside edits.MostHoles destinations.
+const maxText = 1024
 
 // because joins what was not proven to one sentence.
 func because(p *flow.Policy, format string, args ...any) {

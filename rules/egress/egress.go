@@ -124,6 +124,8 @@ func (a Ask) check() error {
 		return mistake("--all and --plaintext-ok are of allow-all")
 	case len(a.Except) > 0 && (a.Driver == flow.EnvoyRuntime || a.Driver == flow.Sidecar || a.Driver == flow.XDS && a.Kind == flow.AllowAll):
 		return mistake("--except: --driver %s cannot keep single destinations as they are", a.Driver)
+	case len(a.Except) > edits.MostHoles:
+		return mistake("--except: %d destinations, where a change may name %d: name prefixes", len(a.Except), edits.MostHoles)
 	case a.CloseOpen && !kernel && a.Driver != flow.EnvoyRuntime:
 		return mistake("--close-open: --driver %s does not reach the pod's sockets", a.Driver)
 	}

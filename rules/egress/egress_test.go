@@ -373,6 +373,7 @@ func TestMistakes(t *testing.T) {
 		"--driver runtime has none":                    {Kind: flow.BlockAll, TTL: 1, Driver: flow.EnvoyRuntime, Hold: true},
 		"cannot keep single":                           {Kind: flow.BlockAll, TTL: 1, Driver: flow.EnvoyRuntime, Except: hole},
 		"does not reach the pod's sockets":             {Kind: flow.BlockAll, TTL: 1, Driver: flow.XDS, CloseOpen: true},
+		"name prefixes":                                {Kind: flow.BlockAll, TTL: 1, Except: make([]flow.Hole, 201)},
 		"--keep-handoff is of":                         {Kind: flow.BlockAll, TTL: 1, KeepHandoff: true},
 	} {
 		c, err := Plan(s, a)

@@ -121,10 +121,13 @@ func (p *pod) addresses() string {
 
 // openByKernel plans the way around the proxy: for what it blocks, or for all.
 func (p *pod) openByKernel(c *flow.Change) error {
-	if !c.All {
+	if asked := len(c.Except); !c.All {
 		p.narrow(c)
 		if len(c.Open) == 0 {
 			return ErrNothing
+		}
+		if err := fit(c, asked); err != nil {
+			return err
 		}
 	}
 	direct := untranslated(p.s)

@@ -2,10 +2,13 @@ package egress
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/meshtop/meshtop/rules/egress/edits"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -65,5 +68,48 @@ func TestNarrowing(t *testing.T) {
 		dests(c.dests...).narrow(&got)
 		same(t, strings.Join(c.dests, ", ")+" opens", got.Open, c.open)
 		same(t, strings.Join(c.dests, ", ")+" spares", got.Except, c.except)
+	}
+}
+
+// Widening holds at least what was there, within the bound; what somebody asked for stays as
+// it was said, and what is opened too.
+func TestFit(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range 400 {
+		var c flow.Change
+		asked := r.IntN(5)
+		for range r.IntN(600) {
+			a := netip.AddrFrom4([4]byte{10, byte(96 + r.IntN(3)), byte(r.IntN(256)), byte(r.IntN(256))})
+			h := flow.Hole{Prefix: netip.PrefixFrom(a, 32), Port: uint16(r.IntN(3) * 80)}
+			if r.IntN(50) == 0 {
+				h = flow.Hole{Prefix: everything(r.IntN(2) == 0), Port: uint16(1 + r.IntN(9))}
+			}
+			if !slices.Contains(c.Except, h) {
+				c.Except = append(c.Except, h)
+			}
+		}
+		c.Open = make([]flow.Hole, r.IntN(20))
+		asked = min(asked, len(c.Except))
+		was := slices.Clone(c.Except)
+		if err := fit(&c, asked); err != nil {
+			t.Fatalf("run %d: %d destinations: %v", n, len(was), err)
+		}
+		if len(c.Except)+len(c.Open) > edits.MostHoles || !slices.Equal(c.Except[:asked], was[:asked]) {
+			t.Fatalf("run %d: %d destinations, asked %v", n, len(c.Except), c.Except[:asked])
+		}
+		if len(was)+len(c.Open) <= edits.MostHoles && !slices.Equal(was, c.Except) {
+			t.Fatalf("run %d: widened without need", n)
+		}
+		for _, h := range was {
+			if !slices.ContainsFunc(c.Except, func(w flow.Hole) bool {
+				return w.Prefix.Bits() <= h.Prefix.Bits() && w.Prefix.Contains(h.Prefix.Addr()) && (w.Port == 0 || w.Port == h.Port) && w.Prefix == w.Prefix.Masked()
+			}) {
+				t.Fatalf("run %d: %v is held by none of %v", n, h, c.Except)
+			}
+		}
+	}
+	c := flow.Change{Open: make([]flow.Hole, 201)}
+	if err := fit(&c, 0); err == nil || !strings.Contains(err.Error(), "may name 200") {
+		t.Errorf("too many to open: %v", err)
 	}
 }

@@ -7,6 +7,11 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
+// MostHoles is how many destinations one change may name: each is a rule that a connection's
+// first packet is tried against, and a comment of the table, which are sent in one message of
+// netlink (64 KiB).
+const MostHoles = 200
+
 // Hook is the chain of a policy and where it hangs.
 type Hook struct {
 	Chain, Type string
