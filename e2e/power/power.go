@@ -36,6 +36,14 @@ func Tools(t testing.TB, names ...string) {
 	}
 }
 
+// File needs a file; what says what it is and where it comes from.
+func File(t testing.TB, path, what string) {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		missing(t, path+" ("+what+")")
+	}
+}
+
 // Envoy is the path of the real Envoy: $MESHTOP_ENVOY, else the binary that `make deps`
 // puts into the cache folder.
 func Envoy(t testing.TB) string {

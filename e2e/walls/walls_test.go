@@ -56,6 +56,7 @@ var rooms = []room{
 	{"inspect/local", []string{"inspect", "inspect/admin", "inspect/netns", "inspect/probe", "inspect/enforce", "capture", "rules/flow"}, "this machine's reader carries bytes"},
 	{"capture", []string{"rules/flow", "capture/pcapng", "inspect/netns"}, "packets become observations"},
 	{"capture/pcapng", nil, "a file format knows no meaning"},
+	{"deploy/image", nil, "an image is made of files, whatever they are"},
 	{"tui/style", nil, "colours know no data"},
 	{"tui", []string{"inspect", "inspect/session", "rules/...", "tui/style"}, "screens show what the session answers; readers are injected by main"},
 	{"tui/plain", []string{"inspect", "inspect/session", "inspect/saved", "inspect/archive", "rules/...", "tui", "tui/style"}, "verbs show what the session answers; readers are injected by main"},
