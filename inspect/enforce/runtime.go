@@ -50,11 +50,11 @@ type runtime struct {
 
 func (e *Enforcer) openRuntime(ctx context.Context) (*runtime, error) {
 	if e.opt.Admin == nil {
-		return nil, errors.New("Envoy's runtime cannot be reached from here: there is no way to its admin interface")
+		return nil, errors.New("there is no way to Envoy's admin interface from here, and so none to its runtime")
 	}
 	c, err := e.opt.Admin(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("Envoy's runtime: %w", err)
+		return nil, fmt.Errorf("reach Envoy's runtime: %w", err)
 	}
 	r := &runtime{admin: c}
 	if err := r.read(ctx); err != nil {

@@ -160,7 +160,7 @@ func TestWrongChanges(t *testing.T) {
 		"without host bits":                     {Kind: flow.BlockAll, Except: []flow.Hole{{}}},
 		"does neither or both":                  {Kind: flow.AllowAll},
 		"can only block":                        {Kind: flow.AllowAll, Driver: flow.EnvoyRuntime, All: true},
-		"cannot be reached from here":           {Kind: flow.BlockAll, Driver: flow.EnvoyRuntime, Runtime: []flow.Setting{{Key: "a", Value: "0"}}},
+		"admin interface from here":             {Kind: flow.BlockAll, Driver: flow.EnvoyRuntime, Runtime: []flow.Setting{{Key: "a", Value: "0"}}},
 		"name prefixes":                         {Kind: flow.BlockAll, Except: slices.Repeat([]flow.Hole{hole("10.0.0.0/8", 0)}, 201)},
 		"bytes long each":                       {Kind: flow.BlockAll, Reason: strings.Repeat("x", 1025)},
 	} {
