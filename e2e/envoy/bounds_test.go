@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -292,7 +291,7 @@ func runBounds(t *testing.T, cases []boundCase, cluster string) []boundResult {
 			}
 		}
 		if out[i].retries == "" {
-			t.Fatal(fmt.Sprintf("%s: no step tells retries: %+v", cases[i].name, out[i].said))
+			t.Fatalf("%s: no step tells retries: %+v", cases[i].name, out[i].said)
 		}
 	}
 	return out

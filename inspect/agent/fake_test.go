@@ -67,7 +67,7 @@ func (f *fake) Policy(context.Context) (flow.Policy, error) {
 	return f.policy, f.err
 }
 
-var errBusy = errors.New("Envoy does not answer")
+var errBusy = errors.New("no answer from Envoy")
 
 func (f *fake) Apply(_ context.Context, c flow.Change) (flow.Policy, error) {
 	f.mu.Lock()

@@ -44,7 +44,7 @@ func TestKeeperEndsAChange(t *testing.T) {
 		if got := kinds(f.changes()); !reflect.DeepEqual(got, []flow.PolicyKind{flow.BlockAll}) || !k.Promises() {
 			t.Fatalf("before its time: %v", got)
 		}
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		got := f.changes()
 		if !reflect.DeepEqual(kinds(got), []flow.PolicyKind{flow.BlockAll, flow.Restore}) || k.Promises() {

@@ -83,7 +83,7 @@ func TestRuntimeRefuses(t *testing.T) {
 		"/runtime was not read":   {layered(t, mesh, twoLayers, "no JSON"), "is not known"},
 		"an empty list of layers": {layered(t, mesh, `{"layers": []}`, `{"layers": [""], "entries": {}}`), ""},
 		"a gateway":               {layered(t, files(t, "header-match"), twoLayers, noEntries), "no connection of this pod is redirected"},
-		"no configuration":        {map[string][]byte{"iptables-save": mesh["iptables-save"]}, "Envoy's configuration was not read"},
+		"no configuration":        {map[string][]byte{"iptables-save": mesh["iptables-save"]}, "the configuration of Envoy was not read"},
 	} {
 		s := snapshot(t, without1(c.files, c.want == "is not known"))
 		got, err := Plan(s, byRuntime())

@@ -16,7 +16,7 @@ import (
 // HTTP connections can still choose. Nothing is closed.
 func (p *pod) runtime(c *flow.Change) error {
 	if p.s.Envoy == nil {
-		return errors.New("Envoy's configuration was not read, and its runtime is what --driver runtime sets: say where its admin interface is (--admin)")
+		return errors.New("the configuration of Envoy was not read, and its runtime is what --driver runtime sets: say where its admin interface is (--admin)")
 	}
 	values, has := p.s.Envoy.AdminLayer()
 	switch has {
