@@ -22,12 +22,13 @@ type dest struct {
 	elsewhere bool // stands for all of its family that the configuration does not name
 	port      bool // stands for every address at its port
 	requests  []flow.Request
+	sure      bool // the requests are all that can fare differently
 }
 
 // Bounds: a mesh may know tens of thousands of destinations.
 const (
 	maxDestinations = 256
-	maxHosts        = 8 // requests to one destination
+	maxRequests     = 32 // to one destination
 )
 
 // Requests are those that Plan traces, for whoever reads on what they need.
@@ -111,6 +112,7 @@ type finder struct {
 	uid, gid uint32         // of a typical application
 	named    []netip.Prefix // by rules or listeners
 	forms    map[string]listenerForm
+	wide     map[bool]listenerForm // of the listener that captures, by whether it is for IPv6
 	seen     map[destKey]bool
 	out      []dest
 	untraced int
@@ -130,6 +132,7 @@ func destinations(s *rules.Snapshot) (list []dest, untraced int) {
 	f.uid, f.gid = application(s, conns)
 	places := s.Envoy.Places()
 	f.names(places)
+	f.wide = map[bool]listenerForm{false: f.captured(places, false), true: f.captured(places, true)}
 	for _, c := range conns {
 		if c.Known {
 			f.conn(places, c)
@@ -155,18 +158,11 @@ func (f *finder) conn(places []envoy.Place, c live.Conn) {
 		f.add(d)
 		return
 	}
-	var form listenerForm
+	form := f.wide[c.Dst.Addr().Is6()]
 	if at := handedTo(places, c.Dst); at >= 0 {
 		form = f.form(places[at].Ref)
 	}
-	host := ""
-	if slices.Contains(form.addrs, c.Dst.Addr()) {
-		host = c.Dst.Addr().String()
-	}
-	d.requests = f.requests(c.Dst, form, host)
-	for i := range d.requests {
-		d.requests[i].UID, d.requests[i].GID = c.UID, c.GID
-	}
+	d.ask(form)
 	f.add(d)
 }
 
@@ -262,6 +258,7 @@ func (f *finder) listener(l envoy.Place) {
 	form := f.form(l.Ref)
 	f.ranges(l, form)
 	if l.Binds {
+		f.chainPorts(l, form)
 		return
 	}
 	for _, at := range l.Addrs {
@@ -269,13 +266,17 @@ func (f *finder) listener(l envoy.Place) {
 		if at.Addr().IsUnspecified() {
 			d.port, d.dst = true, f.stranger(at.Addr().Is6(), at.Port())
 			d.hole = flow.Hole{Prefix: everything(at.Addr().Is6()), Port: at.Port()}
-			for _, a := range form.addrs {
-				if to := netip.AddrPortFrom(a, at.Port()); a.Is4() == at.Addr().Is4() {
-					f.add(dest{dst: to, proto: flow.TCP, uid: f.uid, gid: f.gid, requests: f.requests(to, form, a.String())})
+			for _, w := range form.hosts {
+				for _, a := range w.addrs {
+					if a.Is4() == at.Addr().Is4() {
+						one := dest{dst: netip.AddrPortFrom(a, at.Port()), proto: flow.TCP, uid: f.uid, gid: f.gid}
+						one.ask(form)
+						f.add(one)
+					}
 				}
 			}
 		}
-		d.requests = f.requests(d.dst, form, "")
+		d.ask(form)
 		f.add(d)
 	}
 }
@@ -294,7 +295,25 @@ func (f *finder) ranges(l envoy.Place, form listenerForm) {
 		if dst.Port() == 0 {
 			dst = netip.AddrPortFrom(dst.Addr(), somePort)
 		}
-		f.add(dest{dst: dst, hole: r, proto: flow.TCP, uid: f.uid, gid: f.gid, requests: f.requests(dst, form, "")})
+		d := dest{dst: dst, hole: r, proto: flow.TCP, uid: f.uid, gid: f.gid}
+		d.ask(form)
+		f.add(d)
+	}
+}
+
+// chainPorts adds the ports for which a listener that captures has filter chains of their own.
+// Its own port is none: such a chain keeps connections from coming back to it.
+func (f *finder) chainPorts(l envoy.Place, form listenerForm) {
+	for _, port := range form.ports {
+		for _, a := range l.Addrs {
+			six := a.Addr().Is6()
+			if port == a.Port() || !a.Addr().IsUnspecified() {
+				continue
+			}
+			d := dest{dst: f.stranger(six, port), port: true, hole: flow.Hole{Prefix: everything(six), Port: port}, proto: flow.TCP, uid: f.uid, gid: f.gid}
+			d.ask(form)
+			f.add(d)
+		}
 	}
 }
 
@@ -315,39 +334,83 @@ func (f *finder) elsewhere(places []envoy.Place, six bool) {
 		port++
 	}
 	dst := f.stranger(six, port)
-	req := flow.Request{Dst: dst, Proto: flow.TCP, UID: f.uid, GID: f.gid}
-	f.add(dest{dst: dst, hole: flow.Hole{Prefix: everything(six)}, proto: flow.TCP, uid: f.uid, gid: f.gid, elsewhere: true, requests: []flow.Request{req}})
+	d := dest{dst: dst, hole: flow.Hole{Prefix: everything(six)}, proto: flow.TCP, uid: f.uid, gid: f.gid, elsewhere: true}
+	d.ask(f.wide[six])
+	f.add(d)
 }
 
-// requests are what can be sent to a listener: to each of its hosts over HTTP, to each of its
-// server names over TLS, or bytes.
-func (f *finder) requests(dst netip.AddrPort, form listenerForm, host string) []flow.Request {
-	base := flow.Request{Dst: dst, Proto: flow.TCP, UID: f.uid, GID: f.gid}
-	var out []flow.Request
+// unlisted is a server name that no configuration has (RFC 2606).
+const unlisted = "unlisted.invalid"
+
+// ask fills in what can be sent to a listener: to each of its hosts and routes over HTTP, to
+// each of its server names over TLS, or bytes. Where an address is one of a host's, it is that
+// host's. sure says that nothing else can be sent that fares otherwise.
+func (d *dest) ask(form listenerForm) {
+	base := flow.Request{Dst: d.dst, Proto: flow.TCP, UID: d.uid, GID: d.gid}
+	d.sure = !form.doubt
 	add := func(change func(*flow.Request)) {
-		if r := base; len(out) < maxHosts {
-			change(&r)
-			out = append(out, r)
+		if len(d.requests) == maxRequests {
+			d.sure = false
+			return
 		}
+		r := base
+		change(&r)
+		d.requests = append(d.requests, r)
 	}
-	http := func(authority string) {
-		add(func(r *flow.Request) { r.HTTP = &flow.HTTP{Authority: authority, Path: "/"} })
+	http := func(w hostWay, authority string) {
+		d.sure = d.sure && !w.doubt
+		for _, path := range w.paths {
+			add(func(r *flow.Request) { r.HTTP = &flow.HTTP{Authority: authority, Path: path} })
+		}
 	}
 	if form.speaksHTTP {
-		if host != "" {
-			http(host)
-			return out
+		own := slices.IndexFunc(form.hosts, func(w hostWay) bool { return slices.Contains(w.addrs, d.dst.Addr()) })
+		if own >= 0 && !d.port {
+			http(form.hosts[own], d.dst.Addr().String())
 		}
-		for _, h := range form.hosts {
-			http(h)
+		for i, w := range form.hosts {
+			if own < 0 && w.host != "" {
+				http(form.hosts[i], w.host)
+			}
 		}
-		http(dst.Addr().String())
+		if own < 0 {
+			http(anyHost(form.hosts), d.dst.Addr().String())
+		}
 	}
-	for _, name := range form.names {
-		add(func(r *flow.Request) { r.TLS = &flow.TLS{SNI: strings.Replace(name, "*", "any", 1)} })
+	if form.speaksTLS {
+		for _, name := range append(slices.Clone(form.names), unlisted) {
+			add(func(r *flow.Request) { r.TLS = &flow.TLS{SNI: strings.Replace(name, "*", "any", 1)} })
+		}
 	}
-	if form.speaksBytes || len(out) == 0 {
+	if form.speaksBytes || len(d.requests) == 0 {
 		add(func(*flow.Request) {})
 	}
-	return out
+}
+
+// anyHost is the virtual host that takes any authority; where there is none, a request still
+// shows that.
+func anyHost(hosts []hostWay) hostWay {
+	for _, w := range hosts {
+		if w.host == "" {
+			return w
+		}
+	}
+	return hostWay{paths: []string{"/"}}
+}
+
+// captured is what the listener says that takes what leaves and has no listener of its own: of
+// a pod that redirects nothing, nothing.
+func (f *finder) captured(places []envoy.Place, six bool) listenerForm {
+	t := rules.Trace(f.s, flow.Request{Dst: f.stranger(six, somePort), Proto: flow.TCP, UID: f.uid, GID: f.gid})
+	if !redirected(t) {
+		return listenerForm{}
+	}
+	for _, l := range places {
+		for _, a := range l.Addrs {
+			if l.Binds && a.Port() == t.Legs[0].To.Dst.Port() {
+				return f.form(l.Ref)
+			}
+		}
+	}
+	return listenerForm{doubt: true}
 }

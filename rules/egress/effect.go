@@ -46,7 +46,7 @@ func look(s *rules.Snapshot) *pod {
 			p.met(tr)
 			t.traces = append(t.traces, tr)
 		}
-		t.fate = fateOf(t.traces)
+		t.fate = fateOf(t.traces, t.sure)
 		p.dests = append(p.dests, t)
 	}
 	slices.Sort(p.capture)
@@ -73,12 +73,12 @@ func redirected(t flow.Trace) bool {
 	return len(t.Legs) > 0 && t.Legs[0].From.Dst != t.Legs[0].To.Dst && t.Legs[0].To.Out == ""
 }
 
-func fateOf(traces []flow.Trace) fate {
+func fateOf(traces []flow.Trace, sure bool) fate {
 	all := func(is func(flow.Trace) bool) bool {
 		return len(traces) > 0 && !slices.ContainsFunc(traces, func(t flow.Trace) bool { return !is(t) })
 	}
 	switch {
-	case all(isBlock):
+	case sure && all(isBlock):
 		return blocked
 	case all(func(t flow.Trace) bool { return t.Verdict == flow.Delivered && !answersError(t) }):
 		return passes

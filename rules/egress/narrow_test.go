@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -111,5 +112,48 @@ func TestFit(t *testing.T) {
 	c := flow.Change{Open: make([]flow.Hole, 201)}
 	if err := fit(&c, 0); err == nil || !strings.Contains(err.Error(), "may name 200") {
 		t.Errorf("too many to open: %v", err)
+	}
+}
+
+// What passes by another path, header or server name than the rest is no block: a connection
+// around the proxy would carry it too.
+func TestNarrowDoubts(t *testing.T) {
+	mesh := files(t, "mesh")
+	blocked := edit(t, mesh, "config_dump.json", `"cluster": "outbound|myngxsvc"`, `"cluster": "BlockAllCluster"`)
+	route := func(match string) map[string][]byte {
+		return edit(t, blocked, "config_dump.json", `"routes": [`, `"routes": [{"match": `+match+`, "route": {"cluster": "outbound|myngxsvc"}}, `)
+	}
+	const chain = `{"filter_chain_match": {%s}, "filters": [{"name": "t", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "t", "cluster": "AllowAll"}}]}, `
+	// In the scene's dump the listener of the catch-all has the only chain that is called so.
+	out := func(match string) map[string][]byte {
+		f := edit(t, mesh, "config_dump.json", `"cluster": "AllowAll"`, `"cluster": "BlockAllCluster"`)
+		dump := string(f["config_dump.json"])
+		at := strings.LastIndex(dump[:strings.LastIndex(dump, `"virtualOutbound-tcp"`)], `"filter_chains": [`) + len(`"filter_chains": [`)
+		dump = dump[:at] + fmt.Sprintf(chain, match) + dump[at:]
+		at = strings.LastIndex(dump[:at], `"filter_chains": [`)
+		inspector := `"listener_filters": [{"name": "tls", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"}}], `
+		return with(f, "config_dump.json", dump[:at]+inspector+dump[at:])
+	}
+	for name, c := range map[string]struct {
+		files        map[string][]byte
+		open, except string // empty: nothing
+	}{
+		"another path":         {route(`{"prefix": "/api"}`), "", ""},
+		"a header":             {route(`{"prefix": "/", "headers": [{"name": "x-way", "present_match": true}]}`), "", ""},
+		"a regular expression": {route(`{"safe_regex": {"regex": "/v[0-9]+"}}`), "", ""},
+		"nothing else":         {blocked, "[10.107.42.16:80]", "[]"},
+		"a server name":        {out(`"server_names": ["allowed.example"]`), "", ""},
+		"where it comes from":  {out(`"source_prefix_ranges": [{"address_prefix": "10.9.0.0", "prefix_len": 16}]`), "", ""},
+		"another port":         {out(`"destination_port": 9999`), "[0.0.0.0/0]", "[10.107.42.16:80 0.0.0.0/0:9999]"},
+		"its own port":         {out(`"destination_port": 15001`), "[0.0.0.0/0]", "[10.107.42.16:80]"},
+		"a range":              {out(`"prefix_ranges": [{"address_prefix": "10.9.0.0", "prefix_len": 16}]`), "[0.0.0.0/0]", "[10.107.42.16:80 10.9.0.0/16]"},
+	} {
+		got, err := Plan(snapshot(t, c.files), allow())
+		switch {
+		case c.open == "" && !errors.Is(err, ErrNothing):
+			t.Errorf("%s: opens %v, %v", name, got.Open, err)
+		case c.open != "" && (err != nil || fmt.Sprint(got.Open) != c.open || fmt.Sprint(got.Except) != c.except):
+			t.Errorf("%s: opens %v, spares %v, %v, want %s and %s", name, got.Open, got.Except, err, c.open, c.except)
+		}
 	}
 }
