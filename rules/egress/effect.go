@@ -176,12 +176,18 @@ func ruleTakes(rule edits.Rule, r flow.Request) bool {
 	return true
 }
 
-// kept are the TCP connections that are open and go on as they are.
-func (p *pod) kept() []flow.Kept {
+// kept are the open TCP connections that the change would treat otherwise if they were new:
+// they go on as they are.
+func (p *pod) kept(c *flow.Change) []flow.Kept {
 	var out []flow.Kept
 	for _, x := range outgoing(p.s) {
-		if x.Proto == flow.TCP {
-			out = append(out, flow.Kept{Conn: flow.Conn{Src: x.Src, Dst: x.Dst, Proto: x.Proto, UID: x.UID, GID: x.GID}, Known: x.Known, Process: x.Process, Proxied: p.proxied(x)})
+		if x.Proto != flow.TCP || inHole(c.Except, x.Dst) {
+			continue
+		}
+		k := flow.Kept{Conn: flow.Conn{Src: x.Src, Dst: x.Dst, Proto: x.Proto, UID: x.UID, GID: x.GID}, Known: x.Known, Process: x.Process, Proxied: p.proxied(x)}
+		around := c.Driver == flow.Kernel || c.Driver == flow.NetworkPolicy // what the proxy does not carry is reached too
+		if c.Kind == flow.BlockAll && (around || k.Proxied) || c.Kind == flow.AllowAll && k.Proxied && (c.All || inHole(c.Open, x.Dst)) {
+			out = append(out, k)
 		}
 	}
 	return out

@@ -171,8 +171,8 @@ func TestExcept(t *testing.T) {
 }
 
 // liveFiles are the scene mesh with connections: one through the proxy, the proxy's own that
-// belongs to it, one that the application's user 1337 cannot have, DNS over UDP, one from
-// outside, and one to the pod itself.
+// belongs to it, DNS over UDP, one from outside, one to the pod itself, and one over IPv6 that
+// conntrack does not hold.
 func liveFiles(t *testing.T) map[string][]byte {
 	f := files(t, "mesh")
 	f = with(f, "conntrack", `tcp 6 431999 ESTABLISHED src=10.244.1.7 dst=10.107.42.16 sport=41822 dport=80 src=127.0.0.1 dst=10.244.1.7 sport=15001 dport=41822 [ASSURED]
@@ -205,6 +205,22 @@ func TestLive(t *testing.T) {
 	same(t, "kept", kept, []string{"10.244.1.7:41822 10.107.42.16:80 101 nginx true", "[fd00:244:1::7]:50001 [fd00::9]:443 1000 java false"})
 	if !slices.Contains(c.NotCovered, flow.Reach{What: "established", Whose: "2"}) {
 		t.Errorf("not covered: %s", reach(c.NotCovered))
+	}
+	// Only those that a new one would fare otherwise than.
+	for want, a := range map[string]Ask{
+		"fd00::9":      {Kind: flow.BlockAll, TTL: 1, Except: []flow.Hole{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}}},
+		"10.107.42.16": {Kind: flow.AllowAll, TTL: 1, All: true},
+		"":             {Kind: flow.AllowAll, TTL: 1, All: true, Except: []flow.Hole{{Prefix: netip.MustParsePrefix("10.107.42.16/32"), Port: 80}}},
+	} {
+		c, err := Plan(s, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, k := range c.Kept {
+			got += k.Conn.Dst.Addr().String()
+		}
+		same(t, fmt.Sprint(a.Kind, a.Except), got, want)
 	}
 }
 

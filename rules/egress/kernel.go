@@ -21,7 +21,6 @@ func (p *pod) kernel(c *flow.Change) error {
 	if err := p.exempt(c); err != nil {
 		return err
 	}
-	c.Kept = p.kept()
 	if c.Kind == flow.AllowAll {
 		return p.openByKernel(c)
 	}
@@ -50,6 +49,7 @@ func (p *pod) handsOff() bool {
 
 // reaches fills in what our table covers in this pod and what not.
 func (p *pod) reaches(c *flow.Change) {
+	c.Kept = p.kept(c)
 	covers, not := kernelReach(*c)
 	c.Covers = covers
 	for _, r := range not {

@@ -38,7 +38,7 @@ func (p *pod) object(c *flow.Change) error {
 		}
 		return out
 	}
-	c.Kept, c.Untraced = p.kept(), p.untraced
+	c.Kept, c.Untraced = p.kept(c), p.untraced
 	if c.Driver == flow.Sidecar {
 		p.sidecar(c, head("networking.istio.io/v1", "Sidecar"), labels("      "))
 	} else {

@@ -85,7 +85,7 @@ func TestRuntimeRefuses(t *testing.T) {
 		"a gateway":               {layered(t, files(t, "header-match"), twoLayers, noEntries), "no connection of this pod is redirected"},
 		"no configuration":        {map[string][]byte{"iptables-save": mesh["iptables-save"]}, "the configuration of Envoy was not read"},
 	} {
-		s := snapshot(t, without1(c.files, c.want == "is not known"))
+		s := snapshot(t, unread(c.files, c.want == "is not known"))
 		got, err := Plan(s, byRuntime())
 		switch {
 		case c.want == "" && (err != nil || len(got.Runtime) == 0):
@@ -96,8 +96,8 @@ func TestRuntimeRefuses(t *testing.T) {
 	}
 }
 
-// without1 leaves runtime.json out.
-func without1(in map[string][]byte, leave bool) map[string][]byte {
+// unread leaves runtime.json out.
+func unread(in map[string][]byte, leave bool) map[string][]byte {
 	if !leave {
 		return in
 	}

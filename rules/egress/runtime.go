@@ -40,7 +40,7 @@ func (p *pod) runtime(c *flow.Change) error {
 		set("circuit_breakers." + name + ".default.max_requests")
 		set("circuit_breakers." + name + ".high.max_requests")
 	}
-	c.Capture, c.Kept, c.Untraced = p.capture, p.kept(), p.untraced
+	c.Capture, c.Kept, c.Untraced = p.capture, p.kept(c), p.untraced
 	p.reachOfProxy(c)
 	if p.handsOff() {
 		c.Covers = append(c.Covers, flow.Reach{What: "handoff"})

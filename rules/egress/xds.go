@@ -31,7 +31,7 @@ func (p *pod) xds(c *flow.Change) error {
 		names = append(names, l.Name)
 	}
 	c.Edits, c.Undo = edits.Served(*c, names)
-	c.Kept, c.Untraced = p.kept(), p.untraced
+	c.Kept, c.Untraced = p.kept(c), p.untraced
 	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) { p.swapped(c, t, e) })
 	p.reachOfProxy(c)
 	p.handoffs(c)

@@ -272,6 +272,9 @@ func TestParseHole(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("%q: %s, %v, want %s", in, got, err, want)
 		}
+		if again, _, err := parseHole(h.String()); host == "" && (err != nil || again != h) {
+			t.Errorf("%q is written %s, which reads %v, %v", in, h, again, err)
+		}
 	}
 	for _, in := range []string{"", "dns", ":53", "10.0.0.1/8", "10.0.0.1/8:53", "10.0.0.0/33", "10.0.0.1:0", "10.0.0.1:x", "fe80::1%eth0", "a b:1", "::ffff:10.0.0.0/104", "http://x:80"} {
 		if h, host, err := parseHole(in); err == nil {
