@@ -14,10 +14,11 @@ import (
 // appUID is a user that the pod's rules capture.
 const appUID = 1000
 
-// began is one connection: when its client asked for it, and whether anything came back.
+// began is one connection: when its client asked for it, when it was over, and whether anything
+// came back.
 type began struct {
-	at      time.Time
-	through bool
+	at, over time.Time
+	through  bool
 }
 
 // pounder opens one connection after another from inside the pod, as fast as it goes.
@@ -51,6 +52,7 @@ func (p *pounder) run(ctx context.Context, dst netip.AddrPort) {
 	for ctx.Err() == nil {
 		b := began{at: time.Now()}
 		b.through = through(dst)
+		b.over = time.Now()
 		p.mu.Lock()
 		p.all = append(p.all, b)
 		p.mu.Unlock()
@@ -86,10 +88,12 @@ func (p *pounder) end() []began {
 	return p.all
 }
 
-// between counts the connections that began in a span, and those of them that went through.
+// between counts the connections of a span, and those of them that went through. One that began
+// in it and was not over at its end may have met the next change: its client can have been kept
+// waiting before it dialled.
 func between(all []began, from, to time.Time) (n, through int) {
 	for _, b := range all {
-		if b.at.After(from) && b.at.Before(to) {
+		if b.at.After(from) && b.over.Before(to) {
 			n++
 			if b.through {
 				through++

@@ -251,6 +251,12 @@ func TestRefused(t *testing.T) {
 		t.Errorf("said %q", line)
 	}
 	p.none(ask)
+	p.forget()
+	p.serves(strings.Replace(string(good), "port_value: 9901", "port_value: 9902", 1))
+	p.cmd.Process.Signal(syscall.SIGHUP)
+	if line := p.says("is not reloaded"); !strings.Contains(line, "start Envoy anew") {
+		t.Errorf("said %q", line)
+	}
 	p.serves(strings.Replace(string(good), "cluster: BlockAllCluster", "cluster: Other", 1) + "    - { name: Other, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED, connect_timeout: 1s }\n")
 	p.cmd.Process.Signal(syscall.SIGHUP)
 	p.says("is reloaded")
@@ -293,6 +299,10 @@ func TestEnd(t *testing.T) {
 	got = p.applied(ask, short)
 	if err := ask.Renew(context.Background(), time.Hour); err != nil {
 		t.Fatal(err)
+	}
+	p.cmd.Process.Signal(syscall.SIGHUP)
+	if line := p.says("is not reloaded"); !strings.Contains(line, "block-all is in force: restore first") {
+		t.Errorf("reloaded under a policy: %q", line)
 	}
 	renewed, err := ask.Policy(context.Background())
 	if err != nil || renewed.State != flow.StateApplied || renewed.Expires.Before(got.Expires.Add(time.Minute)) {

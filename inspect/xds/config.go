@@ -147,16 +147,15 @@ func opens(cl *cluster.Cluster) bool {
 // servable refuses what would ask ADS for more than listeners and clusters: Envoy would wait for
 // it for ever.
 func servable(m proto.Message, where string) error {
-	var found string
+	asks := false
 	messages(m.ProtoReflect(), func(m protoreflect.Message) {
-		if src, ok := m.Interface().(*core.ConfigSource); ok && (src.GetAds() != nil || src.GetSelf() != nil) {
-			found = "its configuration asks ADS for more"
-		}
+		src, ok := m.Interface().(*core.ConfigSource)
+		asks = asks || ok && (src.GetAds() != nil || src.GetSelf() != nil)
 	})
-	if found == "" {
-		return nil
+	if asks {
+		return fmt.Errorf("%s: its configuration asks ADS for more, and only listeners and clusters are served", where)
 	}
-	return fmt.Errorf("%s: %s, and only listeners and clusters are served", where, found)
+	return nil
 }
 
 // messages visits m and every message in it, into each Any.

@@ -198,7 +198,8 @@ func (s *Server) try(next func() error) error {
 
 // Reload serves another configuration in place of the one before. A policy in force refuses it:
 // what it was made of would change under it. The clusters of both are served while the listeners
-// change, so that none names a cluster that is not there.
+// change, so that none names a cluster that is not there. What is not served, Envoy has read at its
+// start, and keeps.
 func (s *Server) Reload(conf *Config) error {
 	s.op.Lock()
 	defer s.op.Unlock()
@@ -206,6 +207,9 @@ func (s *Server) Reload(conf *Config) error {
 		return fmt.Errorf("%s is in force: restore first, then reload", s.held.change.Kind)
 	}
 	old := s.conf
+	if !proto.Equal(old.stays, conf.stays) {
+		return errors.New("what is not served has changed in it: start Envoy anew with what --write writes")
+	}
 	both := append([]*cluster.Cluster(nil), conf.clusters...)
 	has := map[string]bool{}
 	for _, c := range both {
