@@ -141,6 +141,31 @@ func TestKeepHandoff(t *testing.T) {
 	p.traces(svc, flow.Delivered)
 }
 
+// Both families are blocked by one listener of both; what comes in goes on as before.
+func TestFamiliesAndInbound(t *testing.T) {
+	const svc6 = "[fd00:107::16]:80"
+	p := in(t, "dual", lab.NFT)
+	ask := p.ask()
+	want := func(when, toSvc6, toBaidu string) {
+		t.Helper()
+		for dst, way := range map[string]string{svc6: toSvc6, baidu: toBaidu} {
+			if got := p.way(dst); got != way {
+				t.Errorf("%s: to %s: %s, want %s", when, dst, got, way)
+			}
+		}
+		in := flow.Request{Dir: flow.Inbound, Dst: netip.MustParseAddrPort(lab.PodAddr + ":80"), HTTP: &flow.HTTP{Authority: "app"}}
+		a, err := p.lab.Send(context.Background(), in)
+		if err != nil || said(a) != "200 app" {
+			t.Errorf("%s: from outside: %s, error %v", when, said(a), err)
+		}
+	}
+	want("as the file has it", "200 svc6 mesh", "200 baidu")
+	p.applied(ask, change(flow.BlockAll))
+	want("block-all", "cut", "cut")
+	p.applied(ask, change(flow.Restore))
+	want("restored", "200 svc6 mesh", "200 baidu")
+}
+
 func reaches(rs []flow.Reach, what, whose string) bool {
 	for _, r := range rs {
 		if r.What == what && (whose == "" || r.Whose == whose) {
