@@ -251,7 +251,8 @@ func details(o *Outcome) string {
 }
 
 // beyond: Envoy chose an endpoint, and what came then is not its decision: nothing answers
-// there (which comes before a network filter's refusal, since tcp_proxy dials first), the
+// there (which comes before a network filter's refusal, since tcp_proxy dials first), what
+// answers is none of the oracle's servers (Envoy itself, at an address that ORIGINAL_DST takes), the
 // endpoint calls the request a protocol error, declines an upgrade or resets a connection
 // that it has answered, one of both leaves a tunnel, or a silent one leaves (whose end is the first thing that a filter hears
 // of it).
@@ -264,8 +265,9 @@ func beyond(o *Outcome, r *envoy.Result) bool {
 	silent := o.Client != nil && o.Client.Timeout && o.Log == "tcp"
 	left := f == "DC" || f == "UC" && strings.HasPrefix(o.Details, "upstream_reset_after_response_started")
 	reset := f == "UR" && o.Log == "tcp"
+	foreign := f == "" && o.Log == "tcp" && o.Upstream == nil && o.Client != nil && o.Client.Closed
 	refused := f == "UPE" || slices.Contains(flags, "UF")
-	return silent || left || reset || refused || o.Details == "websocket_handshake_unsuccessful"
+	return silent || left || reset || foreign || refused || o.Details == "websocket_handshake_unsuccessful"
 }
 
 type differ struct {
