@@ -45,7 +45,7 @@ func (s *Server) apply(ctx context.Context, c flow.Change, from any) (flow.Polic
 		return flow.Policy{}, fmt.Errorf("%w, which would be %q: plan it again", inspect.ErrAltered, do)
 	}
 	since := time.Now()
-	before, why := s.workers(ctx)
+	before, why := s.workersNow(ctx)
 	if err := s.try(func() error { return s.push(nil, next.listeners) }); err != nil {
 		return flow.Policy{}, fmt.Errorf("%s is not applied: %w", c.Kind, err)
 	}
@@ -54,9 +54,19 @@ func (s *Server) apply(ctx context.Context, c flow.Change, from any) (flow.Polic
 	s.hold(c, next.listeners, from)
 	p := s.policy()
 	acked := flow.Proof{What: "version " + s.current() + " acknowledged by Envoy", Result: "acknowledged", Holds: true, Took: time.Since(since)}
+	ctx, cancel := s.untilEnd(ctx)
+	defer cancel()
 	p.Proof = append([]flow.Proof{acked}, s.prove(ctx, before, why, next.listeners)...)
 	judge(&p)
 	return p, nil
+}
+
+// untilEnd bounds what is asked of Envoy by the end of the policy, which would have to wait for it.
+func (s *Server) untilEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.held == nil || s.held.expires.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, s.held.expires)
 }
 
 // notCovered is what the plan says that a change does not cover, and what its configuration shows
@@ -151,7 +161,7 @@ func (s *Server) restore(ctx context.Context, c flow.Change) (flow.Policy, error
 		return s.policy(), nil
 	}
 	since := time.Now()
-	before, why := s.workers(ctx)
+	before, why := s.workersNow(ctx)
 	if err := s.end("restored by " + or(c.By, "somebody")); err != nil {
 		p := flow.Policy{Why: fmt.Sprintf("%s is served, but: %v", s.conf.file, err)}
 		if errors.Is(err, errNoEnvoy) {
@@ -170,6 +180,8 @@ func (s *Server) restore(ctx context.Context, c flow.Change) (flow.Policy, error
 func (s *Server) Policy(ctx context.Context) (flow.Policy, error) {
 	s.op.Lock()
 	defer s.op.Unlock()
+	ctx, cancel := s.untilEnd(ctx)
+	defer cancel()
 	p := s.policy()
 	if waits := s.settled(ctx); waits != nil {
 		p.State, p.Why = flow.StateUnknown, waits.Error()

@@ -97,6 +97,13 @@ func (s *Server) workers(ctx context.Context) (workers, error) {
 	return w, nil
 }
 
+// workersNow is workers before a swap, which does not wait for an admin interface that hangs.
+func (s *Server) workersNow(ctx context.Context) (workers, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return s.workers(ctx)
+}
+
 // prove says whether Envoy's workers have the listeners that were acknowledged, and whether its
 // admin shows them.
 func (s *Server) prove(ctx context.Context, before workers, why error, want []*listener.Listener) []flow.Proof {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -259,6 +260,33 @@ func TestUnproven(t *testing.T) {
 	e.ack(e.next(listeners))
 	if r := <-done; r.err == nil || !strings.Contains(r.err.Error(), "has not acknowledged version") || !strings.Contains(r.err.Error(), "served again and acknowledged") {
 		t.Errorf("%+v, %v", r.p, r.err)
+	}
+}
+
+// An admin interface that hangs holds up neither a policy's end nor, for long, its begin.
+func TestHungAdmin(t *testing.T) {
+	s := serve(t, many)
+	s.opt.Admin = netip.MustParseAddrPort("127.0.0.1:9901")
+	s.opt.Dial = func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	e := connect(t, s.addr, "a")
+	e.ack(e.next(listeners))
+	done := make(chan flow.Policy, 1)
+	go func() {
+		p, _ := s.Apply(context.Background(), wordedBlock(1500*time.Millisecond))
+		done <- p
+	}()
+	e.ack(e.next(listeners))
+	begun := time.Now()
+	back := e.next(listeners)
+	if late := time.Since(begun); late > 4*time.Second { // the admin's own patience is 5 s, for each question
+		t.Errorf("a policy of 1.5 s ended after %s", late)
+	}
+	e.ack(back)
+	if p := <-done; p.State != flow.StateUnknown || !strings.Contains(p.Why, "they cannot be asked") {
+		t.Errorf("%+v", p)
 	}
 }
 
