@@ -50,6 +50,7 @@ type sweep struct {
 	c     flow.Change
 	ended *flow.Change
 	own   []netip.Addr // of the pod: such connections never leave it
+	began *directions  // of the connections that were open first
 }
 
 // conn is a socket that stands for a connection out of the pod.
@@ -136,6 +137,12 @@ func (s *sweep) concerned(h *netlink.Handle) ([]conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.began == nil {
+		// After the sockets: what was not yet there is not theirs.
+		if s.began, err = s.e.directions(); err != nil {
+			return nil, err
+		}
+	}
 	far := map[netip.AddrPort]netip.AddrPort{} // of each socket by its own end
 	for _, c := range all {
 		far[c.local] = c.far
@@ -158,8 +165,7 @@ func (s *sweep) concerned(h *netlink.Handle) ([]conn, error) {
 	for _, c := range all {
 		mine := slices.Contains(s.c.ProxyUIDs, c.uid) && !(s.c.Strong && s.c.Kind == flow.BlockAll)
 		inside := c.far.Addr().IsLoopback() || slices.Contains(s.own, c.far.Addr())
-		// A socket whose local port is listened on was accepted: it came in.
-		if mine || inside || proxied[c.local] || slices.Contains(s.c.Capture, c.local.Port()) || listening[c.local.Port()] {
+		if mine || inside || proxied[c.local] || slices.Contains(s.c.Capture, c.local.Port()) || s.began.inbound(c, listening) {
 			continue
 		}
 		if s.wants(c.far, true, false) {
