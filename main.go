@@ -5,8 +5,6 @@ import (
 	"context"
 	"net/netip"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/charmbracelet/x/term"
 	"github.com/meshtop/meshtop/inspect"
@@ -17,12 +15,13 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second interrupt ends it at once
+	ctx, stop := context.WithCancel(context.Background())
+	var in interrupts
+	in.follow(stop)
 	app := plain.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr), InTerminal: terminal(os.Stdin),
-		Version: plain.BuildVersion(), Getenv: os.Getenv, Screens: tui.Run,
+		Version: plain.BuildVersion(), Getenv: os.Getenv, Screens: tui.Run, Steady: in.steady,
 		Netns: func(_ context.Context, name string, admin netip.AddrPort) (inspect.Pod, error) {
 			return local.Named(name, local.Options{Admin: admin})
 		},
@@ -31,8 +30,7 @@ func main() {
 		},
 		Policies: func(socket string) (inspect.Enforcer, error) { return xds.Dial(ctx, socket) },
 		ControlPlane: func(o plain.ControlPlane) (func(context.Context) error, error) {
-			reload := make(chan os.Signal, 1)
-			signal.Notify(reload, syscall.SIGHUP)
+			reload := in.reloads()
 			return xds.Open(xds.RunOptions(o), reload)
 		},
 	}

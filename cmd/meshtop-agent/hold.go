@@ -32,6 +32,9 @@ func hold(ctx context.Context, path string, idle time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := keeper.Adopt(ctx); err != nil { // said, and no reason not to serve
+		fmt.Fprintln(os.Stderr, "meshtop-agent: take over what is in force:", err)
+	}
 	h := &holder{keeper: keeper, idle: idle, changed: make(chan struct{}, 1)}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -49,6 +52,9 @@ func listen(path string) (*net.UnixListener, error) {
 	if c, err := net.Dial("unix", path); err == nil {
 		_ = c.Close()
 		return nil, fmt.Errorf("another holder listens on %s", path)
+	}
+	if st, err := os.Lstat(path); err == nil && st.Mode()&fs.ModeSocket == 0 {
+		return nil, fmt.Errorf("listen on %s: it is there already and no socket: use another --socket", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)

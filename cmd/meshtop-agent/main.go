@@ -21,7 +21,7 @@ import (
 const socket = "/dev/meshtop-agent"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	root := &cobra.Command{
 		Use: "meshtop-agent", Short: "The part of meshtop that runs in a pod.",

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -228,17 +229,22 @@ func (v verb) holdKilled() {
 	v.does(0, "restore", "--yes")
 }
 
-// holdInterrupted: whoever is interrupted takes it back.
+// holdInterrupted: whoever is interrupted, or loses the terminal, takes it back, also where
+// somebody is impatient meanwhile.
 func (v verb) holdInterrupted() {
-	cmd := v.holding("3s")
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-		v.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		v.Errorf("interrupted: %v", err)
-	}
-	if got := v.gets(); !served(got) {
-		v.Errorf("after it: %+v", got)
+	for _, signals := range [][]syscall.Signal{{syscall.SIGINT}, {syscall.SIGHUP}, {syscall.SIGINT, syscall.SIGINT, syscall.SIGTERM}} {
+		cmd := v.holding("3s")
+		for _, s := range signals {
+			if err := cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				v.Fatal(err)
+			}
+		}
+		if err := cmd.Wait(); err != nil {
+			v.Errorf("%v: %v", signals, err)
+		}
+		if got := v.gets(); !served(got) {
+			v.Errorf("after %v: %+v", signals, got)
+		}
 	}
 }
 

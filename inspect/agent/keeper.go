@@ -100,7 +100,27 @@ func (k *Keeper) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) 
 	return p, nil
 }
 
-// Renew sets the end to ttl from now. A kernel that would end it earlier is told.
+// Adopt promises the end of what is in force already: a holder before this one may have been
+// killed. What is over, or overdue, is taken away at once.
+func (k *Keeper) Adopt(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p, err := k.enforce.Policy(ctx)
+	c := p.Change
+	if err != nil || c.Kind == flow.NoPolicy || c.Kind == flow.Restore || c.Permanent && p.State != flow.StateExpired {
+		return err
+	}
+	left := time.Until(p.Expires)
+	if p.State != flow.StateExpired && (p.Expires.IsZero() || left > 0) {
+		if !p.Expires.IsZero() {
+			k.promise = k.keep(c, left)
+		}
+		return nil
+	}
+	return undo(ctx, k.enforce, c)
+}
+
+// Renew sets the end to ttl from now, in the pod too.
 func (k *Keeper) Renew(ctx context.Context, ttl time.Duration) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -108,10 +128,8 @@ func (k *Keeper) Renew(ctx context.Context, ttl time.Duration) error {
 		return fmt.Errorf("renew: no change is in force here: %w", inspect.ErrNotFound)
 	}
 	c := k.promise.change
-	if c.Driver == flow.Kernel {
-		if err := k.enforce.Renew(ctx, ttl); err != nil {
-			return err
-		}
+	if err := k.enforce.Renew(ctx, ttl); err != nil {
+		return err
 	}
 	k.promise.drop()
 	k.promise = k.keep(c, ttl)
@@ -125,8 +143,8 @@ func (k *Keeper) Promises() bool {
 	return k.promise != nil
 }
 
-// Release ends at once what is in force, and waits. It is how a holder that is asked to end
-// ends: nobody would keep its promises after it.
+// Release ends at once what only the Keeper would end. It is how a holder that is asked to end
+// ends. The kernel's lease needs no holder and goes on.
 func (k *Keeper) Release() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -136,6 +154,9 @@ func (k *Keeper) Release() error {
 		return nil
 	}
 	p.drop()
+	if p.change.Driver == flow.Kernel {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), undoPatience)
 	defer cancel()
 	return undo(ctx, k.enforce, p.change)

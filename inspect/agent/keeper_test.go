@@ -75,8 +75,8 @@ func TestKeeperRenews(t *testing.T) {
 			if err := k.Renew(t.Context(), time.Minute); err != nil {
 				t.Fatal(err)
 			}
-			if told := len(f.renewals()) == 1; told != (driver == flow.Kernel) {
-				t.Errorf("%s: the kernel's lease was renewed: %v", driver, told)
+			if len(f.renewals()) != 1 {
+				t.Errorf("%s: renewed %v in the pod", driver, f.renewals())
 			}
 			time.Sleep(59 * time.Second)
 			if len(f.changes()) != 1 {
@@ -157,11 +157,59 @@ func TestKeeperReleases(t *testing.T) {
 	if err := k.Release(); err != nil || len(f.changes()) != 1 {
 		t.Errorf("what was to be permanent was ended: %v, %v", err, f.changes())
 	}
+	leased := block
+	leased.Driver = flow.Kernel
+	if _, err := k.Apply(t.Context(), leased); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Release(); err != nil || len(f.changes()) != 2 || k.Promises() {
+		t.Errorf("what the kernel ends was ended: %v, %v", err, f.changes())
+	}
 	if _, err := k.Apply(t.Context(), block); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Release(); err != nil || len(f.changes()) != 3 || k.Promises() {
+	if err := k.Release(); err != nil || len(f.changes()) != 4 || k.Promises() {
 		t.Errorf("%v, %v", err, f.changes())
+	}
+}
+
+// A holder that starts takes over what one before it was to end.
+func TestKeeperAdopts(t *testing.T) {
+	for name, c := range map[string]struct {
+		state     flow.PolicyState
+		left      time.Duration
+		permanent bool
+		promised  bool
+		undone    int
+	}{
+		"nothing":   {state: flow.StateNone},
+		"in force":  {state: flow.StateApplied, left: time.Minute, promised: true},
+		"unknown":   {state: flow.StateUnknown, left: time.Minute, promised: true},
+		"overdue":   {state: flow.StateUnknown, left: -time.Second, undone: 1},
+		"expired":   {state: flow.StateExpired, left: -time.Second, undone: 1},
+		"permanent": {state: flow.StateApplied, permanent: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{}
+			if c.state != flow.StateNone {
+				f.become(block)
+				f.policy.State, f.policy.Expires, f.policy.Change.Permanent = c.state, time.Now().Add(c.left), c.permanent
+			}
+			k := keep(t, f)
+			if err := k.Adopt(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if k.Promises() != c.promised || len(f.changes()) != c.undone {
+				t.Errorf("%s: promised %v, undone by %v", name, k.Promises(), f.changes())
+			}
+			if c.promised {
+				time.Sleep(c.left + 1)
+				synctest.Wait()
+				if got := kinds(f.changes()); !reflect.DeepEqual(got, []flow.PolicyKind{flow.Restore}) {
+					t.Errorf("%s: not ended: %v", name, got)
+				}
+			}
+		})
 	}
 }
 

@@ -46,9 +46,14 @@ func Serve(ctx context.Context, rw io.ReadWriteCloser, pod inspect.Pod, opt Serv
 	}
 	stop := context.AfterFunc(ctx, func() { _ = p.Close() })
 	defer stop()
-	go func() { _ = srv.Serve(&one{conn: p}) }() // ends with the stream, whose end is told below
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_ = srv.Serve(&one{conn: p}) // ends with the stream, whose end is told below
+	}()
 	<-p.done
 	_ = srv.Close()
+	<-over
 	err := s.letGo()
 	switch {
 	case ctx.Err() != nil, errors.Is(p.err, io.EOF), errors.Is(p.err, io.ErrClosedPipe):
@@ -71,6 +76,7 @@ type server struct {
 
 	mu   sync.Mutex
 	held *flow.Change // of this stream, in force while it lives
+	gone bool         // the stream has ended: nothing is applied for it any more
 }
 
 func (s *server) hello(w http.ResponseWriter, _ *http.Request) {

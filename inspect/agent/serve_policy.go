@@ -37,6 +37,9 @@ func (s *server) apply(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.gone {
+		return // whom would it serve, and who would end it?
+	}
 	p, err := e.Apply(context.WithoutCancel(r.Context()), c)
 	if err == nil {
 		s.held = nil
@@ -64,6 +67,7 @@ func (s *server) renew(w http.ResponseWriter, r *http.Request) {
 func (s *server) letGo() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.gone = true
 	if s.held == nil {
 		return nil
 	}

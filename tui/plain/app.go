@@ -46,6 +46,8 @@ type App struct {
 	ControlPlane func(ControlPlane) (serve func(context.Context) error, err error)
 	// Screens shows the screens until the user quits; nil: there are none.
 	Screens func(ctx context.Context, opt tui.Options) error
+	// Steady keeps a second interrupt from ending the program before done; nil: it cannot.
+	Steady func() (done func())
 	// Getenv reads the environment; nil: there is none.
 	Getenv func(name string) string
 

@@ -85,6 +85,9 @@ func (a *App) policy(cmd *cobra.Command, args []string, o *policyOptions) error 
 	}
 	defer l.close()
 	v := policyVerb{app: a, o: o, looked: l}
+	if a.Steady != nil {
+		defer a.Steady()()
+	}
 	switch kind {
 	case flow.NoPolicy:
 		return v.show(cmd.Context())
