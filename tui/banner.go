@@ -44,8 +44,11 @@ func (s *state) endsWords(p flow.Policy) string {
 	if p.Change.Permanent {
 		return "PERMANENT, ends only by u"
 	}
-	if p.Expires.IsZero() {
+	switch {
+	case p.Expires.IsZero():
 		return "its end is not known"
+	case !s.now.Before(p.Expires):
+		return "its time is over"
 	}
 	return "ends in " + countdown(p.Expires.Sub(s.now))
 }

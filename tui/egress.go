@@ -3,10 +3,12 @@ package tui
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules/egress"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
@@ -150,18 +152,27 @@ func (m *model) gotPlan(p plannedMsg) tea.Cmd {
 	if !p.apply {
 		return nil
 	}
-	if !had || !sameEffect(before, p.change) {
-		d.wrong = "the plan is another by now: look at it again"
+	if !had || !asShown(before, p.change) {
+		d.wrong, d.top = anotherPlan, 0
 		return nil
 	}
 	return m.carryOut(d, p.change)
 }
 
-// sameEffect says whether two plans do the same: nothing else may be carried out than what
-// was looked at.
-func sameEffect(a, b flow.Change) bool {
-	return render.EffectSentence(a, true) == render.EffectSentence(b, true) && len(a.Effects) == len(b.Effects)
+// asShown says whether a plan is the one that was looked at: nothing else may be carried out.
+// The time at which it was planned, and what its reason says, make no other plan.
+func asShown(shown, now flow.Change) bool {
+	plan := func(c flow.Change) string {
+		c.Since, c.Reason = time.Time{}, ""
+		c.Edits, c.Undo = nil, nil // made of the rest
+		return render.PolicyText(session.Planned(c), render.PolicyOptions{})
+	}
+	return plan(shown) == plan(now) && shown.CloseOpen == now.CloseOpen && shown.Permanent == now.Permanent && shown.TTL == now.TTL &&
+		slices.Equal(shown.Except, now.Except) && slices.Equal(shown.Open, now.Open)
 }
+
+// anotherPlan is said where enter finds another plan than the one that is shown.
+const anotherPlan = "the plan is another than the one that was shown: look at it, then enter again"
 
 // carryOut applies the change. It goes to its end even if the user quits meanwhile.
 func (m *model) carryOut(d *policyDialog, c flow.Change) tea.Cmd {
@@ -281,7 +292,8 @@ func (s *state) take(p flow.Policy) {
 	if s.inForce() && (p.State == flow.StateNone || p.State == flow.StateExpired) {
 		st.ended = st.policy
 	}
-	st.known, st.policy, st.err, st.due = true, p, "", false
+	st.due = st.due && st.policy.Expires.Equal(p.Expires) // its end was asked for once
+	st.known, st.policy, st.err = true, p, ""
 	if s.inForce() {
 		st.ended = flow.Policy{}
 	}

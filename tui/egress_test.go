@@ -198,11 +198,18 @@ func TestPolicyChoices(t *testing.T) {
 	if !last().Strong || last().TTL != 30*time.Minute {
 		t.Errorf("planned %+v", last())
 	}
-	d.keys("left", "left", "left") // 10m, 5m, and round to never
-	if !last().Permanent {
+	d.keys("left", "left", "left") // 10m, 5m, and round to an hour: never is not among them
+	if last().Permanent || last().TTL != time.Hour {
 		t.Errorf("planned %+v", last())
 	}
 	d.keys("ctrl+u")
+	d.keys(letters("never")...)
+	d.keys("down")
+	if !last().Permanent {
+		t.Errorf("planned %+v", last())
+	}
+	d.has("NEVER by itself")
+	d.keys("up", "ctrl+u")
 	d.keys(letters("soon")...)
 	d.keys("down")
 	d.has(`undo by itself in "soon": want a time above 0`)
@@ -225,6 +232,26 @@ func TestPolicyChoices(t *testing.T) {
 	d.has("there is no plan to carry out")
 	if len(g.applied) > 0 {
 		t.Error("carried out without a plan")
+	}
+}
+
+// Enter carries out what is shown and nothing else: a choice whose plan was not shown yet is
+// shown first.
+func TestPolicyCarriesOutWhatIsShown(t *testing.T) {
+	opt, g := gated(t)
+	d := drive(t, opt, 80, 24)
+	d.keys("p", "enter")
+	d.keys(letters("web")...)
+	d.keys("up", "up", "up", "ctrl+u") // the time
+	d.keys(letters("never")...)
+	d.keys("enter")
+	if len(g.applied) > 0 {
+		t.Fatalf("carried out unseen: %+v", g.applied)
+	}
+	d.has("the plan is another than the one that was shown", "NEVER by itself")
+	d.keys("enter")
+	if len(g.applied) != 1 || !g.applied[0].Permanent {
+		t.Errorf("applied %+v", g.applied)
 	}
 }
 

@@ -28,8 +28,8 @@ const (
 	pName
 )
 
-// ttls are the times that arrows choose from; any other can be typed.
-var ttls = []string{"5m", "10m", "30m", "1h", "never"}
+// ttls are the times that arrows choose from; any other can be typed, and never must be.
+var ttls = []string{"5m", "10m", "30m", "1h"}
 
 // kinds are the policies in the order in which they stand side by side.
 var kinds = []flow.PolicyKind{flow.AllowAll, flow.BlockAll, flow.Restore}
@@ -225,7 +225,7 @@ func (d *policyDialog) enter() effect {
 		return say("type " + render.Clean(d.podName) + " to " + applyWord(d.kind))
 	case d.pending:
 		return say("the plan is not there yet")
-	case !d.planned || d.wrong != "" && !strings.HasPrefix(d.wrong, "the plan is another"):
+	case !d.planned || d.wrong != "" && d.wrong != anotherPlan:
 		return say("there is no plan to carry out: see above")
 	}
 	return effect{kind: effPlan, n: 1}
@@ -384,7 +384,7 @@ func (d *policyDialog) option(r policyRow) (line, bool) {
 	case pPlaintext:
 		return box(d.plain, "around the proxy's TLS and policies is meant"), true
 	case pTTL:
-		return text(style.Strong, pad("undo", policyLead)).with(style.Plain, "by itself in [          ] ").with(style.Faint, strings.Join(ttls, " ")), true
+		return text(style.Strong, pad("undo", policyLead)).with(style.Plain, "by itself in [          ] ").with(style.Faint, strings.Join(ttls, " ")+", or type never"), true
 	case pExcept:
 		return text(style.Strong, pad("except", policyLead)).with(style.Plain, "["+strings.Repeat(" ", 34)+"] ").with(style.Faint, "CIDR or HOST:PORT, "+style.Ellipsis), true
 	case pReason:
