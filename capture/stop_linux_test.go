@@ -112,6 +112,8 @@ func neighbour(t *testing.T) {
 // However a watch ends, it leaves no socket, no file and no goroutine, and it wrote no rule
 // that could stay: it has only sockets.
 func TestStopLeavesNothing(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	write(t, log, "a line\n")
 	inNamespace(t, func() {
 		drain := func(w *Watch) {
 			for range w.C() {
@@ -129,6 +131,7 @@ func TestStopLeavesNothing(t *testing.T) {
 			end  func(*Watch)
 		}{
 			{"closed", WatchOptions{}, func(w *Watch) { _ = w.Close() }},
+			{"closed while it reads a log", WatchOptions{Logs: []LogFile{logAt(log)}}, func(w *Watch) { _ = w.Close() }},
 			{"closed twice at once", WatchOptions{}, func(w *Watch) {
 				other := make(chan error)
 				go func() { other <- w.Close() }()

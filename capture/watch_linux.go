@@ -2,6 +2,7 @@ package capture
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type WatchOptions struct {
 	Raw      bool          // keep packets as they are, at most the snaplen: whole with Heads, else their headers
 	Duration time.Duration // 0: until Close
 	Packets  int           // 0: no bound
+	Logs     []LogFile     // read from their ends on
 }
 
 // Watch is a running observation of one network namespace. Its channel is closed by the
@@ -31,6 +33,7 @@ type Watch struct {
 	rings   []*Ring
 	tracker *tracker
 	sampler *sampler
+	tails   []*tail       // the worker's that reads them
 	fresh   chan struct{} // a flow was seen for the first time
 	workers sync.WaitGroup
 	ended   chan struct{}
@@ -81,6 +84,7 @@ func Open(opt WatchOptions) (*Watch, error) {
 	if w.sampler, err = openSampler(opt.Filter, opt.Owners); err != nil {
 		w.loss.Blind = append(w.loss.Blind, flow.Gap{Part: "sockets", Reason: err.Error()})
 	}
+	w.openLogs()
 	w.up = len(w.rings)
 	w.start()
 	return w, nil
@@ -95,6 +99,9 @@ func (w *Watch) start() {
 	}
 	if w.sampler != nil {
 		w.workers.Go(w.sockets)
+	}
+	if len(w.tails) > 0 {
+		w.workers.Go(w.followLogs)
 	}
 	go w.end()
 }
@@ -132,6 +139,7 @@ func (w *Watch) end() {
 	if w.sampler != nil {
 		w.sampler.close()
 	}
+	w.closeLogs()
 	w.finish()
 	close(w.ended)
 }
@@ -146,7 +154,7 @@ func (w *Watch) Loss() flow.Loss {
 	defer w.mu.Unlock()
 	w.countLoss()
 	l := w.loss
-	l.Blind = append([]flow.Gap(nil), l.Blind...)
+	l.Blind, l.Unread = slices.Clone(l.Blind), slices.Clone(l.Unread)
 	return l
 }
 

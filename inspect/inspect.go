@@ -62,6 +62,9 @@ type ObserveOptions struct {
 	Duration time.Duration // 0: until Close
 	Packets  int           // 0: no bound
 	Raw      bool          // keep packets as they are, to write them to a file
+	// Logs are access logs of the proxy to read from their end on, by their paths as the proxy
+	// has them; /dev/stdout and /dev/stderr are its output. Lines come as they are.
+	Logs []string
 }
 
 // Watch is a running observation.

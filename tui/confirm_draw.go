@@ -207,6 +207,9 @@ func (s *state) tally(width int) []line {
 	for _, b := range r.Loss.Blind {
 		out = append(out, text(style.Depends, cut(style.SeenOther+" not watched: "+render.Clean(b.Part)+": "+render.Clean(b.Reason), width)))
 	}
+	for _, b := range r.Loss.Unread {
+		out = append(out, text(style.Faint, cut(style.SeenNever+" access log "+render.Clean(b.Part)+": "+render.Clean(b.Reason), width)))
+	}
 	return out[:min(len(out), 4)]
 }
 

@@ -167,7 +167,7 @@ func unseen(rep confirm.Report, n int) []string {
 func place(w confirm.Step) string { return strconv.Itoa(w.Leg) + " " + w.Stage.String() }
 
 // hidden says whether a step is called not observable, and nothing that is watched shows it.
-// What Envoy decides shows in its log alone, which is not read live, unless a counter tells
+// What Envoy decides shows in its log alone, which goes to a pipe here, unless a counter tells
 // it: of the listener that was handed to, of the cluster, of its endpoint. Counters tell of
 // the request's first pass.
 func hidden(rep confirm.Report, w confirm.Step) bool {

@@ -109,14 +109,15 @@ func flowGaps(from []gap) []flow.Gap {
 // loss is flow.Loss with all it holds.
 type loss struct {
 	flow.Loss
-	Blind []gap `json:",omitempty"`
+	Blind  []gap `json:",omitempty"`
+	Unread []gap `json:",omitempty"`
 }
 
-func lossOf(l flow.Loss) loss { return loss{l, gapsOf(l.Blind)} }
+func lossOf(l flow.Loss) loss { return loss{l, gapsOf(l.Blind), gapsOf(l.Unread)} }
 
 func (l loss) flow() flow.Loss {
 	out := l.Loss
-	out.Blind = flowGaps(l.Blind)
+	out.Blind, out.Unread = flowGaps(l.Blind), flowGaps(l.Unread)
 	return out
 }
 

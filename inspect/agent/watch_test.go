@@ -16,7 +16,7 @@ func TestWatch(t *testing.T) {
 	f := &fake{watch: &fakeWatch{c: make(chan []flow.Observation), loss: flow.Loss{Seen: 3, Dropped: 1, Blind: []flow.Gap{{Part: "lo", Reason: "down", Broken: true}}}}}
 	pod, _ := pair(t, f)
 	legs := []flow.Leg{{From: flow.Conn{UID: 7}, Owner: flow.OwnerProxy, Steps: []flow.Step{{Subject: "not to be sent"}}}}
-	opt := inspect.ObserveOptions{Snaplen: 128, Duration: time.Minute, Packets: 9, Raw: true}
+	opt := inspect.ObserveOptions{Snaplen: 128, Duration: time.Minute, Packets: 9, Raw: true, Logs: []string{"/dev/stdout"}}
 	w, err := pod.Observe(t.Context(), legs, opt)
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func TestWatch(t *testing.T) {
 	if got := <-w.C(); !reflect.DeepEqual(got, batch) {
 		t.Errorf("saw %+v", got)
 	}
-	if f.opt != opt || f.legs[0].From.UID != 7 || f.legs[0].Owner != flow.OwnerProxy {
+	if !reflect.DeepEqual(f.opt, opt) || f.legs[0].From.UID != 7 || f.legs[0].Owner != flow.OwnerProxy {
 		t.Errorf("asked to watch %+v, %+v", f.legs, f.opt)
 	}
 	if f.legs[0].Steps != nil || legs[0].Steps == nil {

@@ -18,6 +18,7 @@ import (
 // Observe watches the legs' traffic on every device of the namespace.
 func (p *Pod) Observe(ctx context.Context, legs []flow.Leg, opt inspect.ObserveOptions) (inspect.Watch, error) {
 	var w *capture.Watch
+	logs := p.logFiles(ctx, opt.Logs)
 	err := p.space.Do(func() error {
 		devices, err := upDevices()
 		if err != nil {
@@ -27,7 +28,7 @@ func (p *Pod) Observe(ctx context.Context, legs []flow.Leg, opt inspect.ObserveO
 		ring.Snaplen = uint32(max(0, opt.Snaplen))
 		w, err = capture.Open(capture.WatchOptions{
 			Devices: devices, Filter: capture.FilterOf(legs), Owners: proxyUsers(legs), Heads: opt.Snaplen > 0, Raw: opt.Raw,
-			Ring:     ring,
+			Ring: ring, Logs: logs,
 			Duration: opt.Duration, Packets: opt.Packets,
 		})
 		return err

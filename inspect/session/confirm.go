@@ -69,20 +69,21 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	if watched == 0 {
 		watched = DefaultWatch
 	}
-	w, err := observe(ctx, pod, t, inspect.ObserveOptions{Duration: watched + overtime, Snaplen: Snaplen, Raw: opt.Raw})
+	logs := logsOf(r, t)
+	w, err := observe(ctx, pod, t, inspect.ObserveOptions{Duration: watched + overtime, Snaplen: Snaplen, Raw: opt.Raw, Logs: logs.Paths()})
 	if err != nil {
 		return r, confirm.Report{Trace: t}, err
 	}
 	known := confirm.Known{ClientPort: req.Src.Port()}
 	known.ProxyUID, _, known.HasProxy = r.Snapshot.ProxyOwner()
-	known.Tells = tells(r, req)
+	known.Tells, known.StatName = tells(r, req), r.Snapshot.Envoy.StatName
 	opt.Watch = watched
-	x := &watching{pod: pod, w: w, req: req, opt: opt, kept: newKeeper(), sent: make(chan inspect.Sent, 1), settled: make(chan struct{}), ended: make(chan struct{})}
-	sent, err := x.run(ctx, &known, func() confirm.Report { return best(t, x.kept.seen, x.kept.loss(w.Loss()), known) })
+	x := &watching{pod: pod, w: w, req: req, opt: opt, logs: logs, kept: newKeeper(), sent: make(chan inspect.Sent, 1), settled: make(chan struct{}), ended: make(chan struct{})}
+	sent, err := x.run(ctx, &known, func() confirm.Report { return best(t, x.kept.seen, x.loss(), known) })
 	if err != nil {
 		return r, confirm.Report{Trace: t}, err
 	}
-	seen, loss := x.kept.seen, x.kept.loss(w.Loss())
+	seen, loss := x.kept.seen, x.loss()
 	if x.lost != nil {
 		loss.Blind = append(loss.Blind, flow.Gap{Part: "counters after the watch", Reason: x.lost.Error()})
 	} else if !maps.Equal(x.before, x.after) { // a saved pod counts nothing

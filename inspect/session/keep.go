@@ -12,6 +12,7 @@ const (
 	keptBurst = 16     // packets with payload of one direction of a connection, at once
 	keptEvery = 10     // milliseconds after which it may be one more
 	keptAcks  = 4      // its packets with neither payload nor a flag that opens or ends it
+	keptLines = 10_000 // of access logs
 	keptAll   = 40_000 // observations in all
 )
 
@@ -21,6 +22,8 @@ const (
 type keeper struct {
 	seen []flow.Observation
 	each map[flow.Tuple]*share
+	// lines are those of access logs so far.
+	lines int
 	// past are packets that were let go though they might have proven something.
 	past uint64
 }
@@ -53,6 +56,11 @@ func (s *share) takes(o *flow.Observation) bool {
 func newKeeper() *keeper { return &keeper{each: map[flow.Tuple]*share{}} }
 
 func (k *keeper) add(o flow.Observation) {
+	if o.Kind == flow.SeenAccessLog {
+		if k.lines++; k.lines > keptLines {
+			return // a line that is missing proves nothing
+		}
+	}
 	full := len(k.seen) >= keptAll
 	if o.Kind == flow.SeenPacket {
 		s := k.each[o.Tuple]

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -17,7 +18,7 @@ import (
 const settleWithin = time.Second
 
 // overtime is how much longer than asked a watch may take: the counters are read while it runs.
-const overtime = 2*countWithin + settleWithin
+const overtime = 2*countWithin + settleWithin + flushWithin
 
 // watching is one watch under way.
 type watching struct {
@@ -26,6 +27,7 @@ type watching struct {
 	req  flow.Request
 	opt  ConfirmOptions
 	kept *keeper
+	logs *logs
 
 	sent    chan inspect.Sent // holds what was sent, once it was answered
 	settled chan struct{}     // closed by gather when what was sent was seen to end
@@ -119,7 +121,7 @@ func (x *watching) send(ctx context.Context) (*inspect.Sent, error) {
 		if limit == 0 {
 			limit = settleWithin
 		}
-		x.wait(ctx, limit, x.settled)
+		x.wait(ctx, limit+x.logs.wait(x.w.Loss()), x.settled)
 	}
 	return &s, nil
 }
@@ -153,6 +155,9 @@ func (x *watching) gather(known *confirm.Known, judge func() confirm.Report) {
 				return
 			}
 			for _, o := range batch {
+				if !x.logs.read(&o) {
+					continue
+				}
 				x.kept.add(o)
 				settle.sees(&o)
 				if x.opt.Seen != nil {
@@ -171,6 +176,16 @@ func (x *watching) gather(known *confirm.Known, judge func() confirm.Report) {
 	}
 }
 
+// loss is what was not seen, and which access logs were not read.
+func (x *watching) loss() flow.Loss {
+	l := x.kept.loss(x.w.Loss())
+	l.Unread = append(slices.Clone(x.logs.Unread), l.Unread...)
+	if paths := x.logs.Paths(); x.kept.lines > keptLines && len(paths) > 0 {
+		l.Unread = append(l.Unread, flow.Gap{Part: paths[0], Reason: fmt.Sprintf("more than %d lines came; later ones were let go", keptLines)})
+	}
+	return l
+}
+
 // judging tells now and then how the trace stands.
 type judging struct {
 	x     *watching
@@ -181,7 +196,7 @@ type judging struct {
 }
 
 func (j *judging) now() {
-	loss := j.x.kept.loss(j.x.w.Loss())
+	loss := j.x.loss()
 	switch {
 	case j.at >= 0 && time.Now().Before(j.again), j.at == len(j.x.kept.seen) && loss.Dropped == j.last.Loss.Dropped:
 		j.last.Loss = loss
@@ -193,11 +208,12 @@ func (j *judging) now() {
 	j.x.opt.Judged(j.last)
 }
 
-// settling waits for the end of the connection that was sent on.
+// settling waits for the end of the connection that was sent on, and for its line in an access
+// log that has one for each request.
 type settling struct {
-	x     *watching
-	local netip.AddrPort
-	done  bool
+	x                    *watching
+	local                netip.AddrPort
+	ended, written, done bool
 }
 
 func newSettling(x *watching) *settling { return &settling{x: x} }
@@ -205,13 +221,19 @@ func newSettling(x *watching) *settling { return &settling{x: x} }
 // begin looks at what was seen before the answer, too.
 func (s *settling) begin(local netip.AddrPort) {
 	s.local = local
+	s.written = s.x.logs.wait(s.x.w.Loss()) == 0
 	for i := range s.x.kept.seen {
 		s.sees(&s.x.kept.seen[i])
 	}
 }
 
 func (s *settling) sees(o *flow.Observation) {
-	if !s.done && s.local.IsValid() && ends(o, s.local) {
+	if s.done || !s.local.IsValid() {
+		return
+	}
+	s.ended = s.ended || ends(o, s.local)
+	s.written = s.written || o.Kind == flow.SeenAccessLog && writtenFor(o, s.x.req, s.local)
+	if s.ended && s.written {
 		s.done = true
 		close(s.x.settled)
 	}

@@ -23,6 +23,7 @@ type check struct {
 	way      span              // while the request was under way
 	spans    map[*conn][]span  // while others were, as far as they were looked for
 	sole     flow.Answer       // there was no other request; Maybe: not looked at yet
+	placed   bool              // the connection of each leg was looked for
 	busy     bool              // a later leg's connection may be one of another request
 }
 
@@ -40,6 +41,7 @@ func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *c
 	if len(c.legs) > 0 && c.legs[0] != nil && t.Legs[0].From.Proto != flow.UDP && !c.legs[0].fresh() {
 		c.loss.Late = true // its beginning was not seen, which is what most steps show in
 	}
+	c.placed = true
 	return c
 }
 

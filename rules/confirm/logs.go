@@ -87,6 +87,48 @@ func (c *check) byLog(x *conn) flow.Answer {
 	return flow.Maybe
 }
 
+// bare are the lines that name no client and can be the request's: those that begin in its
+// time and say nothing else than was asked, where Envoy's own counts say that nothing but it came
+// to any listener. A line can be one of a request before the watch, or to a listener that is
+// not watched. Whether it was alone is known only once every leg has its connection.
+func (c *check) bare() []*flow.Observation {
+	var out []*flow.Observation
+	for _, l := range c.logs {
+		if field(l, "downstream_remote_address", "downstream_direct_remote_address") == "" && c.timely(l) && c.suits(l) {
+			out = append(out, l)
+		}
+	}
+	if len(out) == 0 || !c.placed || !c.alone() || !c.countedAlone() {
+		return nil
+	}
+	return out
+}
+
+// timely says whether a line says that it begins while the request was under way.
+func (c *check) timely(l *flow.Observation) bool {
+	return !l.At.Before(c.legs[0].first.Add(-logSlack)) && (c.way.to.IsZero() || !l.At.After(c.way.to))
+}
+
+// suits says whether what a line says of the request is what was asked.
+func (c *check) suits(l *flow.Observation) bool {
+	to := field(l, "downstream_local_address")
+	if to != "" && c.legs[0].dst.IsValid() && to != c.legs[0].dst.String() {
+		return false
+	}
+	return field(l, methodFields...) == "" || c.trace.Request.HTTP != nil && c.exactly(l)
+}
+
+// logText is what a line says of the way.
+func logText(l *flow.Observation) string {
+	var out []string
+	for _, k := range []string{"listener_name", "req_method", "req_path", "route_name", "upstream_cluster_raw", "upstream_cluster", "upstream_host", "response_code", "response_flags"} {
+		if v := field(l, k); v != "" {
+			out = append(out, v)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
 // exactly says whether a line is of a request with this method and path.
 func (c *check) exactly(l *flow.Observation) bool {
 	h := c.trace.Request.HTTP
@@ -99,7 +141,7 @@ func (c *check) lines() []*flow.Observation {
 	if c.legs[0] == nil {
 		return nil
 	}
-	all := c.linesOf(c.legs[0])
+	all := append(c.linesOf(c.legs[0]), c.bare()...)
 	h := c.trace.Request.HTTP
 	asks := func(l *flow.Observation) bool { return field(l, methodFields...) != "" }
 	requests := 0

@@ -57,6 +57,9 @@ type Known struct {
 	// Tells is the first step of the first leg at which the request, made by another user,
 	// goes another way than the leg says; false: it goes the same way. nil: not known.
 	Tells func(leg flow.Leg, by Owner) (step int, apart bool)
+	// StatName is what Envoy's log calls a cluster (%UPSTREAM_CLUSTER%), and whether another one
+	// may be called so, too. nil: not known.
+	StatName func(cluster string) (name string, shared, ok bool)
 }
 
 // Owner is the user of a socket.

@@ -35,7 +35,7 @@ func evidence(o *flow.Observation) []flow.Evidence {
 	case flow.SeenAnswer:
 		e.Source, e.Text = "answer", o.Fields["code"]+" tcp "+o.Fields["tcp"]
 	case flow.SeenAccessLog:
-		e.Source, e.Text = "access log", o.Fields["listener_name"]+" "+o.Fields["upstream_cluster_raw"]+" "+o.Fields["upstream_host"]+" "+o.Fields["response_flags"]
+		e.Source, e.Text = "access log", logText(o)
 	}
 	return []flow.Evidence{e}
 }
@@ -359,6 +359,9 @@ func (c *check) clusterStep(l int) Step {
 		}
 		return confirmed(line, flow.SeenLog, "upstream_cluster_raw", got, want)
 	}
+	if by, told := c.statName(want); told {
+		return by
+	}
 	var stays *flow.Observation
 	for _, name := range []string{"upstream_rq_total", "upstream_cx_total"} {
 		n, ok := c.counters["cluster."+statistic(want)+"."+name]
@@ -376,6 +379,23 @@ func (c *check) clusterStep(l int) Step {
 		return contradicted(stays, flow.SeenNotCounted, stays.Name, utoa(stays.After))
 	}
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
+}
+
+// statName is the word of a cluster by the name that Envoy's log and statistics have for it.
+// One that others may share proves only what it is not.
+func (c *check) statName(cluster string) (Step, bool) {
+	got, line := c.logged("upstream_cluster")
+	if line == nil || c.known.StatName == nil {
+		return Step{}, false
+	}
+	want, shared, ok := c.known.StatName(cluster)
+	switch {
+	case !ok || got == want && shared:
+		return Step{}, false
+	case got != want:
+		return contradicted(line, flow.SeenLog, "upstream_cluster", got, want), true
+	}
+	return confirmed(line, flow.SeenLog, "upstream_cluster", got, want), true
 }
 
 // answers are the packets with payload that the caller got for what it asked. On a connection

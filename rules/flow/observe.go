@@ -55,8 +55,10 @@ type Observation struct {
 	Name          string
 	Before, After uint64
 
-	// Of an access log line: its fields by name.
+	// Of an access log line: its fields by name. One that is read live comes as it is, and Name
+	// is the file.
 	Fields map[string]string
+	Line   string
 }
 
 // TCPFlags are the low bits of the TCP header's flags (RFC 9293, 3.1).
@@ -76,6 +78,9 @@ type Loss struct {
 	Late          bool // the watch began after the connection did
 	// Blind are the sources that could not be read, with the reason.
 	Blind []Gap
+	// Unread are the access logs that are configured and were not read whole, with the reason.
+	// They take nothing away: a line that is missing proves nothing.
+	Unread []Gap
 	// Devices share out Seen and Dropped, in the order in which they were opened; empty: not known.
 	Devices []DeviceLoss
 }

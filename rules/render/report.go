@@ -51,12 +51,13 @@ type lossForm struct {
 	Dropped uint64    `json:"dropped"`
 	Late    bool      `json:"late,omitempty"`
 	Blind   []gapForm `json:"blind,omitempty"`
+	Unread  []gapForm `json:"unread,omitempty"`
 }
 
 // ReportJSON is a report in the form of the contract, in stable order.
 func ReportJSON(r confirm.Report) []byte {
 	f := reportForm{Schema: ReportSchema, Word: r.Word.String(), Trace: formOf(r.Trace, false), Steps: []reportStepForm{}, Counts: []countForm{},
-		Loss: lossForm{Seen: r.Loss.Seen, Dropped: r.Loss.Dropped, Late: r.Loss.Late, Blind: gapsOf(r.Loss.Blind)}}
+		Loss: lossForm{Seen: r.Loss.Seen, Dropped: r.Loss.Dropped, Late: r.Loss.Late, Blind: gapsOf(r.Loss.Blind), Unread: gapsOf(r.Loss.Unread)}}
 	for _, s := range r.Steps {
 		st := reportStepForm{Leg: s.Leg, Step: s.Step, Stage: s.Stage.String(), Subject: s.Subject, Word: s.Word.String(), Why: Reason(s.Why), Evidence: []evidenceForm{}}
 		for _, e := range s.Evidence {
@@ -100,6 +101,9 @@ func ReportText(r confirm.Report) string {
 		w.field("sent", fmt.Sprintf("%s, tcp %s, %g ms%s", text, s.TCP, s.MS, after(". ", Clean(s.Note))))
 	}
 	w.field("packets", lossText(r.Loss))
+	for _, g := range r.Loss.Unread {
+		w.field("log", "access log "+Clean(g.Part)+" was not read: "+Clean(g.Reason))
+	}
 	w.blank()
 	leg := -1
 	for i, s := range r.Steps {

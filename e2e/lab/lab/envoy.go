@@ -35,8 +35,8 @@ func (p *process) stop() error {
 }
 
 // script gives Envoy, inside the private mounts that `ip netns exec` makes, a path that its
-// user may follow, and then becomes that user.
-const script = `mount --bind "$1" "$2" && shift && exec setpriv --reuid 1337 --regid 1337 --clear-groups --pdeathsig KILL "$@"`
+// user may follow and a folder for its logs that nobody else sees, and then becomes that user.
+const script = `mount --bind "$1" "$2" && mount -t tmpfs -o mode=777 logs "$3" && bin=$2 && shift 3 && exec setpriv --reuid 1337 --regid 1337 --clear-groups --pdeathsig KILL "$bin" "$@"`
 
 // StartEnvoy starts Envoy with a configuration of its own in a lab that has none, such as one
 // whose configuration was served only once the pod was there.
@@ -67,7 +67,7 @@ func (l *Lab) startEnvoy() error {
 	}
 	if !l.opt.Plain {
 		var err error
-		if conf, err = withLogs(conf); err != nil {
+		if conf, err = withLogs(conf, l.ownLog()); err != nil {
 			return err
 		}
 	}
@@ -75,14 +75,14 @@ func (l *Lab) startEnvoy() error {
 	if err := os.WriteFile(file, conf, 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(bin, nil, 0o755); err != nil {
+	if err := errors.Join(os.WriteFile(bin, nil, 0o755), os.Mkdir(filepath.Dir(l.LogFile()), 0o755)); err != nil {
 		return err
 	}
 	envoy, err := filepath.Abs(l.opt.Envoy)
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("ip", "netns", "exec", l.Pod(), "sh", "-c", script, "sh", envoy, bin,
+	cmd := exec.Command("ip", "netns", "exec", l.Pod(), "sh", "-c", script, "sh", envoy, bin, filepath.Dir(l.LogFile()),
 		"-c", file, "--component-log-level", "config:debug", // for lastWorker
 		"--disable-hot-restart", "--file-flush-interval-msec", "20", "--concurrency", "2",
 		"--service-node", "envoy-traffic-mock", "--service-cluster", "lab")
@@ -194,9 +194,24 @@ func logConfig(by string) []any {
 		"log_format": map[string]any{"json_format": lower}}}}
 }
 
-// withLogs adds an access log to every listener, HTTP connection manager and TCP proxy. The
-// result is JSON, which is YAML.
-func withLogs(conf []byte) ([]byte, error) {
+// LogFile is the file of the option FileLog. Outside Envoy's own mounts it is not there.
+func (l *Lab) LogFile() string { return filepath.Join(l.Dir, "logs", "access.log") }
+
+// ownLog is the access log that the option FileLog asks for.
+func (l *Lab) ownLog() []any {
+	if l.opt.FileLog == nil {
+		return nil
+	}
+	typed := map[string]any{"@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": l.LogFile()}
+	if len(l.opt.FileLog) > 0 {
+		typed["log_format"] = l.opt.FileLog
+	}
+	return []any{map[string]any{"name": "own", "typed_config": typed}}
+}
+
+// withLogs adds an access log to every listener, HTTP connection manager and TCP proxy, and
+// another one to all but the listeners. The result is JSON, which is YAML.
+func withLogs(conf []byte, own []any) ([]byte, error) {
 	var tree map[string]any
 	if err := yaml.Unmarshal(conf, &tree); err != nil {
 		return nil, fmt.Errorf("the scene's envoy.yaml: %w", err)
@@ -207,7 +222,6 @@ func withLogs(conf []byte) ([]byte, error) {
 	}
 	for _, l := range list(static["listeners"]) {
 		listener, _ := l.(map[string]any)
-		name, _ := listener["name"].(string)
 		listener["access_log"] = logConfig("listener")
 		chains := list(either(listener, "filter_chains", "filterChains"))
 		if d := either(listener, "default_filter_chain", "defaultFilterChain"); d != nil {
@@ -217,7 +231,7 @@ func withLogs(conf []byte) ([]byte, error) {
 			chain, _ := c.(map[string]any)
 			for _, f := range list(chain["filters"]) {
 				filter, _ := f.(map[string]any)
-				addLog(either(filter, "typed_config", "typedConfig"), name)
+				addLog(either(filter, "typed_config", "typedConfig"), own)
 			}
 		}
 	}
@@ -225,13 +239,13 @@ func withLogs(conf []byte) ([]byte, error) {
 }
 
 // addLog adds an access log to a filter that can have one.
-func addLog(typed any, listener string) {
+func addLog(typed any, own []any) {
 	conf, _ := typed.(map[string]any)
 	switch kind, _ := conf["@type"].(string); {
 	case strings.HasSuffix(kind, ".HttpConnectionManager"):
-		conf["access_log"] = logConfig("hcm")
+		conf["access_log"] = append(logConfig("hcm"), own...)
 	case strings.HasSuffix(kind, ".TcpProxy"):
-		conf["access_log"] = logConfig("tcp_proxy")
+		conf["access_log"] = append(logConfig("tcp_proxy"), own...)
 	}
 }
 

@@ -37,6 +37,9 @@ type Options struct {
 	Envoy   string  // path of the binary; empty: where e2e/power looks for it
 	// Plain leaves the configuration as the scene has it, without access logs.
 	Plain bool
+	// FileLog, if not nil, is the log_format of one more access log, in a file that only Envoy sees
+	// (LogFile); empty: Envoy's default.
+	FileLog map[string]any
 	// NoEnvoy leaves Envoy out.
 	NoEnvoy bool
 	// Config is used in place of the scene's, if not empty.
