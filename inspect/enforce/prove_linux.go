@@ -34,6 +34,7 @@ type probe struct {
 	dst      netip.AddrPort
 	uid, gid uint32
 	udp      bool
+	untried  string // why it is not to be sent; empty: it is
 }
 
 func (p probe) String() string {
@@ -166,9 +167,10 @@ func (e *Enforcer) prove(k *kernel, f *found, p *flow.Policy) {
 		return
 	}
 	c := p.Change
-	proven, failed := 0, false
-	for _, pr := range probes(c) {
+	proven, failed, gone := 0, false, true
+	for _, pr := range e.probes(c) {
 		proof, ok := e.proveOne(k, f, pr, c)
+		gone = gone && proof.Result == gotNoRoute
 		p.Proof = append(p.Proof, proof)
 		switch {
 		case proof.Holds:
@@ -178,8 +180,12 @@ func (e *Enforcer) prove(k *kernel, f *found, p *flow.Policy) {
 			because(p, "not proven: %s: %s", proof.What, proof.Result)
 		}
 	}
-	if proven == 0 && !failed {
+	switch {
+	case proven > 0 || failed:
+	case gone:
 		because(p, "not proven: no probe has a route")
+	default:
+		because(p, "not proven: no probe could be tried")
 	}
 	if proven > 0 && !failed {
 		p.State = flow.StateApplied
@@ -195,43 +201,6 @@ func (e *Enforcer) prove(k *kernel, f *found, p *flow.Policy) {
 	}
 }
 
-// probes are what a change has to be proven by: both families, and of a strong block the
-// proxy's own user and UDP too.
-func probes(c flow.Change) []probe {
-	uid, gid := stranger(c.ProxyUIDs), stranger(c.ProxyGIDs)
-	var out []probe
-	for _, dst := range testNets {
-		if c.Kind == flow.AllowAll && !c.All {
-			i := slices.IndexFunc(c.Open, func(h flow.Hole) bool { return h.Prefix.Addr().Is4() == dst.Addr().Is4() })
-			if i < 0 {
-				continue
-			}
-			dst = within(c.Open[i])
-		}
-		out = append(out, probe{dst: dst, uid: uid, gid: gid})
-		if c.Kind != flow.BlockAll || !c.Strong {
-			continue
-		}
-		out = append(out, probe{dst: dst, uid: uid, gid: gid, udp: true})
-		if len(c.ProxyUIDs) > 0 && len(c.ProxyGIDs) > 0 {
-			out = append(out, probe{dst: dst, uid: c.ProxyUIDs[0], gid: c.ProxyGIDs[0]})
-		}
-	}
-	return out
-}
-
-// within is an address to try for a hole: the first behind the network's own.
-func within(h flow.Hole) netip.AddrPort {
-	a, port := h.Prefix.Addr(), h.Port
-	if next := a.Next(); !h.Prefix.IsSingleIP() && h.Prefix.Contains(next) {
-		a = next
-	}
-	if port == 0 {
-		port = testNets[0].Port()
-	}
-	return netip.AddrPortFrom(a, port)
-}
-
 // quick is how long a probe may wait: what the kernel refuses comes back at once.
 const quick = 200 * time.Millisecond
 
@@ -240,9 +209,9 @@ func (e *Enforcer) proveOne(k *kernel, f *found, pr probe, c flow.Change) (proof
 	start := time.Now()
 	proof.What = pr.String()
 	defer func() { proof.Took = time.Since(start) }()
-	if covers(c.Except, pr.dst) {
-		proof.Result = "left open by an exception"
-		return proof, false
+	if pr.untried != "" {
+		proof.Result = "not tried: " + pr.untried
+		return proof, true
 	}
 	gone, err := pr.absent(e.space)
 	switch {
