@@ -17,14 +17,8 @@ func CheckPick(s *Snapshot, req flow.Request) error {
 	}
 	used := map[string]bool{"random": true}
 	var open []flow.Choice
-	n := 0
-	for ch := (&flow.Choices{Pick: req.Pick}); ch != nil; ch = ch.Next() {
-		if n++; n > maxVariants {
-			return nil // the pinned choice may be in a variant that was not run
-		}
-		r := run{s: s, req: req, ch: ch}
-		r.first()
-		for _, m := range ch.Made() {
+	all := runs(s, req, func(r *run) {
+		for _, m := range r.ch.Made() {
 			if m.Pinned {
 				used[m.Choice.Ref] = true
 			}
@@ -32,6 +26,9 @@ func CheckPick(s *Snapshot, req flow.Request) error {
 				open = append(open, m.Choice)
 			}
 		}
+	}, func() {})
+	if !all {
+		return nil // the pinned choice may be in a variant that was not run
 	}
 	for _, ref := range req.Pick.Keys() {
 		if !used[ref] {

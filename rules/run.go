@@ -15,6 +15,9 @@ type run struct {
 	req flow.Request
 	ch  *flow.Choices
 
+	group  bool   // follow hosts by groups however few they are
+	alikes alikes // shared by the runs of a trace
+
 	legs    []flow.Leg
 	passes  []pass
 	verdict flow.Verdict
@@ -72,9 +75,7 @@ func (r *run) leg(p netfilter.Packet, owner flow.Owner, tls *flow.TLS, http *flo
 		r.stop(flow.Step{Stage: flow.Socket, Verdict: flow.Unknown, Reason: flow.Because(flow.WhyTooManyLegs, strconv.Itoa(maxLegs))})
 		return
 	}
-	if n := len(r.legs); n > 0 {
-		p.Ref = "leg " + strconv.Itoa(n+1) + " "
-	}
+	p.Ref = legRef(len(r.legs) + 1)
 	k := r.s.Rules.Walk(r.s.Host, p, r.ch)
 	steps := append([]flow.Step{r.socketStep(k.From, owner)}, k.Steps...)
 	r.legs = append(r.legs, flow.Leg{From: k.From, To: k.To, Owner: owner, Steps: steps})
@@ -193,9 +194,8 @@ func (r *run) proxy(c envoy.Conn, tls *flow.TLS, http *flow.HTTP, own bool) {
 		}
 	}
 	r.passes = append(r.passes, here)
-	if n := len(r.passes); n > 1 {
-		c.Ref = "leg " + strconv.Itoa(n) + " "
-	}
+	c.Ref, c.Group = legRef(len(r.passes)), r.group
+	c.Alike = r.alike(c, len(r.legs)+1)
 	req := r.req
 	req.TLS, req.HTTP = tls, http
 	leg := &r.legs[len(r.legs)-1]
@@ -228,19 +228,32 @@ func (r *run) upstream(c envoy.Conn, up envoy.Upstream) {
 		r.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
 		return
 	}
+	if !r.s.owner.known {
+		st := &r.legs[len(r.legs)-1].Steps
+		*st = append(*st, flow.Step{Stage: flow.Socket, Verdict: flow.Unknown, Reason: flow.Because(flow.WhyProxyUIDUnknown)})
+		r.end(flow.Unknown, flow.Symptom{})
+		return
+	}
+	r.leg(r.packet(c, up), flow.OwnerProxy, up.TLS, up.HTTP)
+}
+
+// packet begins the connection that Envoy opens for c.
+func (r *run) packet(c envoy.Conn, up envoy.Upstream) netfilter.Packet {
 	o := r.s.owner
 	p := netfilter.Packet{Dir: flow.Outbound, Dst: up.Addr, Proto: c.Proto, UID: o.uid, GID: o.gid, Mark: up.Mark}
 	p.Src = netip.AddrPortFrom(up.Bind, 0)
 	if up.OriginalSrc {
 		p.Src = c.Src
 	}
-	if !o.known {
-		st := &r.legs[len(r.legs)-1].Steps
-		*st = append(*st, flow.Step{Stage: flow.Socket, Verdict: flow.Unknown, Reason: flow.Because(flow.WhyProxyUIDUnknown)})
-		r.end(flow.Unknown, flow.Symptom{})
-		return
+	return p
+}
+
+// legRef prefixes the references of the choices of leg n.
+func legRef(n int) string {
+	if n < 2 {
+		return ""
 	}
-	r.leg(p, flow.OwnerProxy, up.TLS, up.HTTP)
+	return "leg " + strconv.Itoa(n) + " "
 }
 
 // step adds a step to the leg at hand.

@@ -14,16 +14,31 @@ const (
 func Trace(s *Snapshot, req flow.Request) flow.Trace {
 	t := flow.Trace{Request: req, Gaps: s.Gaps, Unmodelled: s.Envoy.Unmodelled()}
 	var variants []flow.Variant
-	for ch := (&flow.Choices{Pick: req.Pick}); ch != nil; ch = ch.Next() {
-		if len(variants) == maxVariants {
-			t.Cut = true
-			break
-		}
-		r := run{s: s, req: req, ch: ch}
-		r.first()
-		variants = append(variants, r.variant())
-	}
+	t.Cut = !runs(s, req, func(r *run) { variants = append(variants, r.variant()) }, func() { variants = nil })
 	return join(t, variants)
+}
+
+// runs makes the runs of a trace, and says whether these are all. Where they are too many
+// host by host it begins anew by groups of hosts that fare alike.
+func runs(s *Snapshot, req flow.Request, do func(*run), anew func()) bool {
+	known := alikes{}
+	for _, group := range []bool{false, true} {
+		n := 0
+		ch := &flow.Choices{Pick: req.Pick}
+		for ; ch != nil && n < maxVariants; ch = ch.Next() {
+			r := run{s: s, req: req, ch: ch, group: group, alikes: known}
+			r.first()
+			do(&r)
+			n++
+		}
+		if ch == nil {
+			return true
+		}
+		if !group {
+			anew()
+		}
+	}
+	return false
 }
 
 // join makes the trace's answer of its variants: what all share.

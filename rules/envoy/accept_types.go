@@ -19,6 +19,13 @@ type Conn struct {
 	Listener string
 	// Ref prefixes the references of this pass's choices, as in netfilter.Packet.
 	Ref string
+	// Alike tells apart how connections fare once Envoy has opened them: those with equal
+	// answers end alike. inside says that the pod itself takes it, so that what Envoy says on it
+	// matters, too. It is asked where hosts are too many to be followed one by one; nil: all
+	// fare alike.
+	Alike func(Upstream) (key string, inside bool)
+	// Group says to follow hosts by groups however few they are.
+	Group bool
 	// Before are steps that the result's follow, in one list. They are not changed.
 	Before []flow.Step
 }

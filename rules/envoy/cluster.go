@@ -294,16 +294,20 @@ func (p *pass) dial(c *cluster, h *host, hints lbHints, s flow.Step) fate {
 		return fate{flags: "UF,URX"}
 	}
 	p.add(s)
-	u := Upstream{Addr: h.addr, Internal: h.internal, OriginalSrc: p.originalSrc, Mark: p.mark}
-	u.Bind = c.bind[0]
-	if h.addr.Addr().Is6() {
-		u.Bind = c.bind[1]
-	}
-	p.res.Upstream = u
+	p.res.Upstream = p.connection(c, h)
 	if !p.speak(c, h, hints) {
 		return fate{unknown: true}
 	}
 	return fate{ok: true, name: h.name, addr: h.addr, cluster: c}
+}
+
+// connection is the connection to a host, without what is spoken on it.
+func (p *pass) connection(c *cluster, h *host) Upstream {
+	u := Upstream{Addr: h.addr, Internal: h.internal, OriginalSrc: p.originalSrc, Mark: p.mark, Bind: c.bind[0]}
+	if h.addr.Addr().Is6() {
+		u.Bind = c.bind[1]
+	}
+	return u
 }
 
 // binds finds the source address of upstream connections: the cluster's, else the cluster

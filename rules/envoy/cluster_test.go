@@ -166,7 +166,8 @@ func TestHostSources(t *testing.T) {
 	}
 }
 
-// Above manyHosts the choice is not followed host by host, unless it is pinned.
+// Above manyHosts the choice is not followed host by host, unless it is pinned, but by
+// groups of hosts that fare alike, which weigh what their hosts do.
 func TestManyHosts(t *testing.T) {
 	var addrs []string
 	for i := range 40 {
@@ -177,6 +178,16 @@ func TestManyHosts(t *testing.T) {
 	p := &pass{cfg: c, ch: ch, req: raw()}
 	if f := p.toCluster("c", lbHints{}); !f.ok || ch.Next() != nil || p.res.Outcome.Endpoint != "" || p.res.Upstream.Addr != addr("1.0.0.1:80") {
 		t.Errorf("40 hosts: %+v, endpoint %q, dials %v", f, p.res.Outcome.Endpoint, p.res.Upstream.Addr)
+	}
+	conn := Conn{Alike: func(u Upstream) (string, bool) { return fmt.Sprint(u.Addr == addr("1.0.0.1:80")), false }}
+	ends := map[string]uint64{}
+	for ch := new(flow.Choices); ch != nil; ch = ch.Next() {
+		p := &pass{cfg: c, conn: conn, ch: ch, req: raw()}
+		p.toCluster("c", lbHints{})
+		ends[p.res.Outcome.Endpoint] = ch.Made()[0].Option().Weight
+	}
+	if len(ends) != 2 || ends["1.0.0.1:80"] != 1 || ends[""] != 39 {
+		t.Errorf("one of 40 hosts fares differently: %v", ends)
 	}
 	ch = &flow.Choices{Pick: flow.Pick{"endpoint": "37"}}
 	p = &pass{cfg: c, ch: ch, req: raw()}

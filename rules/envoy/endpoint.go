@@ -11,10 +11,6 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
-// manyHosts is the number of hosts above which the choice among them is not followed host
-// by host.
-const manyHosts = 16
-
 // noHost is the end of a search: no healthy upstream.
 func (p *pass) noHost(c *cluster, h lbHints, why flow.Reason, ev []flow.Evidence, w *hostWhy) fate {
 	s := flow.Step{Stage: flow.Endpoint, Subject: c.name, Verdict: flow.Refused, Reason: why, Evidence: ev}
@@ -143,10 +139,9 @@ func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string, 
 		ref += " fallback " + strconv.Itoa(try)
 	}
 	choice := flow.Choice{Ref: p.ref(ref), Kind: flow.Chance, Options: d.options}
-	_, pinned := p.ch.Pick[choice.Ref]
-	many := len(d.list) > manyHosts && !pinned
-	if many {
-		choice.Options = collapse(d)
+	groups := p.groups(c, s, d, choice.Ref)
+	if groups != nil {
+		choice.Options = d.grouped(groups)
 	}
 	i := 0
 	if len(choice.Options) > 1 {
@@ -158,10 +153,14 @@ func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string, 
 		}
 		return p.noHealthy(c, s, h), true
 	}
-	got := &s.hosts[d.list[i].host]
+	at, many := i, false
+	if groups != nil {
+		at, many = groups[i][0], len(groups[i]) > 1
+	}
+	got := &s.hosts[d.list[at].host]
 	step := flow.Step{Reason: flow.Because(flow.WhyEndpoint, c.policyWords(h), strconv.Itoa(len(d.list)), subset), Decision: len(s.hosts) > 1, Evidence: s.evidence(got)}
 	if len(d.options) > 1 {
-		step.Assumed = []flow.Assumption{{Reason: flow.Because(flow.WhyDrawn, got.text), Flag: "--pick " + quoteRef(choice.Ref) + "=" + d.options[i].Value}}
+		step.Assumed = []flow.Assumption{{Reason: flow.Because(flow.WhyDrawn, got.text), Flag: "--pick " + quoteRef(choice.Ref) + "=" + d.options[at].Value}}
 	}
 	if many {
 		step.Evidence = append(step.Evidence, s.all()...)
@@ -178,16 +177,6 @@ func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string, 
 
 func (p *pass) noHealthy(c *cluster, s *hostSet, h lbHints) fate {
 	return p.noHost(c, h, flow.Because(flow.WhyNoHealthy, strconv.Itoa(len(s.hosts)), s.firstWhy()), s.all(), &hostWhy{s: s})
-}
-
-// collapse stands for many hosts by the first one.
-func collapse(d *draws) []flow.Option {
-	one := d.options[0]
-	one.Weight = 0
-	for _, o := range d.options[:len(d.list)] {
-		one.Weight += o.Weight
-	}
-	return append([]flow.Option{one}, d.options[len(d.list):]...)
 }
 
 func (s *hostSet) firstWhy() string {
