@@ -101,11 +101,14 @@ func TestFind(t *testing.T) {
 		t.Errorf("an Envoy without listeners: %v", err)
 	}
 	_, err = find(t, Options{}, app, other)
-	if !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), app.String()) || !strings.Contains(err.Error(), `"listener_statuses"`) {
+	if !errors.Is(err, ErrNone) || errors.Is(err, ErrUnclear) || !strings.Contains(err.Error(), app.String()) || !strings.Contains(err.Error(), `"listener_statuses"`) {
 		t.Errorf("neither: %v", err)
 	}
+	if _, err = find(t, Options{}); !errors.Is(err, ErrNone) || errors.Is(err, ErrUnclear) {
+		t.Errorf("nothing listens: %v", err)
+	}
 	closed := netip.MustParseAddrPort("127.0.0.1:1")
-	if _, err = find(t, Options{}, closed); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "GET 127.0.0.1:1/listeners?format=json: ") || !strings.Contains(err.Error(), "connection refused") {
+	if _, err = find(t, Options{}, closed); !errors.Is(err, ErrNone) || !errors.Is(err, ErrUnclear) || !strings.Contains(err.Error(), "GET 127.0.0.1:1/listeners?format=json: ") || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("closed: %v", err)
 	}
 }
@@ -170,7 +173,7 @@ func TestHang(t *testing.T) {
 func TestFindHang(t *testing.T) {
 	a := serve(t, map[string]http.HandlerFunc{listenersPath: hang})
 	_, err := find(t, Options{Patience: 50 * time.Millisecond}, a)
-	if !errors.Is(err, ErrNone) || !errors.Is(err, ErrHung) {
+	if !errors.Is(err, ErrNone) || !errors.Is(err, ErrHung) || !errors.Is(err, ErrUnclear) {
 		t.Errorf("%v", err)
 	}
 }

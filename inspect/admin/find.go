@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sort"
@@ -85,6 +86,16 @@ func unique(s []netip.AddrPort) []netip.AddrPort {
 // ErrNone: no admin interface was found; the text says what was tried.
 var ErrNone = errors.New("no Envoy admin interface found")
 
+// ErrUnclear stands beside ErrNone where there may be an admin interface all the same: something
+// that was asked gave no answer, or one that another than Envoy would not give.
+var ErrUnclear = errors.New("whether there is one is not known")
+
+// unclear is an error that is ErrUnclear too, in its own words.
+type unclear struct{ error }
+
+func (u unclear) Unwrap() error        { return u.error }
+func (u unclear) Is(target error) bool { return target == ErrUnclear }
+
 // Found is an admin interface with its first answer.
 type Found struct {
 	*Client
@@ -114,6 +125,8 @@ func Find(ctx context.Context, dial Dialer, candidates []netip.AddrPort, opt Opt
 			// allow_paths may forbid the listeners and leave the rest.
 			f.Refused = err
 			return f, calls, nil
+		} else if no == nil || no.Status == http.StatusForbidden {
+			err = unclear{err}
 		}
 		tried = append(tried, err)
 		c.Close()

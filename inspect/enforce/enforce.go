@@ -57,17 +57,25 @@ var _ interface {
 } = (*Enforcer)(nil)
 
 // Policy reads what is in force: the kernel's, else that of Envoy's runtime. Where the kernel
-// has none it asks Envoy two questions: it is not for polling.
+// has none, or only the rest of one, it asks Envoy two questions: it is not for polling.
 func (e *Enforcer) Policy(ctx context.Context) (flow.Policy, error) {
 	p, err := e.kernelPolicy()
-	if err != nil || p.State != flow.StateNone || e.opt.Admin == nil {
+	if err != nil || e.opt.Admin == nil || p.State != flow.StateNone && p.State != flow.StateExpired {
 		return p, err
 	}
-	return e.runtimePolicy(ctx)
+	q, err := e.runtimePolicy(ctx)
+	if err != nil || p.State == flow.StateNone {
+		return q, err
+	}
+	if q.State == flow.StateNone {
+		return p, nil
+	}
+	because(&q, "the rest of an expired table inet %s is there too", edits.Table)
+	return q, nil
 }
 
-// Apply carries a change out (inspect.Enforcer). The kernel's driver never waits for Envoy,
-// which may hang in an incident: so it does not know of limits in Envoy's runtime.
+// Apply carries a change out (inspect.Enforcer). The kernel's driver asks for limits in Envoy's
+// runtime only once its own table stands, and not for long: in an incident Envoy may hang.
 func (e *Enforcer) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 	if err := check(c); err != nil {
 		return flow.Policy{}, err
@@ -75,13 +83,77 @@ func (e *Enforcer) Apply(ctx context.Context, c flow.Change) (flow.Policy, error
 	if err := ctx.Err(); err != nil {
 		return flow.Policy{}, err
 	}
-	if c.Driver == flow.EnvoyRuntime {
+	switch {
+	case c.Kind == flow.Restore && c.Driver == flow.EnvoyRuntime:
+		return e.restoreRuntime(ctx, c)
+	case c.Kind == flow.Restore:
+		return e.restoreKernel(ctx, c)
+	case c.Driver == flow.EnvoyRuntime:
 		return e.runtimeApply(ctx, c)
 	}
-	if c.Kind == flow.Restore {
-		return e.kernelRestore(c)
+	return e.kernelApply(ctx, c)
+}
+
+// restoreKernel takes the kernel's table away, and then what Envoy's runtime holds of ours: it
+// ends whatever is in force.
+func (e *Enforcer) restoreKernel(ctx context.Context, c flow.Change) (flow.Policy, error) {
+	p, err := e.kernelRestore(c)
+	if err != nil || e.opt.Admin == nil {
+		return p, err
 	}
-	return e.kernelApply(c)
+	r, err := e.glance(context.WithoutCancel(ctx))
+	switch {
+	case nobody(err):
+		return p, nil
+	case err != nil:
+		if p.State == flow.StateNone {
+			p.State = flow.StateUnknown
+		}
+		because(&p, "the kernel has nothing of ours any more, and whether Envoy's runtime has could not be read: %v: restore again once Envoy answers", err)
+		return p, nil
+	}
+	defer r.admin.Close()
+	if !r.has() {
+		return p, nil
+	}
+	q, err := e.runtimeRestore(ctx, r, flow.Change{Kind: flow.Restore, Driver: flow.EnvoyRuntime, CloseOpen: c.CloseOpen, ProxyUIDs: c.ProxyUIDs, ProxyGIDs: c.ProxyGIDs, Capture: c.Capture})
+	return joined(p, q, err)
+}
+
+// restoreRuntime takes the limits away, and then the kernel's table, which is the rest of one
+// that has expired or was written at the same moment.
+func (e *Enforcer) restoreRuntime(ctx context.Context, c flow.Change) (flow.Policy, error) {
+	e.step(Checking)
+	r, err := e.openRuntime(ctx)
+	if err != nil {
+		return flow.Policy{}, err
+	}
+	defer r.admin.Close()
+	p, err := e.runtimeRestore(ctx, r, c)
+	if err != nil {
+		return p, err
+	}
+	if k, err := e.kernelPolicy(); err != nil || k.State == flow.StateNone {
+		return joined(p, k, err)
+	}
+	q, err := e.kernelRestore(flow.Change{Kind: flow.Restore, Driver: flow.Kernel, CloseOpen: c.CloseOpen, ProxyUIDs: c.ProxyUIDs, ProxyGIDs: c.ProxyGIDs, Capture: c.Capture})
+	return joined(p, q, err)
+}
+
+// joined is a restore of two drivers: what the second met, an error of it too, is said of both.
+func joined(p, q flow.Policy, err error) (flow.Policy, error) {
+	if err != nil {
+		q = flow.Policy{Why: err.Error()}
+	}
+	p.Proof = append(p.Proof, q.Proof...)
+	if q.State != flow.StateNone {
+		p.State = flow.StateUnknown
+	}
+	if q.Why != "" {
+		because(&p, "%s", q.Why)
+	}
+	p.Open.Closed += q.Open.Closed
+	return p, nil
 }
 
 // Renew sets the lease of what is in force to ttl from now (inspect.Enforcer).

@@ -3,6 +3,7 @@
 package enforce
 
 import (
+	"context"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect/netns"
@@ -11,7 +12,9 @@ import (
 
 func (e *Enforcer) kernelPolicy() (flow.Policy, error) { return flow.Policy{}, netns.ErrSystem }
 
-func (e *Enforcer) kernelApply(flow.Change) (flow.Policy, error) {
+func (e *Enforcer) kernelFree() error { return netns.ErrSystem }
+
+func (e *Enforcer) kernelApply(context.Context, flow.Change) (flow.Policy, error) {
 	return flow.Policy{}, netns.ErrSystem
 }
 

@@ -1,6 +1,7 @@
 package enforce
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -93,8 +94,16 @@ func (s stamp) element() nftables.SetElement {
 	return nftables.SetElement{Key: mark(s.key), Comment: text}
 }
 
-// kernelApply puts a block or a way around the proxy into force.
-func (e *Enforcer) kernelApply(c flow.Change) (flow.Policy, error) {
+// kernelApply puts a block or a way around the proxy into force. Envoy's runtime is asked for a
+// policy after the table is written, as the runtime's driver asks for the table after it wrote:
+// so one of the two sees the other. A way around the proxy asks before too.
+func (e *Enforcer) kernelApply(ctx context.Context, c flow.Change) (flow.Policy, error) {
+	ctx = context.WithoutCancel(ctx)
+	if c.Kind == flow.AllowAll {
+		if held, _ := e.runtimeHolds(ctx); held != nil {
+			return flow.Policy{}, held
+		}
+	}
 	k, err := e.open()
 	if err != nil {
 		return flow.Policy{}, err
@@ -121,6 +130,11 @@ func (e *Enforcer) kernelApply(c flow.Change) (flow.Policy, error) {
 		}
 		return flow.Policy{}, errors.Join(err, e.takeBack(mine))
 	}
+	other := make(chan func() (error, string), 1)
+	go func() {
+		held, unread := e.runtimeHolds(ctx)
+		other <- func() (error, string) { return held, unread }
+	}()
 	e.step(Reading)
 	now, err := k.read()
 	if err != nil {
@@ -132,8 +146,29 @@ func (e *Enforcer) kernelApply(c flow.Change) (flow.Policy, error) {
 	}
 	e.step(Proving)
 	e.prove(k, now, &p)
+	held, unread := (<-other)()
+	if held != nil {
+		return flow.Policy{}, errors.Join(held, e.takeBack(mine))
+	}
+	if unread != "" {
+		because(&p, "%s", unread)
+	}
 	e.settle(c, nil, &p)
 	return p, nil
+}
+
+// kernelFree refuses where a table of ours is in the way of a policy.
+func (e *Enforcer) kernelFree() error {
+	k, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	f, err := k.read()
+	if err != nil {
+		return err
+	}
+	return f.free()
 }
 
 // free says whether a new policy may take this one's place.

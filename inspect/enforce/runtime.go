@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 
 // about is what that key holds.
 type about struct {
+	ID           uint64 // drawn: a policy is told from any other by it
 	By, Reason   string
 	Since, Until time.Time
 	Permanent    bool           `json:",omitempty"`
@@ -46,6 +49,8 @@ type runtime struct {
 	now   layers
 	held  *about // nil: no limit of ours
 	wrong string // our key is there and cannot be read
+	// rivals are the claims of others who write at this moment, and dead those of who died at it.
+	rivals, dead []string
 }
 
 func (e *Enforcer) openRuntime(ctx context.Context) (*runtime, error) {
@@ -69,7 +74,7 @@ func (r *runtime) read(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read Envoy's runtime: %w", err)
 	}
-	r.now, r.held, r.wrong = layers{}, nil, ""
+	r.now, r.held, r.wrong, r.rivals, r.dead = layers{}, nil, "", nil, nil
 	if err := json.Unmarshal(body, &r.now); err != nil {
 		return fmt.Errorf("read Envoy's runtime: %w", err)
 	}
@@ -79,7 +84,67 @@ func (r *runtime) read(ctx context.Context) error {
 			r.wrong = fmt.Sprintf("the key %s of Envoy's runtime is not as ours are", edits.RuntimeAbout)
 		}
 	}
+	for key, e := range r.now.Entries {
+		if !strings.HasPrefix(key, claim) || e.Final == "" {
+			continue
+		}
+		if ms, err := strconv.ParseInt(e.Final, 10, 64); err == nil && time.Since(time.UnixMilli(ms)).Abs() < claimLife {
+			r.rivals = append(r.rivals, key)
+		} else {
+			r.dead = append(r.dead, key)
+		}
+	}
 	return nil
+}
+
+// has says whether there is anything of ours to take away.
+func (r *runtime) has() bool { return r.held != nil || r.wrong != "" || len(r.dead) > 0 }
+
+// free refuses where a policy of ours is in the way of another.
+func (r *runtime) free() error {
+	switch {
+	case r.wrong != "":
+		return errors.New(r.wrong + ": restore takes it away")
+	case r.held != nil:
+		return &inspect.Held{Policy: r.policy()}
+	}
+	return nil
+}
+
+// nobody says whether an error means that no Envoy is there whose runtime could hold anything.
+func nobody(err error) bool {
+	return errors.Is(err, admin.ErrNone) && !errors.Is(err, admin.ErrUnclear)
+}
+
+// glanceTime is how long the kernel's driver asks whether Envoy's runtime holds a policy.
+const glanceTime = time.Second
+
+// glance reads Envoy's runtime if it can be read at once.
+func (e *Enforcer) glance(ctx context.Context) (*runtime, error) {
+	soon, stop := context.WithTimeout(ctx, glanceTime)
+	defer stop()
+	r, err := e.openRuntime(soon)
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("Envoy's admin interface: %w within %s", admin.ErrHung, glanceTime)
+	}
+	return r, err
+}
+
+// runtimeHolds refuses where a policy in Envoy's runtime is in the way of the kernel's. unread
+// says why it is not known whether there is one.
+func (e *Enforcer) runtimeHolds(ctx context.Context) (held error, unread string) {
+	if e.opt.Admin == nil {
+		return nil, ""
+	}
+	r, err := e.glance(ctx)
+	switch {
+	case nobody(err):
+		return nil, ""
+	case err != nil:
+		return nil, "whether Envoy's runtime holds a policy of ours too could not be read: " + err.Error()
+	}
+	defer r.admin.Close()
+	return r.free(), ""
 }
 
 // policy is what was read, in the shared words.
@@ -106,60 +171,65 @@ func (r *runtime) policy() flow.Policy {
 			because(&p, "%s is %q and not %q", s.Key, got, s.Value)
 		}
 	}
-	if !h.Permanent && time.Now().After(h.Until) {
-		because(&p, "its time was over at %s, and nobody has taken it back: Envoy still has the limits", h.Until.UTC().Format(time.RFC3339))
+	if !h.Permanent && !time.Now().Before(h.Until) {
+		p.State = flow.StateUnknown
+		because(&p, "its time is over (%s) and nobody took it back: Envoy still has the limits, until somebody restores", h.Until.UTC().Format(time.RFC3339))
 	}
 	return p
 }
 
-// runtimePolicy reads what is in force. Without an admin interface nothing of ours can be.
+// runtimePolicy reads what is in force. Where no admin interface listens nothing of ours can be;
+// of one that gives no answer it is not known.
 func (e *Enforcer) runtimePolicy(ctx context.Context) (flow.Policy, error) {
 	r, err := e.openRuntime(ctx)
 	switch {
-	case errors.Is(err, admin.ErrNone):
+	case nobody(err):
 		return flow.Policy{State: flow.StateNone}, nil
+	case err != nil && ctx.Err() != nil:
+		return flow.Policy{}, ctx.Err()
 	case err != nil:
-		return flow.Policy{State: flow.StateNone, Why: "limits in Envoy's runtime aside, which could not be read: " + err.Error()}, nil
+		return flow.Policy{Why: "the kernel has no policy of ours in force, and whether Envoy's runtime has could not be read: " + err.Error()}, nil
 	}
 	defer r.admin.Close()
 	return r.policy(), nil
 }
 
-// runtimeApply sets limits, or takes them away.
+// runtimeApply sets limits.
 func (e *Enforcer) runtimeApply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 	e.step(Checking)
-	if p, err := e.kernelPolicy(); err == nil && c.Kind != flow.Restore && p.State == flow.StateApplied {
-		return flow.Policy{}, &inspect.Held{Policy: p}
+	if err := e.kernelFree(); err != nil {
+		return flow.Policy{}, err
 	}
 	r, err := e.openRuntime(ctx)
 	if err != nil {
 		return flow.Policy{}, err
 	}
 	defer r.admin.Close()
-	if c.Kind == flow.Restore {
-		return e.runtimeRestore(ctx, r, c)
-	}
 	if len(c.Runtime) == 0 {
 		return flow.Policy{}, errors.New("the change sets no limit in Envoy's runtime")
 	}
-	if r.held != nil {
-		return flow.Policy{}, &inspect.Held{Policy: r.policy()}
+	overflows := r.overflows(ctx)
+	h := about{ID: rand.Uint64(), By: c.By, Reason: c.Reason, Permanent: c.Permanent, Hold: c.Hold, CloseOpen: c.CloseOpen,
+		UIDs: c.ProxyUIDs, GIDs: c.ProxyGIDs, Capture: c.Capture, Settings: c.Runtime}
+	if err := r.claim(ctx, h.claim()); err != nil {
+		return flow.Policy{}, err
 	}
 	c.Since = time.Now().UTC().Truncate(time.Millisecond)
-	h := about{By: c.By, Reason: c.Reason, Since: c.Since, Permanent: c.Permanent, Hold: c.Hold, CloseOpen: c.CloseOpen,
-		UIDs: c.ProxyUIDs, GIDs: c.ProxyGIDs, Capture: c.Capture, Settings: c.Runtime}
-	if !c.Permanent {
+	if h.Since = c.Since; !c.Permanent {
 		h.Until = c.Since.Add(c.TTL)
 	}
 	e.step(Writing)
-	overflows := r.overflows(ctx)
-	if err := r.modify(ctx, c.Runtime, &h); err != nil {
-		return flow.Policy{}, err
+	note, err := h.note()
+	if err == nil {
+		err = r.modify(ctx, slices.Concat(c.Runtime, []flow.Setting{note, {Key: h.claim()}}))
+	}
+	if err != nil {
+		return r.takeBack(ctx, c, h, err)
 	}
 	// From here on the change is there, whether or not the caller still waits for it.
 	ctx = context.WithoutCancel(ctx)
 	e.step(Reading)
-	p, err := r.readBack(ctx, c)
+	p, err := e.readBack(ctx, r, c, h)
 	if err != nil || p.State == flow.StateUnknown {
 		return p, err
 	}
@@ -168,65 +238,6 @@ func (e *Enforcer) runtimeApply(ctx context.Context, c flow.Change) (flow.Policy
 	e.proveClosed(c, &p, func() bool { return r.overflows(ctx) > overflows })
 	e.settle(c, nil, &p)
 	return p, nil
-}
-
-// readBack reads the limits. A layer above Envoy's admin layer may say otherwise: then they
-// do not bind, and are taken back.
-func (r *runtime) readBack(ctx context.Context, c flow.Change) (flow.Policy, error) {
-	if err := r.read(ctx); err != nil {
-		return flow.Policy{Change: c, Why: "it was written and could not be read back: " + err.Error()}, nil
-	}
-	for _, s := range c.Runtime {
-		if got := r.now.Entries[s.Key].Final; got != s.Value {
-			err := fmt.Errorf("what was read back is not what was written: %s is %q, since another layer of Envoy's runtime sets it", s.Key, got)
-			return flow.Policy{}, errors.Join(err, r.modify(ctx, back(c.Runtime), nil))
-		}
-	}
-	p := r.policy()
-	p.Change = c
-	return p, nil
-}
-
-// back are the settings that take others back.
-func back(all []flow.Setting) []flow.Setting {
-	var out []flow.Setting
-	for _, s := range all {
-		b := flow.Setting{Key: s.Key, Before: s.Value, Had: true}
-		if s.Had {
-			b.Value = s.Before
-		}
-		out = append(out, b)
-	}
-	return out
-}
-
-// modify writes keys and what they are for, in one call. An empty value takes a key away.
-func (r *runtime) modify(ctx context.Context, set []flow.Setting, h *about) error {
-	note := ""
-	if h != nil {
-		text, err := json.Marshal(h)
-		if err != nil {
-			return err
-		}
-		note = string(text)
-	}
-	var q []string
-	for _, s := range set {
-		q = append(q, url.QueryEscape(s.Key)+"="+url.QueryEscape(s.Value))
-	}
-	q = append(q, edits.RuntimeAbout+"="+url.QueryEscape(note))
-	// Envoy takes a plus for itself, not for a space.
-	_, err := r.admin.Post(ctx, "/runtime_modify?"+strings.ReplaceAll(strings.Join(q, "&"), "+", "%20"))
-	var no *admin.Refusal
-	switch {
-	case errors.As(err, &no) && strings.Contains(no.Text, "admin layer"):
-		return errors.New("this Envoy's runtime has no admin layer (bootstrap, layered_runtime), so that it takes no limits while it runs: use the driver kernel")
-	case errors.As(err, &no):
-		return fmt.Errorf("set limits in Envoy's runtime: %w", no)
-	case err != nil:
-		return fmt.Errorf("set limits in Envoy's runtime: %w", err)
-	}
-	return nil
 }
 
 // overflows is how many connections Envoy's listeners refused for their limit so far; -1: it
@@ -261,13 +272,21 @@ func (e *Enforcer) runtimeRestore(ctx context.Context, r *runtime, c flow.Change
 		was := r.policy().Change
 		ended = &was
 	}
+	for _, key := range r.dead {
+		set = append(set, flow.Setting{Key: key})
+	}
 	p := flow.Policy{State: flow.StateNone, Change: c}
 	if len(set) > 0 || r.held != nil {
 		e.step(Writing)
-		if err := r.modify(ctx, set, nil); err != nil {
+		err := r.modify(ctx, append(slices.Clone(set), flow.Setting{Key: edits.RuntimeAbout}))
+		switch {
+		case refused(err):
 			return flow.Policy{}, err
+		case err != nil:
+			return flow.Policy{Change: c, Why: "whether the limits were taken away is not known: " + err.Error() + ": restore again once Envoy answers"}, nil
 		}
 	}
+	ctx = context.WithoutCancel(ctx)
 	e.step(Reading)
 	if err := r.read(ctx); err != nil {
 		return flow.Policy{Change: c, Why: "the limits were taken away, and whether they are gone could not be read: " + err.Error()}, nil
@@ -295,7 +314,7 @@ func (e *Enforcer) runtimeRestore(ctx context.Context, r *runtime, c flow.Change
 // runtimeRenew sets when the limits are to end. That they do is up to who holds them.
 func (e *Enforcer) runtimeRenew(ctx context.Context, ttl time.Duration) error {
 	r, err := e.openRuntime(ctx)
-	if errors.Is(err, admin.ErrNone) {
+	if nobody(err) {
 		return fmt.Errorf("renew: %w", inspect.ErrEnded)
 	}
 	if err != nil {
@@ -311,5 +330,9 @@ func (e *Enforcer) runtimeRenew(ctx context.Context, ttl time.Duration) error {
 		return errors.New("renew: the policy is permanent: restore it, and apply one with a time")
 	}
 	r.held.Until = time.Now().UTC().Truncate(time.Millisecond).Add(ttl)
-	return r.modify(ctx, nil, r.held)
+	note, err := r.held.note()
+	if err != nil {
+		return err
+	}
+	return r.modify(ctx, []flow.Setting{note})
 }

@@ -213,7 +213,7 @@ func (s *Server) settled(ctx context.Context) error {
 // policy is what the control plane itself knows: what it serves, and until when.
 func (s *Server) policy() flow.Policy {
 	if s.held == nil {
-		return flow.Policy{State: flow.StateNone}
+		return flow.Policy{State: flow.StateNone, Change: flow.Change{Driver: flow.XDS}}
 	}
 	return flow.Policy{State: flow.StateApplied, Change: s.held.change, Expires: s.held.expires}
 }

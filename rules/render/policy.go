@@ -155,7 +155,7 @@ func PolicyText(p flow.Policy, o PolicyOptions) string {
 	if p.Why != "" {
 		w.field("why", Clean(p.Why))
 	}
-	if p.State == flow.StateNone {
+	if p.State == flow.StateNone || c.Kind == flow.NoPolicy {
 		return w.b.String()
 	}
 	w.field("driver", driverWords(c))
@@ -203,7 +203,10 @@ func policySentence(p flow.Policy, o PolicyOptions) string {
 	what := p.Change.Kind.String() + after(" of ", Clean(o.Target))
 	switch p.State {
 	case flow.StateNone:
-		return "none" + after(" of ", Clean(o.Target)) + ": nothing of meshtop's is there"
+		if p.Change.Driver == flow.XDS {
+			return "none" + after(" of ", Clean(o.Target)) + ": nothing of meshtop's xds driver is there"
+		}
+		return "none" + after(" of ", Clean(o.Target)) + ": nothing of meshtop's kernel or runtime driver is there (xds: --driver xds)"
 	case flow.StatePlanned:
 		return what + ", planned: nothing was changed"
 	case flow.StateApplied:
@@ -212,6 +215,9 @@ func policySentence(p flow.Policy, o PolicyOptions) string {
 		return what + ", accepted by the API server; nothing is proven yet"
 	case flow.StateExpired:
 		return what + ", expired: it does nothing any more, and its rest is taken away by restore"
+	}
+	if p.Change.Kind == flow.NoPolicy {
+		return "unknown" + after(" of ", Clean(o.Target)) + ": whether one is in force could not be read"
 	}
 	return what + ", state unknown: it was carried out, and is not proven"
 }
@@ -254,6 +260,8 @@ func endWords(p flow.Policy, o PolicyOptions) string {
 		return ""
 	case o.Now.IsZero():
 		return p.Expires.UTC().Format(time.RFC3339) + ": " + who
+	case !o.Now.Before(p.Expires):
+		return p.Expires.UTC().Format(time.RFC3339) + ", which is over: " + who
 	}
 	return p.Expires.UTC().Format(time.RFC3339) + ", in " + lasting(p.Expires.Sub(o.Now).Round(time.Second)) + ": " + who
 }

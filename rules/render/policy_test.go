@@ -92,6 +92,27 @@ func TestPolicyText(t *testing.T) {
 	}
 }
 
+// What is not known is not called carried out, a time that is over is no negative one, and none
+// is said only of the drivers that were asked.
+func TestPolicyTextOfWhatIsNotThere(t *testing.T) {
+	over := somePolicy()
+	over.State, over.Change.Driver = flow.StateUnknown, flow.EnvoyRuntime
+	for _, c := range []struct {
+		p         flow.Policy
+		want, not string
+	}{
+		{flow.Policy{Why: "no answer"}, "policy    unknown of netns web: whether one is in force could not be read\nwhy       no answer\n", "carried out"},
+		{flow.Policy{State: flow.StateNone}, "none of netns web: nothing of meshtop's kernel or runtime driver is there (xds: --driver xds)\n", "why"},
+		{flow.Policy{State: flow.StateNone, Change: flow.Change{Driver: flow.XDS}}, "none of netns web: nothing of meshtop's xds driver is there\n", "kernel"},
+		{over, ", which is over: only a meshtop that still runs ends it", "in -"},
+	} {
+		text := PolicyText(c.p, PolicyOptions{Target: "netns web", Now: over.Expires.Add(time.Second)})
+		if !strings.Contains(strings.Join(strings.Fields(text), " "), strings.Join(strings.Fields(c.want), " ")) || strings.Contains(text, c.not) {
+			t.Errorf("no %q, or %q, in\n%s", c.want, c.not, text)
+		}
+	}
+}
+
 // Every term that a plan uses has its words.
 func TestReachWords(t *testing.T) {
 	for _, what := range []string{"tcp4", "tcp6", "tcp", "udp", "dns", "handoff", "http", "proxy", "loopback", "own address", "established", "except", "mixed", "excluded", "node", "plugin", "pods"} {

@@ -140,7 +140,7 @@ func TestPolicyRefused(t *testing.T) {
 	if code, out, _ := p.ask("", "show", "netns", "web"); code != ExitOK || !strings.Contains(out, "block-all of netns web, applied") || !strings.Contains(out, "connections of uid 1337") {
 		t.Errorf("show: exit %d, %s", code, out)
 	}
-	if code, out, _ := p.ask("", "restore", "netns", "web", "--yes"); code != ExitOK || !strings.Contains(out, "nothing of meshtop's is there") || p.kind() != flow.NoPolicy {
+	if code, out, _ := p.ask("", "restore", "netns", "web", "--yes"); code != ExitOK || !strings.Contains(out, "nothing of meshtop's kernel or runtime driver is there") || p.kind() != flow.NoPolicy {
 		t.Errorf("restore: exit %d, %s", code, out)
 	}
 	for _, again := range []string{"restore", "show"} {
