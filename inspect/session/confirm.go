@@ -87,7 +87,7 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	if x.lost != nil {
 		loss.Blind = append(loss.Blind, flow.Gap{Part: "counters after the watch", Reason: x.lost.Error()})
 	} else if !maps.Equal(x.before, x.after) { // a saved pod counts nothing
-		seen = append(seen, confirm.Deltas(x.before, x.after)...)
+		seen = append(seen, confirm.Deltas(x.before, x.after, x.readings())...)
 	}
 	known.As = owner(sent)
 	if sent != nil {
@@ -148,12 +148,28 @@ func everyLeg(t flow.Trace) []flow.Leg {
 	return legs
 }
 
-func counters(ctx context.Context, pod inspect.Pod) (map[string]confirm.Counter, error) {
+// counters reads the counters, and tells when by the clock of the pod's machine, which is that
+// of the packets.
+func counters(ctx context.Context, pod inspect.Pod) (map[string]confirm.Counter, flow.Interval, error) {
 	s, err := pod.Read(ctx, inspect.Want{Parts: counted})
 	if err != nil {
-		return nil, err
+		return nil, flow.Interval{}, err
 	}
-	return confirm.Counters(s.Files), nil
+	return confirm.Counters(s.Files), took(s.Calls), nil
+}
+
+// took is the time from the first call's beginning to the last one's end; zero: there was none.
+func took(calls []inspect.Call) flow.Interval {
+	var out flow.Interval
+	for i, c := range calls {
+		if i == 0 || c.Start.Before(out.Begin) {
+			out.Begin = c.Start
+		}
+		if end := c.Start.Add(c.Took); end.After(out.End) {
+			out.End = end
+		}
+	}
+	return out
 }
 
 func answerOf(s inspect.Sent) flow.Observation {

@@ -34,7 +34,8 @@ type watching struct {
 	ended   chan struct{}     // closed when the watch has ended
 
 	before, after map[string]confirm.Counter
-	lost          error // why after could not be read
+	at            flow.Readings // when they were read
+	lost          error         // why after could not be read
 }
 
 // observe begins to watch a trace's traffic. What was begun does not end with ctx: the counters
@@ -84,7 +85,7 @@ func (x *watching) run(ctx context.Context, known *confirm.Known, judge func() c
 // whoever makes a counter grow in between is seen.
 func (x *watching) drive(ctx context.Context) (*inspect.Sent, error) {
 	var err error
-	if x.before, err = counters(ctx, x.pod); err != nil {
+	if x.before, x.at.Before, err = counters(ctx, x.pod); err != nil {
 		return nil, fmt.Errorf("counters before the watch: %w", err)
 	}
 	if x.opt.Ready != nil {
@@ -101,8 +102,16 @@ func (x *watching) drive(ctx context.Context) (*inspect.Sent, error) {
 	// The traffic is over, so a context that ended must not keep the counters away.
 	late, stop := context.WithTimeout(context.WithoutCancel(ctx), countWithin)
 	defer stop()
-	x.after, x.lost = counters(late, x.pod)
+	x.after, x.at.After, x.lost = counters(late, x.pod)
 	return sent, nil
+}
+
+// readings are when the counters were read; nil: the pod does not tell.
+func (x *watching) readings() *flow.Readings {
+	if x.at.Before.End.IsZero() || x.at.After.Begin.IsZero() {
+		return nil
+	}
+	return &x.at
 }
 
 // send makes the request and waits until its connection was seen to end.

@@ -196,7 +196,8 @@ func TestCountedBesideLoss(t *testing.T) {
 		seen []flow.Observation
 		want Word
 	}{
-		{"one", []flow.Observation{track(0, app, svc, trap), grew, cx(1), rq(1)}, Confirmed},
+		{"one", []flow.Observation{track(0, app, svc, trap), answer("200", "ok"), grew, cx(1), rq(1)}, Confirmed},
+		{"one, and it is not known when ours came", []flow.Observation{track(0, app, svc, trap), grew, cx(1), rq(1)}, Unverifiable},
 		{"two connections", []flow.Observation{track(0, app, svc, trap), grew, cx(2), rq(1)}, Unverifiable},
 		{"two requests", []flow.Observation{track(0, app, svc, trap), grew, cx(1), rq(2)}, Unverifiable},
 		{"not counted", []flow.Observation{track(0, app, svc, trap), grew}, Unverifiable},

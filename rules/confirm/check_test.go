@@ -120,8 +120,8 @@ func TestContradicted(t *testing.T) {
 		{"another cluster", append(asSeen()[:8:8], logLine("d", svc.String(), "-")), 0, 4},
 		{"another endpoint, by the log", append(asSeen()[:8:8], logLine("c", other.String(), "-")), 0, 5},
 		{"another endpoint, by the socket's owner", append(asSeen()[:4:4], sock(up, other, 1337), track(2, up, other, other),
-			flow.Observation{Kind: flow.SeenCounter, Name: "cluster.c.upstream_cx_total", Before: 1, After: 2}), 0, 5},
-		{"another cluster, by its counters", append(asSeen()[:8:8], flow.Observation{Kind: flow.SeenCounter, Name: "cluster.c.upstream_rq_total", Before: 1, After: 1}), 0, 4},
+			counter("cluster.c.upstream_cx_total", "", 1, 2)), 0, 5},
+		{"another cluster, by its counters", append(asSeen()[:8:8], counter("cluster.c.upstream_rq_total", "", 1, 1)), 0, 4},
 	} {
 		r := Check(mesh(), c.seen, flow.Loss{}, Known{ClientPort: 21000, ProxyUID: 1337, HasProxy: true})
 		if r.Word != Contradicted || word(r, c.leg, c.step) != Contradicted {
@@ -138,7 +138,7 @@ func TestContradicted(t *testing.T) {
 // A busy proxy dials others all the time: that contradicts nothing.
 func TestBusyProxy(t *testing.T) {
 	other, second := netip.MustParseAddrPort("10.107.42.99:80"), netip.MustParseAddrPort("10.244.1.7:21001")
-	seen := append(asSeen()[:4:4], sock(up, other, 1337), flow.Observation{Kind: flow.SeenCounter, Name: "cluster.c.upstream_cx_total", Before: 1, After: 2},
+	seen := append(asSeen()[:4:4], sock(up, other, 1337), counter("cluster.c.upstream_cx_total", "", 1, 2),
 		pkt(1, "lo", second, trap, flow.SYN, 0))
 	if r := Check(mesh(), seen, flow.Loss{}, Known{ClientPort: 21000, ProxyUID: 1337, HasProxy: true}); r.Word != NotObserved {
 		t.Errorf("%v", r.Word)
@@ -185,7 +185,7 @@ func TestCloseIsAmbiguous(t *testing.T) {
 	}{
 		{"flag", logLine("c", "", "UH"), Confirmed},
 		{"another flag", logLine("c", "", "UO"), Contradicted},
-		{"counter", flow.Observation{Kind: flow.SeenCounter, Name: "cluster.c.upstream_cx_none_healthy", Before: 3, After: 4}, Confirmed},
+		{"counter", counter("cluster.c.upstream_cx_none_healthy", "", 3, 4), Confirmed},
 		{"an answer", pkt(3, "lo", svc, app, flow.ACK|flow.PSH, 200), Contradicted},
 	} {
 		if r := Check(blocked(), append(seen[:len(seen):len(seen)], c.more), flow.Loss{}, Known{ClientPort: 21000}); word(r, 0, 4) != c.want {
@@ -213,7 +213,7 @@ func TestCounters(t *testing.T) {
 	if len(before) != 4 || before["ip nat OUTPUT 2"] != (Counter{15, "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"}) || before["cluster.a|b.upstream_cx_total"].N != 3 {
 		t.Errorf("%v", before)
 	}
-	d := Deltas(before, map[string]Counter{"ip nat OUTPUT 1": {10, "-A OUTPUT -j ACCEPT"}, "ip nat OUTPUT 2": {16, "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"}, "new": {N: 1}})
+	d := Deltas(before, map[string]Counter{"ip nat OUTPUT 1": {10, "-A OUTPUT -j ACCEPT"}, "ip nat OUTPUT 2": {16, "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"}, "new": {N: 1}}, nil)
 	if len(d) != 1 || d[0].Name != "ip nat OUTPUT 2" || d[0].Before != 15 || d[0].After != 16 {
 		t.Errorf("%v", d)
 	}
@@ -223,7 +223,7 @@ func TestCounters(t *testing.T) {
 // those of failures where they grew, and none of anything else.
 func TestCountsOfTheWay(t *testing.T) {
 	counted := func(name string, before, after uint64) flow.Observation {
-		return flow.Observation{Kind: flow.SeenCounter, Name: name, Before: before, After: after}
+		return counter(name, "", before, after)
 	}
 	r := Check(mesh(), append(asSeen(), counted("cluster.c.upstream_cx_overflow", 1, 1), counted("cluster.c.upstream_cx_connect_fail", 1, 2), counted("cluster.c.upstream_cx_total", 4, 4),
 		counted("cluster.c.upstream_rq_total", 7, 8), counted("cluster.d.upstream_rq_total", 1, 2), counted("listener.l.downstream_cx_total", 2, 3),
@@ -242,8 +242,8 @@ func TestCountsOfTheWay(t *testing.T) {
 // request went elsewhere.
 func TestCountersThatTellNothing(t *testing.T) {
 	for _, o := range []flow.Observation{
-		{Kind: flow.SeenCounter, Name: "cluster.c.upstream_rq_total", Before: 9, After: 1},
-		{Kind: flow.SeenCounter, Name: "cluster.c.upstream_cx_total", Before: 1, After: 1},
+		counter("cluster.c.upstream_rq_total", "", 9, 1),
+		counter("cluster.c.upstream_cx_total", "", 1, 1),
 	} {
 		r := Check(mesh(), append(asSeen()[:8:8], o), flow.Loss{}, Known{ClientPort: 21000, ProxyUID: 1337, HasProxy: true})
 		if w := word(r, 0, 4); w != NotObservable || r.Word == Contradicted {

@@ -111,12 +111,12 @@ func ruleCounters(out map[string]Counter, save []byte, family string) {
 }
 
 // Deltas are the counters that both readings hold, of the same rule, as observations in order
-// of their names.
-func Deltas(before, after map[string]Counter) []flow.Observation {
+// of their names. at is when they were read; nil: not known.
+func Deltas(before, after map[string]Counter, at *flow.Readings) []flow.Observation {
 	var out []flow.Observation
 	for name, a := range after {
 		if b, ok := before[name]; ok && a.Rule == b.Rule {
-			o := flow.Observation{Kind: flow.SeenCounter, Ref: name, Name: name, Before: b.N, After: a.N}
+			o := flow.Observation{Kind: flow.SeenCounter, Ref: name, Name: name, Before: b.N, After: a.N, Readings: at}
 			if a.Rule != "" {
 				o.Fields = map[string]string{"rule": a.Rule}
 			}

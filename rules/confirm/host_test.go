@@ -2,6 +2,7 @@ package confirm
 
 import (
 	"testing"
+	"time"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -21,7 +22,7 @@ func TestHostCounters(t *testing.T) {
 	if n := Counters(map[string][]byte{"clusters.json": []byte(`{"cluster_statuses":7}`)}); len(n) != 0 {
 		t.Errorf("%v", n)
 	}
-	seen := asSeen()[:3]
+	seen := append(asSeen()[:3:3], asSeen()[7]) // with its answer
 	for _, c := range []struct {
 		what  string
 		after map[string]Counter
@@ -34,7 +35,7 @@ func TestHostCounters(t *testing.T) {
 		{"none", read("1", "2"), nil, NotObserved},
 		{"another connection came", read("1", "3"), []flow.Observation{pkt(1, "lo", up, trap, flow.SYN, 0)}, NotObserved},
 	} {
-		all := append(append(seen[:3:3], Deltas(read("1", "2"), c.after)...), c.more...)
+		all := append(append(seen[:4:4], Deltas(read("1", "2"), c.after, readings(-time.Second, time.Minute))...), c.more...)
 		if r := Check(mesh(), all, flow.Loss{}, ours); word(r, 0, 5) != c.want {
 			t.Errorf("%s: %v %v, want %v", c.what, word(r, 0, 5), r.Steps[5].Why, c.want)
 		}

@@ -28,7 +28,7 @@ func (c *check) ruleStep(l int, st flow.Step, x *conn) Step {
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenPooled, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String()), Evidence: evidence(p)}
 	}
 	way := c.translation(leg, x)
-	stays := n != nil && n.After == n.Before && x.began != nil && !c.lossy() // fewer: it was set back
+	stays := n != nil && n.After == n.Before && x.began != nil && !c.lossy() && c.opened(n, x) // fewer: it was set back
 	switch {
 	case gone && (way.Word == Contradicted || translates(st) && way.Word != Confirmed && c.untracked(x)):
 		return Step{Word: Contradicted, Why: flow.Because(flow.SeenRuleGone, st.Subject), Evidence: append(way.Evidence, evidence(x.syn())...)}

@@ -3,12 +3,19 @@ package confirm
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
+// readings are of one moment each, from t0 on.
+func readings(before, after time.Duration) *flow.Readings {
+	return &flow.Readings{Before: flow.Interval{Begin: t0.Add(before), End: t0.Add(before)}, After: flow.Interval{Begin: t0.Add(after), End: t0.Add(after)}}
+}
+
+// counter was read before all that is seen, and after it.
 func counter(name, rule string, before, after uint64) flow.Observation {
-	o := flow.Observation{Kind: flow.SeenCounter, Name: name, Before: before, After: after}
+	o := flow.Observation{Kind: flow.SeenCounter, Name: name, Before: before, After: after, Readings: readings(-time.Second, time.Minute)}
 	if rule != "" {
 		o.Fields = map[string]string{"rule": rule}
 	}

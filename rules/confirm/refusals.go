@@ -127,7 +127,7 @@ func (c *check) byCounters(st flow.Step) (by Step, grew *flow.Observation) {
 	}
 	for w := causeNone + 1; w < causeEnd; w++ {
 		for _, n := range c.counted {
-			if w != want && n.After == n.Before+1 && w.grows(n.Name, cluster) {
+			if w != want && n.After == n.Before+1 && w.grows(n.Name, cluster) && c.between(n) {
 				return contradicted(n, flow.SeenOtherCause, n.Name, utoa(n.Before), utoa(n.After)), nil
 			}
 		}

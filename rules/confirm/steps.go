@@ -261,7 +261,7 @@ func (c *check) hostStep(want string) Step {
 	switch {
 	case wanted == nil && other == nil:
 		return nothing
-	case !c.alone() || !c.legs[0].fresh():
+	case !c.alone() || !c.legs[0].fresh() || wanted == nil && !c.between(other):
 		return c.others(first(wanted, other))
 	case wanted != nil && other != nil:
 		return Step{Word: NotObserved, Why: flow.Because(flow.SeenBothGrew, wanted.Name, other.Name), Evidence: evidence(wanted)}
@@ -322,12 +322,12 @@ func (c *check) others(n *flow.Observation) Step {
 // cluster did open one connection: a busy proxy dials others all the time.
 func (c *check) otherUpstream(want string) (Step, bool) {
 	n, counted := c.counters["cluster."+statistic(c.trace.Outcome.Cluster)+".upstream_cx_total"]
-	if !c.alone() || !counted || n.After != n.Before+1 {
+	if !c.alone() || !counted || n.After != n.Before+1 || !c.ours() && !within(n, c.begun()) {
 		return Step{}, false
 	}
 	var tracked []*conn
 	for _, x := range c.conns {
-		if x == c.legs[0] || x.first.Before(c.legs[0].first) || c.taken(x) {
+		if x == c.legs[0] || x.first.Before(c.legs[0].first) || c.taken(x) || !c.ours() && !within(n, x.first) {
 			continue
 		}
 		if uid, ok := x.uid(); ok && c.known.HasProxy && uid == c.known.ProxyUID && !c.legs[0].own(x.socket.Tuple.Dst) {
@@ -376,7 +376,7 @@ func (c *check) clusterStep(l int) Step {
 	// counter stayed, it came from elsewhere. A pooled connection is no new one, and a
 	// counter that fell was set back.
 	if stays != nil && c.alone() && len(c.answers()) > 0 {
-		return contradicted(stays, flow.SeenNotCounted, stays.Name, utoa(stays.After))
+		return c.uncounted(stays)
 	}
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 }

@@ -155,16 +155,17 @@ func (c *check) countedAlone() bool {
 		return false
 	}
 	conns, requests := uint64(0), uint64(0)
+	var last *flow.Observation
 	for _, n := range c.counted {
 		switch {
 		case !arrivals(n.Name) || n.After <= n.Before:
 		case strings.HasPrefix(n.Name, "http."):
 			requests += n.After - n.Before
 		default:
-			conns += n.After - n.Before
+			conns, last = conns+n.After-n.Before, n
 		}
 	}
-	return conns == 1 && requests <= 1
+	return conns == 1 && requests <= 1 && c.between(last)
 }
 
 // single says whether no other request was seen to arrive: none on another connection, none

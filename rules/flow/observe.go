@@ -51,15 +51,23 @@ type Observation struct {
 	// Of a socket: Tuple is local (Src) and peer (Dst).
 	UID uint32
 
-	// Of a counter: Name grew from Before to After.
+	// Of a counter: Name grew from Before to After. Readings are when it was read; nil: not known.
 	Name          string
 	Before, After uint64
+	Readings      *Readings
 
 	// Of an access log line: its fields by name. One that is read live comes as it is, and Name
 	// is the file.
 	Fields map[string]string
 	Line   string
 }
+
+// Readings are when a counter was read the first time, and when the second, by the clock of the
+// machine that its pod is on.
+type Readings struct{ Before, After Interval }
+
+// Interval is a time with a beginning and an end.
+type Interval struct{ Begin, End time.Time }
 
 // TCPFlags are the low bits of the TCP header's flags (RFC 9293, 3.1).
 type TCPFlags uint8

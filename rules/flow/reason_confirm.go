@@ -34,6 +34,7 @@ const (
 	SeenBusy                                 // the proxy had other requests: its connections may be theirs. Args: listener's address
 	SeenOthersCounted                        // a counter grew, maybe for others. Args: counter, before, after
 	SeenBothGrew                             // the counters of two endpoints grew. Args: of the expected one, of another
+	SeenNotBetween                           // a counter stayed, but the request need not have come between its readings. Args: counter, value
 	confirmEnd
 )
 

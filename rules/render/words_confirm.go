@@ -85,6 +85,8 @@ func unseenWords(k flow.ReasonKind, a [3]string) string {
 		return "ambiguous: " + a[0] + " " + a[1] + " → " + a[2] + " may be for other requests"
 	case flow.SeenBothGrew:
 		return "ambiguous: " + a[0] + " grew, and so did " + a[1]
+	case flow.SeenNotBetween:
+		return a[0] + " stays at " + a[1] + ", which proves nothing: the request was not seen to begin and end between its two readings"
 	}
 	return ""
 }
