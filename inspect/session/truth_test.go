@@ -139,7 +139,7 @@ const (
 	notKept    = "the captures hold no packet by which the proxy's connection carried the request: those of a pool were not kept"
 	noneMade   = "Envoy answered by itself, and made no connection"
 	ambiguous  = "no host, an open circuit and a refusing upstream look alike on the wire: only the log's flags or a counter tell them apart"
-	unreadable = "no packet shows the status: it is HTTP/2, or TLS"
+	ownOrNot   = "the status is the proxy's own or the endpoint's: only the log or a counter tell them apart"
 	unanswered = "no packet shows the answer"
 )
 
@@ -184,10 +184,10 @@ func (u truth) word(t flow.Trace, at confirm.Step) (confirm.Word, string) {
 		if st.Verdict == flow.Continue {
 			return inLog(t.Outcome.Route != "" && u.told("route_name"))
 		}
-		return u.status()
+		return u.refused(t, st)
 	case flow.HTTPFilter, flow.NetworkFilter:
 		if st.Verdict == flow.Delivered {
-			return u.status()
+			return u.refused(t, st)
 		}
 	}
 	return confirm.NotObservable, ""
@@ -237,10 +237,10 @@ func (u truth) upstream(leg flow.Leg, at confirm.Step) (confirm.Word, string) {
 // causes are the counters of why Envoy ends a request itself, by the flag of its log.
 var causes = map[string][]string{
 	"UH": {".upstream_cx_none_healthy"}, "UO": {".upstream_cx_overflow", ".upstream_rq_pending_overflow"},
-	"NR": {".no_filter_chain_match"}, "RL": {".rate_limited"}, "URX": {".rate_limited", ".limited_connections"},
+	"NR": {".no_filter_chain_match", ".no_route"}, "RL": {".rate_limited"}, "URX": {".rate_limited", ".limited_connections"},
 }
 
-// refused is the word of the step at which Envoy ends the request.
+// refused is the word of the step at which Envoy ends the request, or answers it itself.
 func (u truth) refused(t flow.Trace, st flow.Step) (confirm.Word, string) {
 	if t.Caller.Flags != "" && u.told("response_flags") || u.grew(func(name string) bool {
 		for _, c := range causes[t.Caller.Flags] {
@@ -252,26 +252,13 @@ func (u truth) refused(t flow.Trace, st flow.Step) (confirm.Word, string) {
 	}) {
 		return confirm.Confirmed, ""
 	}
-	if t.Caller.Code == 0 || st.Stage == flow.Cluster || st.Stage == flow.Endpoint {
+	switch {
+	case t.Caller.Code == 0 || st.Stage == flow.Cluster || st.Stage == flow.Endpoint:
 		return confirm.NotObserved, ambiguous
-	}
-	return u.status()
-}
-
-// status is the word of a step that gives an answer itself: its status is in the log, or in
-// the first packet of an answer in HTTP/1.
-func (u truth) status() (confirm.Word, string) {
-	_, line := logged(u.recorded)
-	code := fmt.Sprint(line["response_code"])
-	if u.told("response_code") {
+	case u.told("response_code_details"): // who gave the answer
 		return confirm.Confirmed, ""
 	}
-	for _, p := range u.packets {
-		if p.Tuple.Dst == u.client && strings.HasPrefix(string(p.Head), "HTTP/1.1 "+code+" ") {
-			return confirm.Confirmed, ""
-		}
-	}
-	return confirm.NotObserved, unreadable
+	return confirm.NotObserved, ownOrNot
 }
 
 // packetsOf are what the captures of a recording hold.

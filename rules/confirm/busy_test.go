@@ -185,6 +185,18 @@ func TestOtherLimits(t *testing.T) {
 	}
 }
 
+// A route can put a configuration in the place of the filter's: the counter is its own, also
+// where the evidence is cut.
+func TestLimitOfARoute(t *testing.T) {
+	tr := refusedAt(flow.HTTPFilter, "RL", 429)
+	tr.Legs[0].Steps[4].Evidence = []flow.Evidence{{Text: `{"name":"x","typed_config":{"@type":"t/a.LocalRateLimit","stat_prefix":"all"}}`}, {Text: `{"@type":"t/a.LocalRateLimit","stat_prefix":"mine","token_bucket":{"max_tok…`}}
+	for name, want := range map[string]Word{"mine.http_local_rate_limit.rate_limited": Confirmed, "all.http_local_rate_limit.rate_limited": NotObserved} {
+		if r := Check(tr, append(asSeen()[:4:4], counter(name, "", 3, 4)), flow.Loss{}, ours); word(r, 0, 4) != want {
+			t.Errorf("%s: %v %v, want %v", name, word(r, 0, 4), r.Steps[4].Why, want)
+		}
+	}
+}
+
 // Packets were lost: that Envoy counted one connection and one request in all tells that a
 // counter grew for the request, and two that it may not have.
 func TestCountedBesideLoss(t *testing.T) {

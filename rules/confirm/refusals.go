@@ -1,7 +1,6 @@
 package confirm
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
 
@@ -20,16 +19,22 @@ const (
 	causeNoChain         // NR
 	causeUnreached       // UF
 	causeDenied          // RBAC, ext_authz
+	causeNoRoute         // NR, of a request
+	causeNoCluster       // NC
+	causeDirect          // a route that answers itself, or sends elsewhere
 	causeEnd
 )
 
 // grows says whether a counter is one of a cause's (Envoy docs, "Cluster statistics",
-// "Listener statistics", and those of each filter). The numbers of single workers are in
+// "Listener statistics", "Router" and those of each filter). The numbers of single workers are in
 // the total, too.
 func (w cause) grows(name, cluster string) bool {
 	of := func(suffix string) bool { return name == "cluster."+statistic(cluster)+"."+suffix }
 	listener := func(suffix string) bool {
 		return strings.HasPrefix(name, "listener.") && strings.HasSuffix(name, "."+suffix) && !strings.Contains(name, ".worker_")
+	}
+	router := func(suffix string) bool {
+		return strings.HasPrefix(name, "http.") && strings.HasSuffix(name, "."+suffix)
 	}
 	switch w {
 	case causeNoHost:
@@ -45,31 +50,55 @@ func (w cause) grows(name, cluster string) bool {
 	case causeUnreached:
 		return of("upstream_cx_connect_fail")
 	case causeDenied:
-		return strings.HasSuffix(name, "rbac.denied") || strings.HasPrefix(name, "ext_authz.") && strings.HasSuffix(name, ".denied")
+		return denies(name)
+	case causeNoRoute:
+		return router("no_route")
+	case causeNoCluster:
+		return router("no_cluster")
+	case causeDirect:
+		return router("rq_direct_response") || router("rq_redirect")
 	}
 	return false
 }
 
+// denies says whether a counter is of denials by RBAC or ext_authz, those of shadow rules apart.
+func denies(name string) bool {
+	if !strings.HasSuffix(name, "denied") || strings.HasSuffix(name, "shadow_denied") {
+		return false
+	}
+	return strings.Contains(name, "rbac.") || strings.Contains("."+name, ".ext_authz.")
+}
+
 // predicted is the cause that a step names.
 func (c *check) predicted(st flow.Step) cause {
+	filter := st.Stage == flow.NetworkFilter || st.Stage == flow.HTTPFilter
 	switch flags := c.trace.Caller.Flags; {
 	case st.Stage == flow.Listener:
 		return causeLimit
 	case st.Stage == flow.FilterChain:
 		return causeNoChain
-	case (st.Stage == flow.Cluster || st.Stage == flow.Endpoint) && flags == "UH":
+	case (st.Stage == flow.Cluster || st.Stage == flow.Endpoint || st.Stage == flow.HTTPFilter) && flags == "UH":
 		return causeNoHost
 	case st.Stage == flow.Cluster && flags == "UO":
 		return causeOverflow
 	case flags == "URX" || flags == "RL":
 		return causeRate
+	case filter && kindOf(st) != filterOther:
+		return causeDenied
+	case (st.Stage == flow.HTTPFilter || st.Stage == flow.Route) && flags == "NR":
+		return causeNoRoute
+	case (st.Stage == flow.HTTPFilter || st.Stage == flow.Route) && flags == "NC":
+		return causeNoCluster
+	case (st.Stage == flow.HTTPFilter || st.Stage == flow.Route) && c.trace.Caller.Details == "direct_response":
+		return causeDirect
 	}
 	return causeNone
 }
 
 // refusedInside: the proxy ends the request itself. On the wire no host, an open circuit
-// breaker, a limit, a rate limit, no chain and a refusing upstream look alike: only the
-// flags of the log or a counter tell them apart, and without either they are ambiguous.
+// breaker, a limit, a rate limit, no chain and a refusing upstream look alike, and a status is
+// the proxy's or the endpoint's: only the log or a counter tell them apart, and without either
+// they are ambiguous.
 func (c *check) refusedInside(st flow.Step) Step {
 	flags := c.trace.Caller.Flags
 	if got, line := c.logged("response_flags"); line != nil && flags != "" {
@@ -77,6 +106,9 @@ func (c *check) refusedInside(st flow.Step) Step {
 			return contradicted(line, flow.SeenLog, "response_flags", got, flags)
 		}
 		return confirmed(line, flow.SeenLog, "response_flags", got, flags)
+	}
+	if by := c.byDetails(); by.Word != NotObserved {
+		return by
 	}
 	by, grew := c.byCounters(st)
 	if by.Word != NotObserved {
@@ -89,16 +121,78 @@ func (c *check) refusedInside(st flow.Step) Step {
 	return by
 }
 
+// byDetails decides an answer of the proxy's by the log: its details say who gave it (Envoy docs,
+// "Response Code Details"), and it names a host only where it chose one. Details are spelt
+// otherwise in other versions, hence no others contradict.
+func (c *check) byDetails() Step {
+	want := c.trace.Caller.Details
+	if c.trace.Caller.Code == 0 {
+		return nothing
+	}
+	switch got, line := c.logged("response_code_details"); {
+	case line != nil && got == viaUpstream:
+		return contradicted(line, flow.SeenLog, "response_code_details", got, or(want, "the proxy's own"))
+	case line != nil && want != "" && got == strings.Join(strings.Fields(want), "_"):
+		return confirmed(line, flow.SeenLog, "response_code_details", got, got)
+	}
+	return nothing
+}
+
+// viaUpstream are the details of an answer that the endpoint gave.
+const viaUpstream = "via_upstream"
+
 // closedOrStatus is what the caller saw of a refusal, which several causes have in common.
 func (c *check) closedOrStatus(st flow.Step) Step {
 	if c.trace.Caller.Code == 0 {
 		return c.closedStep()
 	}
 	by := c.statusStep()
-	if by.Word == Confirmed && (st.Stage == flow.Cluster || st.Stage == flow.Endpoint) {
-		by.Word, by.Why = NotObserved, flow.Because(flow.SeenAmbiguous, strconv.Itoa(c.trace.Caller.Code), "no host, overflow, a refusing upstream, and an endpoint that answers so")
+	if by.Word != Confirmed {
+		return by
 	}
+	if st.Stage == flow.Cluster || st.Stage == flow.Endpoint {
+		by.Word, by.Why = NotObserved, flow.Because(flow.SeenAmbiguous, strconv.Itoa(c.trace.Caller.Code), "no host, overflow, a refusing upstream, and an endpoint that answers so")
+		return by
+	}
+	if up := c.fromUpstream(st); up.Word == Contradicted {
+		return up
+	}
+	by.Word, by.Why = NotObserved, flow.Because(flow.SeenAmbiguous, strconv.Itoa(c.trace.Caller.Code), "an answer of the proxy's own, and an endpoint that answers so")
 	return by
+}
+
+// fromUpstream says whether the answer is the endpoint's, though the proxy was to give its own:
+// its router writes a header into those that it passes on, and its cluster counts the request.
+// Clusters that filters ask count, too, and ext_authz passes on what such a one answers.
+func (c *check) fromUpstream(st flow.Step) Step {
+	for _, p := range c.answers() {
+		if kindOf(st) != filterAuthz && hasHeader(p.Head, "x-envoy-upstream-service-time") {
+			return contradicted(p, flow.SeenPayload, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
+		}
+	}
+	cluster := c.trace.Outcome.Cluster
+	n := c.counters["cluster."+statistic(cluster)+".upstream_rq_total"]
+	if cluster != "" && n != nil && n.After > n.Before && c.alone() {
+		return contradicted(n, flow.SeenOtherCause, n.Name, utoa(n.Before), utoa(n.After))
+	}
+	return nothing
+}
+
+// hasHeader says whether the head of an answer in HTTP/1 holds a header.
+func hasHeader(head []byte, name string) bool {
+	h, _, _ := strings.Cut(string(head), "\r\n\r\n")
+	return strings.HasPrefix(h, "HTTP/1.") && strings.Contains(strings.ToLower(h), "\r\n"+name+":")
+}
+
+// ownAnswer: the proxy is configured to give an answer itself.
+func (c *check) ownAnswer(st flow.Step) Step {
+	if c.trace.Caller.Code == 0 { // bytes, which an endpoint can send as well
+		for _, p := range c.answers() {
+			return Step{Word: NotObserved, Why: flow.Because(flow.SeenAmbiguous, strconv.Itoa(p.Len)+" bytes", "an answer of the proxy's own, and one of an endpoint"), Evidence: evidence(p)}
+		}
+		return nothing
+	}
+	return c.refusedInside(st)
 }
 
 // byCounters decides by the counter of the cause that was predicted; if that one is known and
@@ -111,7 +205,7 @@ func (c *check) byCounters(st flow.Step) (by Step, grew *flow.Observation) {
 	}
 	known := false
 	for _, n := range c.counted {
-		if !want.grows(n.Name, cluster) || want == causeRate && !limits(st, n.Name) {
+		if !want.grows(n.Name, cluster) || want == causeRate && !limits(st, n.Name) || want == causeDenied && !denied(st, n.Name) {
 			continue
 		}
 		if n.After > n.Before {
@@ -133,27 +227,6 @@ func (c *check) byCounters(st flow.Step) (by Step, grew *flow.Observation) {
 		}
 	}
 	return nothing, nil
-}
-
-// limits says whether a counter is of the limit that a step names: by the kind of filter, and
-// by its stat_prefix where the step's evidence has it (Envoy docs, "Local rate limit" of
-// both kinds of filter and "Connection limit filter").
-func limits(st flow.Step, name string) bool {
-	http := strings.Contains(name, "http_local_rate_limit.")
-	if http != (st.Stage == flow.HTTPFilter) {
-		return false
-	}
-	for _, e := range st.Evidence {
-		var filter struct {
-			TypedConfig struct {
-				StatPrefix string `json:"stat_prefix"`
-			} `json:"typed_config"`
-		}
-		if json.Unmarshal([]byte(e.Text), &filter) == nil && filter.TypedConfig.StatPrefix != "" {
-			return strings.Contains("."+name, "."+statistic(filter.TypedConfig.StatPrefix)+".")
-		}
-	}
-	return true
 }
 
 // closedStep: a close without an answer is what was predicted, but fits other causes too;

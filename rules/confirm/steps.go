@@ -86,7 +86,7 @@ func (c *check) step(l, s int) Step {
 		return c.routeStep(l, st)
 	case flow.HTTPFilter, flow.NetworkFilter:
 		if l == 0 && st.Verdict == flow.Delivered {
-			return c.statusStep()
+			return c.ownAnswer(st)
 		}
 	case flow.RouteLookup:
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenKernel)}
@@ -431,8 +431,8 @@ func (c *check) logStep(l int, field, want, counter string) Step {
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 }
 
-// routeStep: the route's name where it has one, else the status of an answer that the route
-// itself gives, or of the lack of one.
+// routeStep: the route's name where it has one, else the answer that the route itself gives, or
+// the lack of one.
 func (c *check) routeStep(l int, st flow.Step) Step {
 	if l > 0 {
 		return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
@@ -443,7 +443,7 @@ func (c *check) routeStep(l int, st flow.Step) Step {
 		}
 	}
 	if st.Verdict == flow.Refused || st.Verdict == flow.Delivered {
-		return c.statusStep()
+		return c.ownAnswer(st)
 	}
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
 }

@@ -137,7 +137,9 @@ func (s *stream) localRateLimit(f *httpFilter, rc routeConfig) bool {
 	if code < 400 {
 		code = 429
 	}
-	return s.deny(f, flow.Because(flow.WhyLimitEmpty, strconv.Itoa(code), perFill, interval), code, s.flags("RL"), "local_rate_limited")
+	s.answer(flow.Step{Stage: flow.HTTPFilter, Subject: f.name, Reason: flow.Because(flow.WhyLimitEmpty, strconv.Itoa(code), perFill, interval), Evidence: evidence(f.node, rc.config)},
+		flow.Refused, flow.Symptom{Code: code, Flags: s.flags("RL"), Details: "local_rate_limited"})
+	return false
 }
 
 // assumeChoice notes on the step which way an open choice went.
