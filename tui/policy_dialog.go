@@ -311,7 +311,7 @@ func (d *policyDialog) planLines(s *state, width int) []line {
 
 // fieldOrder is how a dialog orders the fields of a policy: what it does and does not first.
 // The dialog says in other places what policy it is.
-var fieldOrder = []string{"why", "proof", "effect", "not", "open", "ends", "covers", "refused", "by", "driver", "change", "undo"}
+var fieldOrder = []string{"why", "proof", "effect", "not", "ends", "open", "covers", "refused", "by", "driver", "change", "undo"}
 
 // policyLines are a policy as text with the words that matter in their inks.
 func policyLines(p flow.Policy, s *state, width int, whole bool) []line {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/meshtop/meshtop/e2e/lab/lab"
 	"github.com/meshtop/meshtop/inspect/local"
 	"github.com/meshtop/meshtop/inspect/netns"
+	"github.com/meshtop/meshtop/rules/egress"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -227,7 +229,20 @@ func TestStrong(t *testing.T) {
 	if a, err := l.Send(t.Context(), udp); err != nil || a.TCP != flow.TCPOK {
 		t.Fatalf("before: %+v, %v", a, err)
 	}
+	asks := udpClient(t, l)
+	apply(t, p, flow.StateApplied, change(flow.BlockAll))
+	if err := asks(); err != nil {
+		t.Errorf("the plain block: a client outside gets no answer over UDP: %v", err)
+	}
+	apply(t, p, flow.StateNone, change(flow.Restore))
 	got := apply(t, p, flow.StateApplied, change(flow.BlockAll, func(c *flow.Change) { c.Strong = true }))
+	// As the plan says ("udp answers").
+	if err := asks(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the strong block: a client outside was answered over UDP: %v", err)
+	}
+	if covers, _ := egress.Reach(got.Change); !slices.Contains(covers, flow.Reach{What: "udp answers"}) {
+		t.Errorf("it does not say that: %v", covers)
+	}
 	if len(got.Proof) != 6 {
 		t.Errorf("%+v", got.Proof)
 	}
@@ -247,5 +262,46 @@ func TestStrong(t *testing.T) {
 	apply(t, p, flow.StateNone, change(flow.Restore))
 	if a, err := l.Send(t.Context(), udp); err != nil || a.TCP != flow.TCPOK {
 		t.Errorf("restored: %+v, %v", a, err)
+	}
+	if err := asks(); err != nil {
+		t.Errorf("restored: a client outside gets no answer over UDP: %v", err)
+	}
+}
+
+// udpClient is a client outside that asks a UDP server in the pod.
+func udpClient(t *testing.T, l *lab.Lab) (asks func() error) {
+	t.Helper()
+	var server net.PacketConn
+	if err := l.PodSpace().DoAs(lab.AppUID, lab.AppUID, func() (err error) {
+		server, err = net.ListenPacket("udp", lab.PodAddr+":9600")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	go func() {
+		for buf := make([]byte, 100); ; {
+			n, from, err := server.ReadFrom(buf)
+			if err != nil {
+				return // the test is over
+			}
+			_, _ = server.WriteTo(buf[:n], from) // the client tells
+		}
+	}()
+	var c net.Conn
+	if err := space(t, l.Out()).Do(func() (err error) {
+		c, err = net.Dial("udp", lab.PodAddr+":9600")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return func() error {
+		_ = c.SetDeadline(time.Now().Add(time.Second))
+		if _, err := c.Write([]byte("x")); err != nil {
+			return err
+		}
+		_, err := c.Read(make([]byte, 1))
+		return err
 	}
 }

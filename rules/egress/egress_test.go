@@ -133,7 +133,7 @@ func TestCovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "plain covers", reach(plain.Covers), "tcp4, tcp6, handoff")
-	same(t, "plain not", reach(plain.NotCovered), "udp, dns, proxy uid 1337, loopback, own address 10.244.1.7 fd00:244:1::7, established")
+	same(t, "plain not", reach(plain.NotCovered), "udp, dns, proxy uid 1337, loopback, own address 10.244.1.7 fd00:244:1::7, established, protocols, packet sockets, forwarded")
 	ask := block()
 	ask.Strong, ask.CloseOpen = true, true
 	ask.Except = []flow.Hole{{Prefix: netip.MustParsePrefix("10.107.42.16/32"), Port: 80}}
@@ -141,8 +141,8 @@ func TestCovers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	same(t, "strong covers", reach(strong.Covers), "tcp4, tcp6, udp, dns, proxy, handoff")
-	same(t, "strong not", reach(strong.NotCovered), "loopback, own address 10.244.1.7 fd00:244:1::7, except 10.107.42.16:80")
+	same(t, "strong covers", reach(strong.Covers), "tcp4, tcp6, udp, dns, udp answers, proxy, handoff")
+	same(t, "strong not", reach(strong.NotCovered), "loopback, own address 10.244.1.7 fd00:244:1::7, except 10.107.42.16:80, protocols, packet sockets, forwarded")
 	same(t, "strong effects", effects(strong), []string{"10.107.42.16:80: delivered>delivered", "else 4: delivered>refused", "else 6: delivered>refused"})
 }
 

@@ -83,7 +83,9 @@ func kernelReach(c flow.Change) (covers, not []flow.Reach) {
 		covers = append(covers, flow.Reach{What: "tcp", Whose: h.String()})
 	}
 	if strong {
-		covers = append(covers, flow.Reach{What: "udp"}, flow.Reach{What: "dns"}, flow.Reach{What: "proxy"})
+		// An answer of a UDP server cannot be told from a question of a client: only conntrack knows,
+		// and that is not asked (a ct match begins to track what came in before).
+		covers = append(covers, flow.Reach{What: "udp"}, flow.Reach{What: "dns"}, flow.Reach{What: "udp answers"}, flow.Reach{What: "proxy"})
 	} else {
 		not = append(not, flow.Reach{What: "udp"}, flow.Reach{What: "dns"})
 		for _, u := range c.ProxyUIDs {
@@ -99,6 +101,9 @@ func kernelReach(c flow.Change) (covers, not []flow.Reach) {
 	}
 	if !c.CloseOpen {
 		not = append(not, flow.Reach{What: "established"})
+	}
+	if c.Kind == flow.BlockAll {
+		not = append(not, flow.Reach{What: "protocols"}, flow.Reach{What: "packet sockets"}, flow.Reach{What: "forwarded"})
 	}
 	return covers, not
 }

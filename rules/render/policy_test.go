@@ -115,7 +115,7 @@ func TestPolicyTextOfWhatIsNotThere(t *testing.T) {
 
 // Every term that a plan uses has its words.
 func TestReachWords(t *testing.T) {
-	for _, what := range []string{"tcp4", "tcp6", "tcp", "udp", "dns", "handoff", "http", "proxy", "loopback", "own address", "established", "except", "mixed", "excluded", "node", "plugin", "pods"} {
+	for _, what := range []string{"tcp4", "tcp6", "tcp", "udp", "dns", "udp answers", "protocols", "packet sockets", "forwarded", "handoff", "http", "proxy", "loopback", "own address", "established", "except", "mixed", "excluded", "node", "plugin", "pods"} {
 		if s := ReachWord(flow.Reach{What: what, Whose: "x\x1b"}); s == "" || strings.ContainsRune(s, 0x1b) || s == what+" x\\x1b" {
 			t.Errorf("%s: %q", what, s)
 		}

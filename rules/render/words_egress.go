@@ -28,6 +28,14 @@ func ReachWord(r flow.Reach) string {
 		return "UDP"
 	case "dns":
 		return "DNS over UDP"
+	case "udp answers":
+		return "the UDP answers of a server in the pod, which falls silent (DNS, QUIC)"
+	case "protocols":
+		return "ICMP, SCTP"
+	case "packet sockets":
+		return "packet sockets (NET_RAW)"
+	case "forwarded":
+		return "forwarded traffic"
 	case "handoff":
 		if whose == "" {
 			return "destinations that have a listener of their own"
