@@ -131,7 +131,7 @@ func (p *pass) enter(l *listener, handed bool) {
 	}
 	p.listener, p.listenerName = l.node(), l.name
 	p.res.Outcome.Listener = l.name
-	if p.wrong(flow.Listener, l.name, p.listener) {
+	if p.wrong(flow.Listener, l.name, p.listener) || !p.odd(flow.Listener, l.name, p.listener, p.listener.Unknown(listenerFields...)) {
 		return
 	}
 	if p.conn.Proto == flow.UDP || p.listener.Field("udp_listener_config").Exists() {

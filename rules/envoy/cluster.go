@@ -18,7 +18,8 @@ type cluster struct {
 	config  tree.Node
 	policy  string // of the load balancer
 	subsets *subsets
-	odd     string // what of its load balancing is not modelled
+	odd     string   // what of its load balancing is not modelled
+	strange []string // its members that are not modelled
 	// typed says that load_balancing_policy takes the place of the old fields; locality is
 	// then its locality_lb_config, and weighted that it chooses a locality first.
 	typed, weighted bool
@@ -60,6 +61,7 @@ func (cfg *Config) newCluster(name string, n tree.Node) *cluster {
 	c.breakers(cfg)
 	c.binds(cfg)
 	c.sockets(cfg)
+	c.strange = oddCluster(n)
 	return c
 }
 
@@ -139,6 +141,9 @@ func (p *pass) toCluster(name string, h lbHints) fate {
 	}
 	s := flow.Step{Stage: flow.Cluster, Subject: name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyCluster, c.kind), Evidence: p.evidence(c.node), Origin: p.cfg.clusterOrigin(c.node)}
 	p.versions(&s)
+	if !p.odd(flow.Cluster, name, c.node, c.strange) {
+		return fate{unknown: true}
+	}
 	if over, f := p.overflow(c, h, &s); over {
 		p.add(s)
 		return f

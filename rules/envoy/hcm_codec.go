@@ -69,7 +69,7 @@ func (s *stream) requestLine(r *flow.HTTP, method, target string) *codecError {
 			return errCharacters()
 		}
 	}
-	if !http1Method(method, s.p.cfg.version) {
+	if !http1Method(method, s.p.cfg.version) && !(s.m.customMethods && isToken(method)) {
 		return errCodec()
 	}
 	if method == "CONNECT" && target == "" {
@@ -168,7 +168,17 @@ func (s *stream) http1Headers(r *flow.HTTP) *codecError {
 	return nil
 }
 
-// tokenByte is RFC 9110 5.6.2.
+// isToken is RFC 9110 5.6.2.
+func isToken(s string) bool {
+	for i := range len(s) {
+		if !tokenByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// tokenByte is a byte of a token.
 func tokenByte(c byte) bool {
 	return unreserved(c) || strings.IndexByte("!#$%&'*+^`|", c) >= 0
 }

@@ -16,6 +16,8 @@ type manager struct {
 	defaultHost    string // default_host_for_http_10
 	absoluteURL    bool
 	chunkedLength  bool
+	customMethods  bool      // HTTP/1 takes any token as a method
+	ignoreUpgrade  tree.Node // upgrades that are taken for none
 	maxHeaderBytes uint64
 	maxHeaders     uint64
 
@@ -54,6 +56,13 @@ var managerFields = []string{"codec_type", "stat_prefix", "rds", "route_config",
 func (c *Config) readManager(n tree.Node) *manager {
 	m := &manager{node: n, name: n.Field("stat_prefix").Str(), unknown: n.Unknown(managerFields...)}
 	common, h1 := n.Field("common_http_protocol_options"), n.Field("http_protocol_options")
+	m.unknown = append(m.unknown, oddIn(n, "http_protocol_options", http1Fields)...)
+	for _, e := range n.Field("original_ip_detection_extensions").All() {
+		if kind, config := kindOf(e); kind == "CustomHeaderConfig" && config.Field("reject_with_status").Exists() {
+			m.unknown = append(m.unknown, "original_ip_detection_extensions.reject_with_status")
+		}
+	}
+	m.customMethods, m.ignoreUpgrade = h1.Field("allow_custom_methods").Bool(false), h1.Field("ignore_http_11_upgrade")
 	if a := common.Field("headers_with_underscores_action").Enum(); a != "ALLOW" && a != "0" {
 		m.underscores = a
 	}

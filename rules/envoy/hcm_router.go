@@ -11,6 +11,11 @@ import (
 // routerFilter is the terminal filter envoy.filters.http.router.
 func (s *stream) routerFilter(f *httpFilter) bool {
 	s.last = f
+	for _, n := range f.config.Field("strict_check_headers").All() {
+		if s.h.has(lower(n.Str())) && !s.p.opaque(flow.HTTPFilter, f.name, flow.Because(flow.WhyNotModelled, "strict_check_headers "+n.Str()), n) {
+			return false
+		}
+	}
 	return s.p.odd(flow.HTTPFilter, f.name, f.config, f.odd)
 }
 

@@ -177,6 +177,9 @@ func (f *httpFilter) off(rc routeConfig) (bool, string) {
 // upgradeFilters are the filters of an upgraded request, or the refusal of the upgrade.
 // (HttpConnectionManagerConfig::createUpgradeFilterChain)
 func (s *stream) upgradeFilters() ([]httpFilter, bool) {
+	if n := s.m.ignoreUpgrade; n.Len() > 0 && s.upgrade != "CONNECT" && !s.p.opaque(flow.HTTPFilter, s.m.name, flow.Because(flow.WhyNotModelled, "ignore_http_11_upgrade"), n) {
+		return nil, false
+	}
 	allowed, stated := false, false
 	for _, u := range s.act().Field("upgrade_configs").All() {
 		if equalFold(u.Field("upgrade_type").Str(), s.upgrade) {

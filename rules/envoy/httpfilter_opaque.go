@@ -62,7 +62,7 @@ func luaScript(config, route tree.Node) (text string, known bool) {
 // luaHandlesRequests says whether a script may define envoy_on_request, by name or by ways
 // that a look at its text does not see through.
 func luaHandlesRequests(script string) bool {
-	for _, word := range []string{"envoy_on_request", "_G", "_ENV", "setfenv", "loadstring", "load(", "dofile", "loadfile", "require", "rawset"} {
+	for _, word := range []string{"envoy_on_request", "_G", "_ENV", "setfenv", "loadstring", "load(", "dofile", "loadfile", "require", "rawset", "getfenv", "debug"} {
 		if strings.Contains(script, word) {
 			return true
 		}
@@ -86,8 +86,10 @@ func (s *stream) headerMutation(f *httpFilter, rc routeConfig) bool {
 	for _, n := range levels {
 		s.mutate(n.Path("mutations", "request_mutations"))
 	}
-	if q := f.config.Path("mutations", "query_parameter_mutations"); q.Len() > 0 {
-		s.h.setUnsure(":path")
+	for _, n := range append([]tree.Node{f.config}, levels...) {
+		if n.Path("mutations", "query_parameter_mutations").Len() > 0 {
+			s.h.setUnsure(":path")
+		}
 	}
 	s.step(f, flow.Because(flow.WhyHeadersChanged, mutatedNames("request_mutations", f.config, levels)))
 	if names := mutatedNames("response_mutations", f.config, levels); names != "" {

@@ -153,7 +153,7 @@ func readAddress(n tree.Node) (listenAddr, bool) {
 	s := n.Field("socket_address")
 	ip, err := netip.ParseAddr(s.Field("address").Str())
 	port := s.Field("port_value").Uint(0)
-	if err != nil || port > 65535 {
+	if err != nil || port > 65535 || s.Field("named_port").Str() != "" {
 		return listenAddr{}, false
 	}
 	a := listenAddr{AddrPort: netip.AddrPortFrom(ip, uint16(port)), proto: flow.TCP, compat: s.Field("ipv4_compat").Bool(false)}

@@ -70,6 +70,9 @@ func (p *pass) listenerFilter(f tree.Node) filterFate {
 		p.refuse(flow.Step{Stage: flow.ListenerFilter, Subject: name, Reason: flow.Because(flow.WhyFilterConfigMissing), Evidence: p.evidence(f)}, "", "")
 		return filterEnds
 	}
+	if !p.odd(flow.ListenerFilter, name, e.config, oddListenerFilter(e.kind, e.config)) {
+		return filterEnds
+	}
 	switch e.kind {
 	case "tls_inspector":
 		return p.tlsInspector(name, f)

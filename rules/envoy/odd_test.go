@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,47 @@ func TestUnknownMembersOfNetworkFilters(t *testing.T) {
 	}
 }
 
+// The same for what a connection meets before and after them.
+func TestUnknownMembersOfConnections(t *testing.T) {
+	chain := func(more string) string { return chainList(chainOf("f", "", tcp("c")) + more) }
+	l := lis("l", "0.0.0.0", 80, chain(""))
+	c := static("c", "10.1.0.1:80")
+	in := func(s, old, new string) string {
+		if !strings.Contains(s, old) {
+			t.Fatalf("%q is not in %s", old, s)
+		}
+		return strings.Replace(s, old, new, 1)
+	}
+	for name, m := range map[string]struct {
+		mesh mesh
+		ref  string
+	}{
+		"as it is":          {mesh{listeners: l, clusters: c}, ""},
+		"listener":          {mesh{listeners: in(l, `'name': 'l'`, `'name': 'l', 'shiny_new': null, 'shinier': {'a': 1}`), clusters: c}, "listener l shinier"},
+		"known listener":    {mesh{listeners: in(l, `'name': 'l'`, `'name': 'l', 'freebind': true, 'drain_type': 'MODIFY_ONLY'`), clusters: c}, ""},
+		"chain":             {mesh{listeners: in(l, `'filters'`, `'shiny_new': 1, 'filters'`), clusters: c}, "filter-chain f shiny_new"},
+		"cluster":           {mesh{listeners: l, clusters: in(c, `'name': 'c'`, `'name': 'c', 'shiny_new': 1`)}, "cluster c shiny_new"},
+		"cluster filters":   {mesh{listeners: l, clusters: in(c, `'name': 'c'`, `'name': 'c', 'filters': [{'name': 'x'}]`)}, "cluster c filters"},
+		"metadata exchange": {mesh{listeners: l, clusters: in(c, `'name': 'c'`, `'name': 'c', 'filters': [{'name': 'istio.metadata_exchange'}]`)}, ""},
+		"known cluster":     {mesh{listeners: l, clusters: in(c, `'name': 'c'`, `'name': 'c', 'connect_timeout': '1s', 'outlier_detection': {'consecutive_5xx': 3}`)}, ""},
+		"original dst":      {mesh{listeners: l, clusters: in(c, `'name': 'c'`, `'name': 'c', 'original_dst_lb_config': {'metadata_key': {'key': 'k'}}`)}, "cluster c original_dst_lb_config.metadata_key"},
+	} {
+		cfg := m.mesh.load(t)
+		var refs []string
+		for ch := new(flow.Choices); ch != nil; ch = ch.Next() {
+			cfg.Accept(Conn{Accept: addr("10.0.0.1:80"), Src: addr("10.9.9.9:1"), Proto: flow.TCP}, raw(), ch)
+			for _, made := range ch.Made() {
+				if !slices.Contains(refs, made.Choice.Ref) {
+					refs = append(refs, made.Choice.Ref)
+				}
+			}
+		}
+		if got := strings.Join(refs, ", "); got != m.ref {
+			t.Errorf("%s: choices %q, want %q", name, got, m.ref)
+		}
+	}
+}
+
 // Nothing on the way of a real configuration is unknown: no answer on it is left open for a
 // member that decides nothing.
 func TestRealDumpsHoldNoUnknownMembers(t *testing.T) {
@@ -113,6 +155,14 @@ func TestRealDumpsHoldNoUnknownMembers(t *testing.T) {
 		for _, o := range c.Objects() {
 			n := c.at(t, o.Ref)
 			switch o.Kind {
+			case flow.Listener:
+				say(o.Ref, n.Unknown(listenerFields...))
+				for _, f := range n.Field("listener_filters").All() {
+					kind, config := kindOf(f)
+					say(o.Ref, oddListenerFilter(snake(kind), config))
+				}
+			case flow.Cluster:
+				say(o.Ref, oddCluster(n))
 			case flow.RouteConfig:
 				say(o.Ref, n.Unknown(tableFields...))
 			case flow.VirtualHost:
@@ -124,6 +174,10 @@ func TestRealDumpsHoldNoUnknownMembers(t *testing.T) {
 					say(o.Ref, e.Unknown(shareFields...))
 				}
 			case flow.FilterChain:
+				say(o.Ref, n.Unknown(chainFields...))
+				if kind, config := unwrapSocket(n.Field("transport_socket")); kind == "tls" {
+					say(o.Ref, oddDownstream(config, &flow.TLS{}))
+				}
 				for _, f := range n.Field("filters").All() {
 					kind, config := kindOf(f)
 					e := (&pass{cfg: c}).extension(f)

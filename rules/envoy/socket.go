@@ -28,7 +28,7 @@ func unwrapSocket(ts tree.Node) (kind string, config tree.Node) {
 			return "", config
 		case "DownstreamTlsContext", "UpstreamTlsContext", "tls", "envoy.transport_sockets.tls":
 			return "tls", config
-		case "Tap", "Config", "ProxyProtocolUpstreamTransport", "InternalUpstreamTransport", "Http11ProxyUpstreamTransport":
+		case "Tap", "Config", "ProxyProtocolUpstreamTransport", "InternalUpstreamTransport":
 			ts = config.Field("transport_socket")
 		default:
 			return kind, config
@@ -64,6 +64,8 @@ func (p *pass) downstreamSocket() bool {
 		}
 		s.Reason = flow.Because(flow.WhyTLSExpected)
 		p.refuse(s, "", "")
+		return false
+	case !p.odd(flow.TransportSocket, "downstream", config, oddDownstream(config, hello)):
 		return false
 	case config.Field("require_client_certificate").Bool(false) && !hello.Cert:
 		s.Reason = flow.Because(flow.WhyClientCertMissing)
