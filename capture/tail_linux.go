@@ -141,7 +141,7 @@ func (w *Watch) openLogs() {
 			w.unread(l.Name, err)
 			continue
 		}
-		w.tails = append(w.tails, t)
+		w.tails, w.loss.Logs = append(w.tails, t), append(w.loss.Logs, l.Name)
 	}
 }
 

@@ -127,7 +127,7 @@ func TestWatchReadsLogs(t *testing.T) {
 				}
 			}
 		}
-		if loss := w.Loss(); !slices.Equal(got, []string{"new"}) || len(loss.Unread) != 1 || loss.Unread[0].Part != "gone" || len(loss.Blind) > 0 {
+		if loss := w.Loss(); !slices.Equal(got, []string{"new"}) || len(loss.Unread) != 1 || loss.Unread[0].Part != "gone" || !slices.Equal(loss.Logs, []string{"log"}) || len(loss.Blind) > 0 {
 			t.Errorf("%q, %+v", got, loss)
 		}
 	})

@@ -154,7 +154,7 @@ func (w *Watch) Loss() flow.Loss {
 	defer w.mu.Unlock()
 	w.countLoss()
 	l := w.loss
-	l.Blind, l.Unread = slices.Clone(l.Blind), slices.Clone(l.Unread)
+	l.Blind, l.Unread, l.Logs = slices.Clone(l.Blind), slices.Clone(l.Unread), slices.Clone(l.Logs)
 	return l
 }
 

@@ -53,7 +53,7 @@ func flushEach(files inspect.Files) time.Duration {
 // wait is how long the line of a request may take to be written; 0: no log that is read gets
 // one for sure.
 func (l *logs) wait(loss flow.Loss) time.Duration {
-	read := slices.ContainsFunc(l.Paths(), func(path string) bool {
+	read := slices.ContainsFunc(loss.Logs, func(path string) bool {
 		return !slices.ContainsFunc(loss.Unread, func(g flow.Gap) bool { return g.Part == path })
 	})
 	if !read || !l.Always() {

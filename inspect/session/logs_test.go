@@ -24,7 +24,8 @@ func logging(info string) *logs {
 // The line of a request is waited for as long as Envoy keeps lines back, where a log gets one
 // for each request and can be read.
 func TestWaitForTheLog(t *testing.T) {
-	unread := func(paths ...string) (l flow.Loss) {
+	unread := func(paths ...string) flow.Loss {
+		l := flow.Loss{Logs: []string{"/log"}}
 		for _, p := range paths {
 			l.Unread = append(l.Unread, flow.Gap{Part: p})
 		}
@@ -35,10 +36,11 @@ func TestWaitForTheLog(t *testing.T) {
 		loss flow.Loss
 		want time.Duration
 	}{
-		{`{"command_line_options":{"file_flush_interval":"0.020s"}}`, flow.Loss{}, 20 * time.Millisecond},
+		{`{"command_line_options":{"file_flush_interval":"0.020s"}}`, unread(), 20 * time.Millisecond},
 		{``, unread("/dev/stdout"), 10 * time.Second},
-		{`{"command_line_options":{"file_flush_interval":"3600s"}}`, flow.Loss{}, flushWithin},
-		{``, unread("/dev/stdout", "/log"), 0},
+		{`{"command_line_options":{"file_flush_interval":"3600s"}}`, unread(), flushWithin},
+		{``, unread("/dev/stdout", "/log"), 0}, // it broke off
+		{``, flow.Loss{}, 0},                   // a watch that reads no logs
 	} {
 		if got := logging(c.info).wait(c.loss); got != c.want {
 			t.Errorf("%s %+v: %v, want %v", c.info, c.loss, got, c.want)

@@ -86,8 +86,10 @@ type Loss struct {
 	Late          bool // the watch began after the connection did
 	// Blind are the sources that could not be read, with the reason.
 	Blind []Gap
-	// Unread are the access logs that are configured and were not read whole, with the reason.
+	// Logs are the access logs that are read, and Unread those that are configured and were not
+	// read whole, with the reason.
 	// They take nothing away: a line that is missing proves nothing.
+	Logs   []string
 	Unread []Gap
 	// Devices share out Seen and Dropped, in the order in which they were opened; empty: not known.
 	Devices []DeviceLoss
