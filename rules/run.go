@@ -2,7 +2,9 @@ package rules
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -20,10 +22,12 @@ type run struct {
 
 	legs    []flow.Leg
 	passes  []pass
+	hops    []hop // of the passes that went on
 	verdict flow.Verdict
 	outcome flow.Outcome
 	caller  flow.Symptom
 	needs   []flow.Need
+	again   bool // a failure that the proxy may mend by a try at another endpoint
 }
 
 // pass is one arrival at the proxy: the same again is a loop.
@@ -31,6 +35,12 @@ type pass struct {
 	accept, orig netip.AddrPort
 	listener     string
 	proxied      bool // the connection was the proxy's own
+}
+
+// hop is what the caller of one pass sees where the connection that Envoy opens fails.
+type hop struct {
+	failed, broken flow.Symptom
+	again          bool // Envoy tries again, and has more than one endpoint
 }
 
 // first follows the request's own connection.
@@ -215,7 +225,13 @@ func (r *run) proxy(c envoy.Conn, tls *flow.TLS, http *flow.HTTP, own bool) {
 		}
 		return
 	}
+	r.hops = append(r.hops, hop{res.Failed, res.Broken, res.Retried && r.drew(c.Ref+"endpoint")})
 	r.upstream(c, res.Upstream)
+}
+
+// drew says whether this run has drawn one of several endpoints, by the choice's reference.
+func (r *run) drew(ref string) bool {
+	return slices.ContainsFunc(r.ch.Made(), func(m flow.Chosen) bool { return strings.HasPrefix(m.Choice.Ref, ref) && len(m.Choice.Options) > 1 })
 }
 
 // upstream follows the connection that Envoy opens.
@@ -289,7 +305,7 @@ func (r *run) end(v flow.Verdict, last flow.Symptom) {
 	case v == flow.Looped:
 		r.caller = flow.Symptom{Flags: "UO", TCP: flow.TCPResetOrClosed}
 	default:
-		r.caller = r.upstreamFailed(v, last)
+		r.caller = r.upstreamFailed(last)
 	}
 	if v == flow.Delivered && r.caller.Code == 0 && r.caller.TCP == flow.TCPOK && r.req.HTTP != nil {
 		r.caller.Code = 200
@@ -299,23 +315,22 @@ func (r *run) end(v flow.Verdict, last flow.Symptom) {
 	}
 }
 
-// upstreamFailed is what the caller sees when a later leg fails: an HTTP answer of a
-// second proxy is passed on; a connection that fails is 503 UF from a route, and a close
-// with UF,URX from tcp_proxy (router.cc, tcp_proxy.cc; spec: flags of Envoy 1.40).
-func (r *run) upstreamFailed(v flow.Verdict, last flow.Symptom) flow.Symptom {
-	if last.Code != 0 && v == flow.Refused {
-		return flow.Symptom{Code: last.Code, TCP: flow.TCPOK, Details: "via_upstream"}
-	}
-	if r.outcome.VirtualHost != "" || r.outcome.RouteConfig != "" || r.outcome.RouteIndex >= 0 {
-		if last.TCP == flow.TCPResetOrClosed || last.TCP == flow.TCPReset || last.TCP == flow.TCPClosed {
-			return flow.Symptom{Code: 503, Flags: "UC", TCP: flow.TCPOK}
+// upstreamFailed is what the caller sees when a later leg fails: each proxy on the way back
+// answers for the connection that it opened. An HTTP answer is passed on.
+func (r *run) upstreamFailed(last flow.Symptom) flow.Symptom {
+	for i := len(r.hops) - 1; i >= 0; i-- {
+		h := r.hops[i]
+		switch last.TCP {
+		case flow.TCPTimeout, flow.TCPRefused:
+			r.again = r.again || h.again
+			last = h.failed
+		case flow.TCPResetOrClosed, flow.TCPReset, flow.TCPClosed:
+			last = h.broken
+		default:
+			last = flow.Symptom{Code: last.Code, TCP: flow.TCPOK, Details: "via_upstream"}
 		}
-		return flow.Symptom{Code: 503, Flags: "UF", TCP: flow.TCPOK}
 	}
-	if last.TCP == flow.TCPResetOrClosed || last.TCP == flow.TCPReset || last.TCP == flow.TCPClosed {
-		return flow.Symptom{TCP: flow.TCPResetOrClosed}
-	}
-	return flow.Symptom{Flags: "UF,URX", TCP: flow.TCPResetOrClosed}
+	return last
 }
 
 // variant is the run as a variant of the trace.
@@ -344,6 +359,9 @@ func (r *run) variant() flow.Variant {
 			continue
 		}
 		v.Probability *= float64(o.Weight) / float64(sum)
+	}
+	if r.again {
+		v.When, v.Computable = strings.TrimPrefix(v.When+", further tries fail, too", ", "), false
 	}
 	return v
 }

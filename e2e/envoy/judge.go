@@ -223,6 +223,7 @@ func diff(o *Outcome, r *envoy.Result) string {
 	d.field("cluster", o.Cluster, r.Outcome.Cluster)
 	d.field("host", o.Host, r.Outcome.Endpoint)
 	if beyond(o, r) {
+		d.failed(o, r)
 		d.ends(o, r)
 		return d.text()
 	}
@@ -268,6 +269,19 @@ func beyond(o *Outcome, r *envoy.Result) bool {
 	foreign := f == "" && o.Log == "tcp" && o.Upstream == nil && o.Client != nil && o.Client.Closed
 	refused := f == "UPE" || slices.Contains(flags, "UF")
 	return silent || left || reset || foreign || refused || o.Details == "websocket_handshake_unsuccessful"
+}
+
+// failed compares what Envoy says of a connection to an endpoint that it could not make.
+func (d *differ) failed(o *Outcome, r *envoy.Result) {
+	if d.open || r.Verdict != flow.Continue || !slices.Contains(strings.Split(o.Flags, ","), "UF") {
+		return
+	}
+	if r.Failed.Flags != "" {
+		d.must("flags of a failed connection", o.Flags, r.Failed.Flags)
+	}
+	if o.Log == "http" && r.Failed.Code != 0 {
+		d.must("code of a failed connection", strconv.Itoa(o.Code), strconv.Itoa(r.Failed.Code))
+	}
 }
 
 type differ struct {

@@ -54,5 +54,11 @@ type Result struct {
 	Outcome  flow.Outcome
 	Caller   flow.Symptom // as it is if the endpoint answers well
 	Upstream Upstream     // valid iff Verdict is Continue
-	Needs    []flow.Need
+	// Failed is what the caller sees where the connection to the endpoint is not made, and
+	// Broken where it is made and ends before an answer; code and flags are empty where they
+	// cannot be told. Retried says that Envoy tries again, and maybe another endpoint,
+	// before Failed. Valid iff Verdict is Continue.
+	Failed, Broken flow.Symptom
+	Retried        bool
+	Needs          []flow.Need
 }

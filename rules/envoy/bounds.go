@@ -206,12 +206,22 @@ var (
 	retryGRPCWords = []string{"cancelled", "deadline-exceeded", "resource-exhausted", "unavailable", "internal"}
 )
 
-// retries says how often a request that fails is tried again, and on what.
-func (s *stream) retries(r tree.Node) string {
+// retryPlan is how often a request that fails is tried again, and on what.
+type retryPlan struct {
+	on    []string
+	n     uint64
+	text  string // in words
+	vague bool
+}
+
+// retries says it in words.
+func (s *stream) retries(r tree.Node) string { return s.retryPlan(r).text }
+
+func (s *stream) retryPlan(r tree.Node) retryPlan {
 	p := s.retryPolicy(r)
 	if ext := r.Field("retry_policy_typed_config"); ext.Exists() && !r.Field("retry_policy").Exists() {
 		kind, _ := kindOf(ext)
-		return "by " + kind + ", which is not modelled"
+		return retryPlan{text: "by " + kind + ", which is not modelled", vague: true}
 	}
 	on, vague := knownWords(nil, p.Field("retry_on").Str(), append(slices.Clip(retryWords), retryGRPCWords...)), false
 	for header, words := range map[string][]string{headerRetryOn: retryWords, headerRetryGRPC: retryGRPCWords} {
@@ -220,14 +230,14 @@ func (s *stream) retries(r tree.Node) string {
 	}
 	slices.Sort(on)
 	if vague {
-		return "unknown (request headers)"
+		return retryPlan{text: "unknown (request headers)", vague: true}
 	}
 	if len(on) == 0 || s.p.cfg.number("upstream.use_retry", 100) == 0 {
-		return "none"
+		return retryPlan{text: "none"}
 	}
 	limited := s.retriable(p)
 	if limited == flow.No {
-		return "none (retriable_request_headers)"
+		return retryPlan{text: "none (retriable_request_headers)"}
 	}
 	n, by := p.Field("num_retries").Uint(1), ""
 	if v, ok, sure := s.h.first(headerMaxRetries); ok && sure {
@@ -235,15 +245,17 @@ func (s *stream) retries(r tree.Node) string {
 			n, by = own, " ("+headerMaxRetries+")"
 		}
 	} else if ok {
-		return "unknown (" + headerMaxRetries + ")"
+		return retryPlan{text: "unknown (" + headerMaxRetries + ")", vague: true}
 	}
+	plan := retryPlan{on: on, n: n, text: "none" + by, vague: limited == flow.Maybe}
 	if n == 0 {
-		return "none" + by
+		return plan
 	}
 	if limited == flow.Maybe {
 		by += ", if retriable_request_headers fit"
 	}
-	return strconv.FormatUint(n, 10) + by + " on " + strings.Join(on, ",")
+	plan.text = strconv.FormatUint(n, 10) + by + " on " + strings.Join(on, ",")
+	return plan
 }
 
 // knownWords adds the words of a list that are known, each once.
@@ -374,7 +386,8 @@ func (s *stream) hedges(r tree.Node) bool {
 // boundTries takes away the headers by which a request asks for retries, and says where
 // filters or the route's own header changes have made other limits of them.
 func (s *stream) boundTries(r tree.Node, timeout bound) {
-	now := [2]string{timeout.String(), s.retries(r)}
+	s.plan = s.retryPlan(r)
+	now := [2]string{timeout.String(), s.plan.text}
 	if now != s.said {
 		s.p.add(flow.Step{Stage: flow.HTTPFilter, Subject: s.last.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyLimitsChanged, now[0], now[1])})
 	}

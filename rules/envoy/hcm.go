@@ -41,6 +41,7 @@ type stream struct {
 	marked  bool
 	delayed bool        // a fault filter delays it
 	last    *httpFilter // the router
+	plan    retryPlan   // as it is once the request is forwarded
 	said    [2]string   // timeout and retries as the route's step tells them
 }
 

@@ -3,6 +3,7 @@ package envoy
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -95,6 +96,7 @@ func (s *stream) forward(step flow.Step) {
 		end.Code, end.Details = code, ""
 	}
 	s.p.end(flow.Continue, end)
+	s.failures(fate.cluster)
 }
 
 // shown is a header's value, or that it is not known.
@@ -124,6 +126,9 @@ func (s *stream) hints(a tree.Node) lbHints {
 // unreached answers for a cluster that does not exist or has no host.
 func (s *stream) unreached(f fate, a tree.Node) {
 	c := flow.Symptom{Code: f.code, Flags: s.flags(f.flags), Details: f.details}
+	if f.flags == "UF" && s.plan.retries(retriesFailed) {
+		c.Flags = s.flags("URX,UF")
+	}
 	if f.flags == "NC" && s.onDemandClusters() {
 		return
 	}
@@ -230,7 +235,7 @@ func (s *stream) replyFilter(n tree.Node, c flow.Symptom) flow.Answer {
 		}
 		a := flow.No
 		for _, x := range f.Field("flags").All() {
-			a = a.Or(flow.Is(x.Str() == c.Flags))
+			a = a.Or(flow.Is(slices.Contains(strings.Split(c.Flags, ","), x.Str())))
 		}
 		return a
 	}

@@ -38,6 +38,9 @@ func (n *network) tcpProxy(e extension, f tree.Node) {
 		return
 	}
 	n.end(flow.Continue, flow.Symptom{TCP: flow.TCPOK})
+	n.res.Failed = flow.Symptom{Flags: "UF,URX", TCP: flow.TCPResetOrClosed}
+	n.res.Broken = flow.Symptom{TCP: flow.TCPResetOrClosed}
+	n.res.Retried = e.config.Field("max_connect_attempts").Uint(1) > 1
 }
 
 // tunnel is the CONNECT (or POST) request in which the bytes travel.
