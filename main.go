@@ -8,13 +8,19 @@ import (
 
 	"github.com/charmbracelet/x/term"
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/inspect/kube"
 	"github.com/meshtop/meshtop/inspect/local"
 	"github.com/meshtop/meshtop/inspect/xds"
 	"github.com/meshtop/meshtop/tui"
 	"github.com/meshtop/meshtop/tui/plain"
 )
 
+// image is the agent's container image where --image names none: -ldflags "-X main.image=..."
+// sets it for a build that has one of its own.
+var image string
+
 func main() {
+	cluster := kube.NewFlags(image)
 	ctx, stop := context.WithCancel(context.Background())
 	var in interrupts
 	in.follow(stop)
@@ -28,6 +34,7 @@ func main() {
 		PID: func(_ context.Context, pid int, admin netip.AddrPort) (inspect.Pod, error) {
 			return local.OfPid(pid, local.Options{Admin: admin})
 		},
+		Cluster:  &plain.Cluster{Register: cluster.Register, Open: cluster.Open},
 		Policies: func(socket string) (inspect.Enforcer, error) { return xds.Dial(ctx, socket) },
 		ControlPlane: func(o plain.ControlPlane) (func(context.Context) error, error) {
 			reload := in.reloads()

@@ -18,12 +18,7 @@ import (
 
 // hold listens for serve, and carries out what it asks for, until nobody was there for idle
 // and nothing is promised. When it is asked to end it ends what is in force.
-func hold(ctx context.Context, path string, idle time.Duration) (err error) {
-	pod, err := local.Own(local.Options{})
-	if err != nil {
-		return err
-	}
-	defer pod.Close()
+func hold(ctx context.Context, pod *local.Pod, path string, idle time.Duration) (err error) {
 	keeper, err := agent.Keep(pod, func(err error) { fmt.Fprintln(os.Stderr, "meshtop-agent:", err) })
 	if err != nil {
 		return err

@@ -7,12 +7,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
 	"time"
 
+	"github.com/meshtop/meshtop/inspect/local"
 	"github.com/spf13/cobra"
 )
 
@@ -38,23 +40,58 @@ func main() {
 func newHold() *cobra.Command {
 	var path string
 	var idle time.Duration
+	var told []string
 	c := &cobra.Command{
 		Use: "hold", Short: "Stay until nobody was here for a while, and keep what was promised.", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return hold(cmd.Context(), path, idle) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			pod, err := own(told)
+			if err != nil {
+				return err
+			}
+			defer pod.Close()
+			return hold(cmd.Context(), pod, path, idle)
+		},
 	}
 	c.Flags().StringVar(&path, "socket", socket, "where serve finds it")
+	podIP(c, &told)
 	c.Flags().DurationVar(&idle, "idle", 10*time.Minute, "end after so long without a client and without a promise; 0: never")
 	return c
 }
 
 func newServe() *cobra.Command {
 	var path string
+	var told []string
 	c := &cobra.Command{
 		Use: "serve", Short: "Answer one client on standard input and output.", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), path) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			pod, err := own(told)
+			if err != nil {
+				return err
+			}
+			defer pod.Close()
+			return serve(cmd.Context(), pod, path)
+		},
 	}
 	c.Flags().StringVar(&path, "socket", socket, "where hold listens")
+	podIP(c, &told)
 	return c
+}
+
+func podIP(c *cobra.Command, told *[]string) {
+	c.Flags().StringArrayVar(told, "pod-ip", nil, "an address of the pod, by which its namespace is known; not for a pod on its node's network")
+}
+
+// own is the namespace that this runs in.
+func own(told []string) (*local.Pod, error) {
+	var opt local.Options
+	for _, s := range told {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, fmt.Errorf("--pod-ip: %w", err)
+		}
+		opt.PodAddrs = append(opt.PodAddrs, a)
+	}
+	return local.Own(opt)
 }
 
 // version is the build's: a module version, or a revision.

@@ -21,12 +21,7 @@ import (
 
 // serve answers one client until its end of the stream is closed. Reading it does itself;
 // changes are the holder's, who outlives the stream.
-func serve(ctx context.Context, path string) error {
-	pod, err := local.Own(local.Options{})
-	if err != nil {
-		return err
-	}
-	defer pod.Close()
+func serve(ctx context.Context, pod *local.Pod, path string) error {
 	h := &handing{Pod: pod, socket: path}
 	defer h.close()
 	if _, err := h.held(ctx); err != nil { // the holder knows from now on that somebody is here

@@ -133,7 +133,15 @@ func TestCluster(t *testing.T) {
 	for _, s := range []string{"inbound", "mesh", "block-all"} {
 		c.do(t, "./ctl", "scene", s)
 	}
+	m := c.client(t)
+	t.Run("confirm", m.confirm)
 	t.Run("requests", c.requests)
+	t.Run("mesh", m.mesh)
+	t.Run("policy", m.policy)
+	t.Run("inbound", m.inbound)
+	t.Run("screens", m.screens)
+	t.Run("odd", m.odd)
+	t.Run("once", m.once)
 }
 
 // requests are sent by real clients, and answered as the scenes are written: by this the

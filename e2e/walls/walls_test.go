@@ -53,6 +53,7 @@ var rooms = []room{
 	{"inspect/probe", []string{"rules/flow"}, "one request, whoever opens the connection"},
 	{"inspect/spool", nil, "a long answer is bytes"},
 	{"inspect/admin", []string{"inspect", "inspect/spool", "rules/flow"}, "Envoy's admin is asked for bytes"},
+	{"inspect/kube", []string{"inspect", "inspect/agent", "rules/flow"}, "a pod of a cluster is what its agent says, and where that is put"},
 	{"inspect/local", []string{"inspect", "inspect/admin", "inspect/netns", "inspect/probe", "inspect/enforce", "capture", "rules/flow"}, "this machine's reader carries bytes"},
 	{"capture", []string{"rules/flow", "capture/pcapng", "inspect/netns"}, "packets become observations"},
 	{"capture/pcapng", nil, "a file format knows no meaning"},
@@ -85,6 +86,9 @@ func TestWalls(t *testing.T) {
 			for _, imp := range imports(t, f) {
 				if own, ok := strings.CutPrefix(imp, module); ok && !allowed(own, r.may) {
 					t.Errorf("%s must not import %s: %s", f, own, r.why)
+				}
+				if strings.HasPrefix(imp, "k8s.io/") && dir != "inspect/kube" {
+					t.Errorf("%s must not import %q: client-go lives in inspect/kube, so that one room follows its versions", f, imp)
 				}
 				if strings.HasPrefix(dir, "rules") && slices.Contains(barred, imp) {
 					t.Errorf("%s must not import %q: a trace must give the same bytes on every machine", f, imp)

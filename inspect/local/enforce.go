@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -70,15 +73,49 @@ func (p *Pod) admin(ctx context.Context) (*admin.Client, error) {
 	return found.Client, nil
 }
 
-// harmless is nil if the namespace is proven to be another than the machine's own: that of
-// the process with number 1.
+// harmless is nil if the namespace is proven to be another than the machine's own: it is not
+// that of the process with number 1, or that one is a pod's own first process.
 func (p *Pod) harmless() error {
-	machine, err := p.space.Has(1)
-	switch {
-	case err != nil:
+	first, err := p.space.Has(1)
+	if err != nil {
 		return fmt.Errorf("refused: whether this is the machine's own network namespace cannot be told: %w", err)
-	case machine:
+	}
+	if !first {
+		return nil
+	}
+	var seen []net.Addr
+	if err := p.space.Do(func() error {
+		seen, err = net.InterfaceAddrs()
+		return err
+	}); err != nil {
+		return fmt.Errorf("refused: whether this is the pod's own network namespace cannot be told: %w", err)
+	}
+	return ofPod(netns.MachinePIDs(), p.opt.PodAddrs, seen)
+}
+
+// ofPod is nil if the namespace of process 1 is proven to be that of the pod whose addresses
+// were told. Where process 1 is the machine's, no address proves that.
+func ofPod(machine bool, told []netip.Addr, seen []net.Addr) error {
+	switch {
+	case machine || len(told) == 0:
 		return errors.New("refused: this is the machine's own network namespace (that of pid 1), not a pod's: a policy here would cut off the machine")
+	case !anyOf(told, seen):
+		return fmt.Errorf("refused: none of the pod's addresses %v is on an interface here (%v): this is not the pod's own network namespace", told, seen)
 	}
 	return nil
+}
+
+// anyOf says whether one of the pod's addresses is among those of the interfaces. Loopback's
+// are everybody's, and prove nothing.
+func anyOf(pod []netip.Addr, seen []net.Addr) bool {
+	for _, s := range seen {
+		n, ok := s.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		if a, ok := netip.AddrFromSlice(n.IP); ok && !a.IsLoopback() && slices.Contains(pod, a.Unmap()) {
+			return true
+		}
+	}
+	return false
 }

@@ -3,6 +3,8 @@ package local
 import (
 	"context"
 	"errors"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -45,6 +47,36 @@ func TestRefusesTheMachine(t *testing.T) {
 			t.Errorf("%s: %+v, %v", what, got, err)
 		}
 	}
+}
+
+// An address of the pod proves whose namespace it is; nobody else's does, no loopback, and
+// none at all where process 1 is the machine's.
+func TestOfPod(t *testing.T) {
+	seen := []net.Addr{cidr("127.0.0.1/8"), cidr("10.244.0.5/24"), cidr("fd00::5/64"), &net.UnixAddr{Name: "x"}}
+	for _, c := range []struct {
+		machine bool
+		pod     []string
+		want    string
+	}{
+		{false, []string{"10.244.0.5"}, ""}, {false, []string{"10.244.0.6", "fd00::5"}, ""},
+		{true, []string{"10.244.0.5"}, "the machine's own"}, {false, nil, "the machine's own"},
+		{false, []string{"10.244.0.6"}, "none of the pod's addresses"}, {false, []string{"10.244.0.0"}, "none of the pod's addresses"},
+		{false, []string{"127.0.0.1"}, "none of the pod's addresses"},
+	} {
+		var told []netip.Addr
+		for _, a := range c.pod {
+			told = append(told, netip.MustParseAddr(a))
+		}
+		err := ofPod(c.machine, told, seen)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+func cidr(s string) net.Addr {
+	p := netip.MustParsePrefix(s)
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 // A policy of a live pod is applied, shown, renewed and restored, by its name and by a

@@ -28,6 +28,10 @@ type Options struct {
 	Reader admin.Options
 	// Ring sizes the packet ring of a watch; zero: as package capture has it.
 	Ring capture.RingOptions
+	// PodAddrs are the addresses of the pod that this process is in, as its cluster told them:
+	// none for a pod on its node's network. With them the own namespace is taken for the pod's,
+	// and so written to, if one of them is seen in it.
+	PodAddrs []netip.Addr
 	// Step, if not nil, is told of each step of a change before it is done.
 	Step func(enforce.Step)
 }

@@ -92,6 +92,14 @@ func (s *Space) identify() error {
 	return nil
 }
 
+// MachinePIDs says whether this process counts processes as the machine does: whether its
+// number 1 is the machine's first process. The machine's own pid namespace has this number
+// always (PROC_PID_INIT_INO, include/linux/proc_ns.h). Where it cannot be told, it is.
+func MachinePIDs() bool {
+	at, err := os.Readlink("/proc/self/ns/pid")
+	return err != nil || at == fmt.Sprintf("pid:[%d]", 0xEFFFFFFC)
+}
+
 // ID is the namespace's inode number: `net:[ID]` in /proc/PID/ns/net.
 func (s *Space) ID() uint64 { return s.id }
 

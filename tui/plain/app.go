@@ -15,6 +15,7 @@ import (
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Exit statuses (docs/architecture.md, "Verbs and their answer").
@@ -39,6 +40,8 @@ type App struct {
 	// is, invalid: it is looked for.
 	Netns func(ctx context.Context, name string, admin netip.AddrPort) (inspect.Pod, error)
 	PID   func(ctx context.Context, pid int, admin netip.AddrPort) (inspect.Pod, error)
+	// Cluster opens pods of a cluster; nil: this build has none.
+	Cluster *Cluster
 	// Policies asks the control plane that listens on a socket; nil: there is none.
 	Policies func(socket string) (inspect.Enforcer, error)
 	// ControlPlane reads what is to be served, and gives what serves it until its context ends. An
@@ -52,6 +55,15 @@ type App struct {
 	Getenv func(name string) string
 
 	mapped []*archive.Mapped // files that the parts refer to
+}
+
+// Cluster is what opens pods of a cluster.
+type Cluster struct {
+	// Register adds the flags that say which cluster is meant to those of a verb.
+	Register func(*pflag.FlagSet)
+	// Open opens the pod that kind ("pod", "deploy") and name mean. say is told what is done;
+	// what is lasting is worth keeping, and the rest is replaced by the next.
+	Open func(ctx context.Context, kind, name string, say func(line string, lasting bool)) (inspect.Pod, error)
 }
 
 // failure is an error with the exit status that it means.
@@ -149,6 +161,13 @@ func newRoot(app *App) *cobra.Command {
 	}
 	attach := newAttach(app, root)
 	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newControlPlane(app), newVersion(app), newCompletion(app, root))
+	if app.Cluster != nil {
+		for _, cmd := range append(root.Commands(), root) {
+			if cmd.Flags().Lookup("admin") != nil { // it takes a target that is alive
+				app.Cluster.Register(cmd.Flags())
+			}
+		}
+	}
 	root.CompletionOptions.DisableDefaultCmd = true // ours says what is wrong with a shell's name
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(&cobra.Command{Use: "help [VERB]", Hidden: true, Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {

@@ -62,7 +62,7 @@ func (a *App) attach(cmd *cobra.Command, args []string, o *attachOptions) error 
 		return err
 	}
 	if t.kind == "" && !o.parts.given() {
-		return usage("attach: to what? want netns NAME, pid N, file PATH or demo SCENE")
+		return usage("attach: to what? want pod NAME, netns NAME, pid N, file PATH or demo SCENE")
 	}
 	var d request.Draft
 	if o.request.given() {

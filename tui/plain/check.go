@@ -51,7 +51,7 @@ func (a *App) check(cmd *cobra.Command, args []string, o *checkOptions) error {
 		return err
 	}
 	if t.kind == "" && !o.parts.path() {
-		return usage("check: of what? want a target before %s (netns NAME, pid N, file PATH), or --iptables or --config-dump with a file", path)
+		return usage("check: of what? want a target before %s (pod NAME, netns NAME, pid N, file PATH), or --iptables or --config-dump with a file", path)
 	}
 	for i, p := range o.parts.paths {
 		if p == "-" && path == "-" {

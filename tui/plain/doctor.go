@@ -25,7 +25,7 @@ func newDoctor(app *App) *cobra.Command {
 			return err
 		}
 		if t.kind == "" && !p.given() {
-			return usage("doctor: of what? want netns NAME, pid N or file PATH, or --iptables with a file")
+			return usage("doctor: of what? want pod NAME, netns NAME, pid N or file PATH, or --iptables with a file")
 		}
 		l, err := app.look(cmd.Context(), t, &p, inspect.Want{Full: full})
 		if err != nil {

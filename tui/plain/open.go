@@ -25,7 +25,7 @@ type looked struct {
 // reach opens the target with the parts that are given as files. Who calls it closes
 // what it gives.
 func (a *App) reach(ctx context.Context, t target, p *parts) (*looked, error) {
-	if p.at.IsValid() && t.kind != "netns" && t.kind != "pid" {
+	if p.at.IsValid() && !t.local() {
 		return nil, usage("--admin: of netns and pid only: nothing else is asked")
 	}
 	files, err := p.read(ctx, a)
@@ -186,8 +186,22 @@ func (p *progress) tell(g inspect.Progress) {
 	if !p.app.ErrTerminal {
 		return
 	}
-	line := fmt.Sprintf("reading %s  %s", render.Clean(g.Part), render.Bytes(g.Bytes))
-	if line == p.last {
+	p.show(fmt.Sprintf("reading %s  %s", render.Clean(g.Part), render.Bytes(g.Bytes)))
+}
+
+// say tells a line: one that lasts always, another only on a terminal, until the next.
+func (p *progress) say(line string, lasting bool) {
+	switch {
+	case lasting:
+		p.clear()
+		p.app.say(errors.New(line))
+	case p.app.ErrTerminal:
+		p.show(render.Clean(line))
+	}
+}
+
+func (p *progress) show(line string) {
+	if line == p.last && p.shown {
 		return
 	}
 	p.last, p.shown = line, true

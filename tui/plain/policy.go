@@ -100,7 +100,7 @@ func (a *App) policy(cmd *cobra.Command, args []string, o *policyOptions) error 
 // check reads the flags and says which make no sense together.
 func (o *policyOptions) check(a *App, cmd *cobra.Command, t target) error {
 	if t.kind == "" && !(o.parts.given() && o.dryRun) {
-		return usage("policy %s: of what? want netns NAME or pid N", o.ask.Kind)
+		return usage("policy %s: of what? want pod NAME, netns NAME or pid N", o.ask.Kind)
 	}
 	var err error
 	if o.ask.Driver, err = driverOf(o.driver); err != nil {

@@ -19,7 +19,7 @@ func (a *App) requested(cmd *cobra.Command, args []string, rf *requestFlags, p *
 		return nil, flow.Request{}, err
 	}
 	if t.kind == "" && !p.path() {
-		return nil, flow.Request{}, usage("%s: of what? want a target (netns NAME, pid N, file PATH, demo SCENE), or --iptables or --config-dump with a file", cmd.Name())
+		return nil, flow.Request{}, usage("%s: of what? want a target (pod NAME, netns NAME, pid N, file PATH, demo SCENE), or --iptables or --config-dump with a file", cmd.Name())
 	}
 	var d request.Draft
 	switch {

@@ -51,7 +51,7 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 	if err != nil {
 		return usage("--%w", err)
 	}
-	src := &source{pod: pod, live: t.kind == "netns" || t.kind == "pid", full: full}
+	src := &source{pod: pod, live: t.live(), full: full}
 	opt := tui.Options{
 		Target: pod.Name(), Command: t.String(), Source: tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, s.allowPolicy)}, Requests: requests,
 		ASCII: s.ascii || !a.utf8(), NoColor: s.color == "never" || a.env("NO_COLOR") != "", NoMouse: s.noMouse, Theme: theme,

@@ -22,7 +22,7 @@ func newSnapshot(app *App) *cobra.Command {
 			return err
 		}
 		if t.kind == "" && !p.given() {
-			return usage("snapshot: of what? want netns NAME, pid N or file PATH")
+			return usage("snapshot: of what? want pod NAME, netns NAME, pid N or file PATH")
 		}
 		if write == "" {
 			return usage("snapshot: where to? want -w FILE.zip, FILE.txtar or a new folder")

@@ -14,7 +14,7 @@ import (
 )
 
 // targetKinds are the words that begin a target.
-var targetKinds = []string{"pod", "netns", "pid", "file", "demo"}
+var targetKinds = []string{"pod", "deploy", "netns", "pid", "file", "demo"}
 
 // target is what is looked at, as the command line names it.
 type target struct {
@@ -46,7 +46,7 @@ func parseTarget(args []string) (target, error) {
 			}
 		}
 		if args[0] == "" {
-			return target{}, usage("the target is an empty word: want netns NAME, pid N, file PATH or demo SCENE")
+			return target{}, usage("the target is an empty word: want pod NAME, netns NAME, pid N, file PATH or demo SCENE")
 		}
 		return target{kind: "pod", name: args[0]}, nil
 	case 2:
@@ -71,11 +71,11 @@ func parseTarget(args []string) (target, error) {
 	if near := nearest(t.kind, targetKinds); near != "" {
 		return t, usage("unknown target %q: was %s meant?", t.kind, near)
 	}
-	return t, usage("unknown target %q: want netns NAME, pid N, file PATH or demo SCENE", t.kind)
+	return t, usage("unknown target %q: want pod NAME, netns NAME, pid N, file PATH or demo SCENE", t.kind)
 }
 
 func example(kind string) string {
-	return map[string]string{"pod": "pod NAME", "netns": "netns NAME (ip netns list shows them)", "pid": "pid N", "file": "file PATH", "demo": "demo SCENE (meshtop demo --list shows them)"}[kind]
+	return map[string]string{"pod": "pod NAME", "deploy": "deploy NAME", "netns": "netns NAME (ip netns list shows them)", "pid": "pid N", "file": "file PATH", "demo": "demo SCENE (meshtop demo --list shows them)"}[kind]
 }
 
 // open opens the target. A file or scene that makes no sense is bad input; what is not
@@ -110,8 +110,19 @@ func (a *App) open(ctx context.Context, t *target, admin netip.AddrPort) (inspec
 		n, _ := strconv.Atoi(t.name) // parseTarget has looked at it
 		return opened(a.PID(ctx, n, admin))
 	}
-	return nil, cannot(fmt.Errorf("%s %s: this build has no cluster support yet: use netns NAME or pid N on the pod's node, or file PATH", t.kind, t.name))
+	if a.Cluster == nil {
+		return nil, cannot(fmt.Errorf("%s %s: this build has no cluster support: use netns NAME or pid N on the pod's node, or file PATH", t.kind, t.name))
+	}
+	line := newProgress(a)
+	defer line.clear()
+	return opened(a.Cluster.Open(ctx, t.kind, t.name, line.say))
 }
+
+// local says whether the target is a namespace of this machine.
+func (t target) local() bool { return t.kind == "netns" || t.kind == "pid" }
+
+// live says whether the target can change under who looks at it.
+func (t target) live() bool { return t.local() || t.kind == "pod" || t.kind == "deploy" }
 
 func opened(p inspect.Pod, err error) (inspect.Pod, error) {
 	if err != nil {

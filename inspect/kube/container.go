@@ -1,0 +1,186 @@
+package kube
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	prefix  = "meshtop-" // of the names of our ephemeral containers
+	program = "meshtop-agent"
+)
+
+// agentArgs tell the agent the pod's addresses, by which it proves before it writes that it is
+// in the pod's own network namespace. On the host's network there is no such proof: it is told
+// none, and refuses to write.
+func agentArgs(verb string, p *v1.Pod) []string {
+	args := []string{program, verb}
+	if p.Spec.HostNetwork {
+		return args
+	}
+	for _, a := range p.Status.PodIPs {
+		args = append(args, "--pod-ip", a.IP)
+	}
+	return args
+}
+
+// running is the name of an agent's container that runs in the pod; empty: none does. One of
+// another image may speak another version, and one that was told other addresses would not
+// write.
+func running(p *v1.Pod, image string) string {
+	for _, e := range p.Spec.EphemeralContainers {
+		if !strings.HasPrefix(e.Name, prefix) || e.Image != image || !slices.Equal(e.Command, agentArgs("hold", p)) {
+			continue
+		}
+		if s := status(p, e.Name); s != nil && s.State.Running != nil {
+			return e.Name
+		}
+	}
+	return ""
+}
+
+func status(p *v1.Pod, name string) *v1.ContainerStatus {
+	for i, s := range p.Status.EphemeralContainerStatuses {
+		if s.Name == name {
+			return &p.Status.EphemeralContainerStatuses[i]
+		}
+	}
+	return nil
+}
+
+// container is the agent's: root with the capabilities that reading and writing rules and
+// watching packets need and no other, with nothing it could write to but its own memory. It
+// becomes other users to send requests as they would.
+func container(p *v1.Pod, name, image string) v1.EphemeralContainer {
+	root, no, yes := int64(0), false, true
+	return v1.EphemeralContainer{
+		EphemeralContainerCommon: v1.EphemeralContainerCommon{
+			Name: name, Image: image, ImagePullPolicy: v1.PullIfNotPresent, Command: agentArgs("hold", p),
+			TerminationMessagePolicy: v1.TerminationMessageFallbackToLogsOnError,
+			SecurityContext: &v1.SecurityContext{
+				Capabilities: &v1.Capabilities{Drop: []v1.Capability{"ALL"}, Add: []v1.Capability{"NET_ADMIN", "NET_RAW", "SETUID", "SETGID"}},
+				RunAsUser:    &root, RunAsGroup: &root, RunAsNonRoot: &no, Privileged: &no, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
+				SeccompProfile: &v1.SeccompProfile{Type: v1.SeccompProfileTypeRuntimeDefault},
+			},
+		},
+		TargetContainerName: proxy(p),
+	}
+}
+
+// proxy is the container that runs Envoy, by the names that control planes and their images
+// have; the agent then sees its processes. Without one it is the first container.
+func proxy(p *v1.Pod) string {
+	all := slices.Clone(p.Spec.Containers)
+	for _, c := range p.Spec.InitContainers { // a native sidecar
+		if c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways {
+			all = append(all, c)
+		}
+	}
+	for _, c := range all {
+		image := c.Image[strings.LastIndexByte(c.Image, '/')+1:]
+		switch {
+		case strings.Contains(c.Name, "envoy"), c.Name == "istio-proxy", c.Name == "consul-dataplane", c.Name == "kuma-sidecar",
+			strings.Contains(image, "envoy"), strings.HasPrefix(image, "proxyv2"):
+			return c.Name
+		}
+	}
+	return all[0].Name
+}
+
+// put adds the agent's container to the pod and waits until it runs.
+func (c *cluster) put(ctx context.Context, p *v1.Pod) (string, error) {
+	if c.image == "" {
+		return "", errNoImage
+	}
+	id := make([]byte, 3)
+	_, _ = rand.Read(id) // it never fails (crypto/rand)
+	name := prefix + hex.EncodeToString(id)
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"ephemeralContainers": []any{container(p, name, c.image)}}})
+	if err != nil {
+		return "", err
+	}
+	if _, err := c.core.Pods(p.Namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, meta.PatchOptions{}, "ephemeralcontainers"); err != nil {
+		return "", err
+	}
+	c.say(fmt.Sprintf("pod %s: put %s beside it: a debug container, which ends when nobody needs it; its entry stays until the pod is deleted", p.Name, name), true)
+	return name, c.await(ctx, p, name)
+}
+
+// await waits until the container runs; the error says what it waited for.
+func (c *cluster) await(ctx context.Context, p *v1.Pod, name string) error {
+	within, cancel := context.WithTimeout(ctx, c.wait)
+	defer cancel()
+	last := "kubelet has not begun it"
+	for pause := 100 * time.Millisecond; ; pause = min(pause*3/2, time.Second) {
+		now, err := c.core.Pods(p.Namespace).Get(within, p.Name, meta.GetOptions{})
+		if err != nil && within.Err() == nil {
+			return err
+		}
+		if err == nil {
+			if now.UID != p.UID {
+				return errors.New("the pod was replaced meanwhile")
+			}
+			var done bool
+			if last, done, err = state(now, name, last); done || err != nil {
+				return err
+			}
+			c.say(fmt.Sprintf("pod %s: %s: %s", p.Name, name, last), false)
+		}
+		select {
+		case <-within.Done():
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("%s did not start within %s: %s%s", name, c.wait, last, c.events(ctx, p, name))
+		case <-time.After(pause):
+		}
+	}
+}
+
+// state is what the container waits for, whether it runs, and why it never will.
+func state(p *v1.Pod, name, last string) (waits string, runs bool, err error) {
+	if p.DeletionTimestamp != nil {
+		return last, false, errors.New("the pod is being deleted")
+	}
+	s := status(p, name)
+	switch {
+	case s == nil:
+		return last, false, nil
+	case s.State.Running != nil:
+		return last, true, nil
+	case s.State.Terminated != nil:
+		t := s.State.Terminated
+		return last, false, fmt.Errorf("%s has ended (exit status %d)%s", name, t.ExitCode, said(t.Reason, strings.TrimSpace(t.Message)))
+	case s.State.Waiting != nil:
+		return strings.TrimPrefix(said(s.State.Waiting.Reason, s.State.Waiting.Message), ": "), false, nil
+	}
+	return last, false, nil
+}
+
+// events are what kubelet said of the container last; where they may not be read, nothing.
+func (c *cluster) events(ctx context.Context, p *v1.Pod, name string) string {
+	list, err := c.core.Events(p.Namespace).List(ctx, meta.ListOptions{FieldSelector: fields.Set{
+		"involvedObject.uid": string(p.UID), "involvedObject.fieldPath": "spec.ephemeralContainers{" + name + "}",
+	}.String()})
+	if err != nil || len(list.Items) == 0 {
+		return ""
+	}
+	slices.SortStableFunc(list.Items, func(a, b v1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	var out []string
+	for _, e := range list.Items[max(0, len(list.Items)-3):] {
+		out = append(out, e.Reason+": "+e.Message)
+	}
+	return "; its events: " + strings.Join(out, "; ")
+}

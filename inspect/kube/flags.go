@@ -1,0 +1,103 @@
+// Package kube is pods of a cluster: it finds one, puts the agent beside it, and speaks to
+// that by exec. client-go lives here and nowhere else.
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/spf13/pflag"
+	apps "k8s.io/client-go/kubernetes/typed/apps/v1"
+	core "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+)
+
+// Flags are those of the command line that say which cluster is meant, as kubectl has them.
+type Flags struct {
+	rules     *clientcmd.ClientConfigLoadingRules
+	overrides clientcmd.ConfigOverrides
+	image     string
+	wait      time.Duration
+}
+
+// NewFlags are the flags; image is the agent's where --image names none.
+func NewFlags(image string) *Flags {
+	return &Flags{rules: clientcmd.NewDefaultClientConfigLoadingRules(), image: image, wait: time.Minute}
+}
+
+// Register adds the flags to a verb's; the verbs share their values.
+func (f *Flags) Register(to *pflag.FlagSet) {
+	to.StringVar(&f.rules.ExplicitPath, "kubeconfig", "", "the kubeconfig, instead of KUBECONFIG's")
+	to.StringVar(&f.overrides.CurrentContext, "context", "", "the kubeconfig's context")
+	to.StringVarP(&f.overrides.Context.Namespace, "namespace", "n", "", "where the pod is, if not in the context's namespace")
+	to.StringVar(&f.overrides.AuthInfo.Impersonate, "as", "", "act as this user")
+	to.StringArrayVar(&f.overrides.AuthInfo.ImpersonateGroups, "as-group", nil, "act as one of this group (repeatable)")
+	to.StringVar(&f.image, "image", f.image, "the agent's container image")
+	to.DurationVar(&f.wait, "wait", f.wait, "how long the agent may take to start")
+}
+
+// say is told what is done in a sentence. lasting: it is worth keeping; else the next one
+// replaces it.
+type say = func(line string, lasting bool)
+
+// Open finds the pod that kind ("pod", "deploy") and name mean, puts the agent beside it if
+// none runs there, and opens it.
+func (f *Flags) Open(ctx context.Context, kind, name string, tell func(line string, lasting bool)) (inspect.Pod, error) {
+	c, err := f.cluster(tell)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", kind, name, err)
+	}
+	p, err := c.open(ctx, kind, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", kind, name, worded(err))
+	}
+	return p, nil
+}
+
+// cluster is the one that the flags mean. Nothing is sent.
+func (f *Flags) cluster(tell say) (*cluster, error) {
+	// client-go tells by klog what it returns as errors too; on a screen that is dirt.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(f.rules, &f.overrides)
+	config, err := loader.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("no cluster is configured: say --kubeconfig FILE, or set KUBECONFIG")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the kubeconfig: %w", err)
+	}
+	config.WarningHandler = rest.NoWarnings{}
+	config.UserAgent = "meshtop"
+	config.QPS = -1 // a handful of questions; the API server bounds its clients itself
+	namespace, _, err := loader.Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("which namespace: %w", err)
+	}
+	c := &cluster{config: config, namespace: namespace, image: f.image, wait: f.wait, say: tell}
+	c.core, err = core.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", config.Host, err)
+	}
+	c.apps, err = apps.NewForConfig(config)
+	return c, err
+}
+
+// cluster is where pods are.
+type cluster struct {
+	config    *rest.Config
+	core      core.CoreV1Interface
+	apps      apps.AppsV1Interface
+	namespace string
+	image     string
+	wait      time.Duration
+	say       say
+}
+
+var errNoImage = errors.New("which image holds the agent? say --image")
