@@ -35,7 +35,8 @@ func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *c
 		if i > 0 {
 			c.legs[i] = c.upstream(i)
 		} else if c.legs[0] = c.find(); c.legs[0] != nil {
-			c.way = span{c.since(), c.until()}
+			c.way.from = c.since()
+			c.way.to = c.until()
 		}
 	}
 	if len(c.legs) > 0 && c.legs[0] != nil && t.Legs[0].From.Proto != flow.UDP && !c.legs[0].fresh() {

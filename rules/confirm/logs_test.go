@@ -32,7 +32,7 @@ func TestLinesWithoutAClient(t *testing.T) {
 	}{
 		{"the only one there was", alone, bareLine(1, "GET", "/", svc.String()), Confirmed, flow.SeenLog},
 		{"the only one, to another endpoint", alone, bareLine(1, "GET", "/", other), Contradicted, flow.SeenOther},
-		{"another connection came to another listener", inbound, bareLine(1, "GET", "/", other), Confirmed, flow.SeenSYN},
+		{"another connection came to another listener", inbound, bareLine(1, "GET", "/", other), NotObserved, flow.SeenBusy},
 		{"nothing was counted", nil, bareLine(1, "GET", "/", other), Confirmed, flow.SeenSYN},
 		{"of a request before", alone, bareLine(-500, "GET", "/", other), Confirmed, flow.SeenSYN},
 		{"without a time", alone, untimed, Confirmed, flow.SeenSYN},

@@ -154,17 +154,7 @@ func (c *check) countedAlone() bool {
 	if c.legs[0] == nil || !c.legs[0].fresh() {
 		return false
 	}
-	conns, requests := uint64(0), uint64(0)
-	var last *flow.Observation
-	for _, n := range c.counted {
-		switch {
-		case !arrivals(n.Name) || n.After <= n.Before:
-		case strings.HasPrefix(n.Name, "http."):
-			requests += n.After - n.Before
-		default:
-			conns, last = conns+n.After-n.Before, n
-		}
-	}
+	conns, requests, last := c.arrived()
 	return conns == 1 && requests <= 1 && c.between(last)
 }
 
@@ -179,20 +169,36 @@ func (c *check) single() bool {
 			return false
 		}
 	}
-	passes := uint64(0) // a request can come to the proxy again
+	conns, requests, _ := c.arrived()
+	return max(conns, requests) <= c.passes()
+}
+
+// passes is how often the request comes to a listener of the proxy's: it can come to it again.
+func (c *check) passes() uint64 {
+	n := uint64(0)
 	for _, l := range c.trace.Legs {
 		for _, st := range l.Steps {
 			if st.Stage == flow.Listener {
-				passes++
+				n++
 			}
 		}
 	}
+	return max(1, n)
+}
+
+// arrived is how many connections and requests Envoy counted at all its listeners together,
+// with the last counter of connections that grew.
+func (c *check) arrived() (conns, requests uint64, last *flow.Observation) {
 	for _, n := range c.counted {
-		if arrivals(n.Name) && n.After > n.Before+max(1, passes) {
-			return false
+		switch {
+		case !arrivals(n.Name) || n.After <= n.Before:
+		case strings.HasPrefix(n.Name, "http."):
+			requests += n.After - n.Before
+		default:
+			conns, last = conns+n.After-n.Before, n
 		}
 	}
-	return true
+	return conns, requests, last
 }
 
 // exchanges is how often the client of a connection wrote after it had got something: each
@@ -308,28 +314,43 @@ func ends(state string) bool {
 	return false
 }
 
-// until is when the request's own connection ended, or carried another request; zero: neither
-// was seen.
+// until is when the request was answered, or else its own connection ended, or carried another
+// request; zero: none of it was seen.
 func (c *check) until() time.Time {
 	x := c.legs[0]
+	var next *flow.Observation // what comes after it is maybe for that request
+	for _, a := range x.heads().asks {
+		if next == nil && c.asked != nil && a.at.At.After(c.asked.At) {
+			next = a.at
+		}
+	}
 	ended := x.track != nil && (ends(x.track.State) || x.track.Event == "DESTROY")
-	out := x.first
+	out, answered := x.first, time.Time{}
 	if ended {
 		out = x.track.At
 	}
 	for _, p := range x.packets {
+		if next != nil && !p.At.Before(next.At) {
+			break
+		}
+		switch {
+		case p.Len > 0 && x.own(p.Tuple.Src): // a part of it came after that answer (a handshake, 100 Continue)
+			answered = time.Time{}
+		case p.Len > 0 && !p.At.Before(c.way.from):
+			answered = p.At
+		}
 		ended = ended || p.Flags&(flow.FIN|flow.RST) != 0
 		if p.At.After(out) {
 			out = p.At
 		}
 	}
-	if !ended {
-		out = time.Time{}
-	}
-	for _, a := range x.heads().asks { // what comes after the next request is maybe for that one
-		if c.asked != nil && a.at.At.After(c.asked.At) {
-			return a.at.At
-		}
+	switch {
+	case !answered.IsZero():
+		return answered
+	case next != nil:
+		return next.At
+	case !ended:
+		return time.Time{}
 	}
 	return out
 }
@@ -385,77 +406,4 @@ func (c *check) apart() bool {
 		}
 	}
 	return fits == 1 && c.legs[0].heads().whole
-}
-
-// upstream is the proxy's connection of a later leg: the one that the access log names, else
-// one to the leg's destination that carries the request, or that began after it or carries
-// data after it, if no other request can be the cause.
-func (c *check) upstream(i int) *conn {
-	if c.legs[0] == nil {
-		return nil
-	}
-	if local, _ := c.logged("upstream_local_address"); local != "" && i == 1 {
-		if a, err := netip.ParseAddrPort(local); err == nil {
-			for _, x := range c.conns {
-				if x.client == a && x.reaches(c.trace.Legs[i]) {
-					return x
-				}
-			}
-		}
-	}
-	var carrier, opened, pooled *conn
-	quiet := c.quiet()
-	for _, x := range c.conns {
-		if !c.proxys(x, c.trace.Legs[i]) {
-			continue
-		}
-		switch fits := c.relays(x); {
-		case fits == flow.No:
-		case fits == flow.Yes && carrier == nil:
-			carrier = x
-		case opened == nil && c.during(x.first):
-			opened = x
-		case pooled == nil && c.data(x, c.trace.Legs[i].To.Dst) != nil:
-			pooled = x
-		}
-	}
-	for _, x := range []*conn{carrier, opened, pooled} {
-		if x != nil && (quiet || x == carrier && c.apart()) {
-			return x
-		}
-		c.busy = c.busy || x != nil
-	}
-	return nil
-}
-
-// proxys says whether a connection can be the proxy's own one of a leg.
-func (c *check) proxys(x *conn, leg flow.Leg) bool {
-	if x == c.legs[0] || !x.reaches(leg) || c.taken(x) {
-		return false
-	}
-	uid, ok := x.uid()
-	if ok && c.known.HasProxy {
-		return uid == c.known.ProxyUID
-	}
-	return x.track == nil || same(x.track.Reply.Src, leg.To.Dst) // where the owner is not known, one that goes elsewhere may be another's
-}
-
-// relays says whether a connection of the proxy's carries the request while that was under way.
-// The proxy can write another path or host than it got, but not another method.
-func (c *check) relays(x *conn) flow.Answer {
-	h, s := c.trace.Request.HTTP, x.heads()
-	if h == nil {
-		return flow.Maybe
-	}
-	out := flow.Is(!s.data || !s.whole).And(flow.Maybe)
-	for _, a := range s.asks {
-		switch {
-		case !c.during(a.at.At) || a.method != or(h.Method, "GET"):
-		case a.path == or(h.Path, "/"):
-			return flow.Yes
-		default:
-			out = flow.Maybe
-		}
-	}
-	return out
 }
