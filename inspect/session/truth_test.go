@@ -231,13 +231,16 @@ func (u truth) upstream(leg flow.Leg, at confirm.Step) (confirm.Word, string) {
 	if u.own.IsValid() && (fresh || u.carried()) {
 		return confirm.Confirmed, ""
 	}
+	if at.Stage == flow.Socket && at.Step == 0 && u.told("upstream_local_address") { // the log names it, pooled or not
+		return confirm.Confirmed, ""
+	}
 	return confirm.NotObserved, u.without()
 }
 
 // causes are the counters of why Envoy ends a request itself, by the flag of its log.
 var causes = map[string][]string{
 	"UH": {".upstream_cx_none_healthy"}, "UO": {".upstream_cx_overflow", ".upstream_rq_pending_overflow"},
-	"NR": {".no_filter_chain_match", ".no_route"}, "RL": {".rate_limited"}, "URX": {".rate_limited", ".limited_connections"},
+	"NR": {".no_filter_chain_match", ".no_route"}, "DPE": {".downstream_cx_protocol_error"}, "RL": {".rate_limited"}, "URX": {".rate_limited", ".limited_connections"},
 }
 
 // refused is the word of the step at which Envoy ends the request, or answers it itself.

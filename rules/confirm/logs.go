@@ -157,7 +157,7 @@ func (c *check) lines() []*flow.Observation {
 	case h == nil || requests == 0:
 		return all
 	}
-	one := requests == 1 && asked <= 1
+	one := requests == 1 && asked <= 1 && c.one() // else the line can be of a request that cannot be read
 	return slices.DeleteFunc(all, func(l *flow.Observation) bool {
 		if one {
 			return asks(l) && field(l, methodFields...) != or(h.Method, "GET")
@@ -189,4 +189,16 @@ func (c *check) logged(name string) (string, *flow.Observation) {
 		return "", nil
 	}
 	return strings.TrimSpace(found.Fields[name]), found
+}
+
+// poolLine is the line that names the proxy's connection on which the request went to its leg's
+// destination; nil: none does, or the watch may have missed how that began.
+func (c *check) poolLine(l int) *flow.Observation {
+	if l != 1 || c.legs[0] == nil || c.lossy() {
+		return nil
+	}
+	if local, line := c.logged("upstream_local_address"); local != "" && line.Fields["upstream_host"] == c.trace.Legs[l].From.Dst.String() {
+		return line
+	}
+	return nil
 }

@@ -36,6 +36,9 @@ func TestOwnStatus(t *testing.T) {
 	direct.Legs[0].Steps[refusal] = flow.Step{Stage: flow.HTTPFilter, Verdict: flow.Delivered}
 	authz := rbac()
 	authz.Legs[0].Steps[refusal] = flow.Step{Stage: flow.HTTPFilter, Verdict: flow.Refused, Evidence: rbacFilter("envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", "")}
+	codec := refusedAt(flow.NetworkFilter, "DPE", 400)
+	codec.Request.HTTP = direct.Request.HTTP
+	const own400 = "HTTP/1.1 400 Bad Request\r\n\r\n"
 	line := func(field, value string) flow.Observation {
 		l := logLine("c", "-", "-")
 		l.Fields["method"], l.Fields["path"], l.Fields[field] = "GET", "/cart", value
@@ -72,6 +75,8 @@ func TestOwnStatus(t *testing.T) {
 		{"direct response", direct, answered(own), NotObserved},
 		{"direct response, counted", direct, answered(own, counter("http.in.rq_direct_response", "", 1, 2)), Confirmed},
 		{"direct response, passed on", direct, answered(passed), Contradicted},
+		{"no protocol of HTTP", codec, answered(own400), NotObserved},
+		{"no protocol of HTTP, counted", codec, answered(own400, counter("http.in.downstream_cx_protocol_error", "", 1, 2)), Confirmed},
 		{"what the authorization server answered is passed on", authz, answered(passed), NotObserved},
 	} {
 		r := Check(c.trace, c.seen, flow.Loss{}, Known{ClientPort: 21000, ProxyUID: 1337, HasProxy: true})

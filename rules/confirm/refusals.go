@@ -22,11 +22,12 @@ const (
 	causeNoRoute         // NR, of a request
 	causeNoCluster       // NC
 	causeDirect          // a route that answers itself, or sends elsewhere
+	causeCodec           // DPE: what came is not the protocol that is spoken
 	causeEnd
 )
 
 // grows says whether a counter is one of a cause's (Envoy docs, "Cluster statistics",
-// "Listener statistics", "Router" and those of each filter). The numbers of single workers are in
+// "Listener statistics", "Router", "HTTP connection manager" and those of each filter). The numbers of single workers are in
 // the total, too.
 func (w cause) grows(name, cluster string) bool {
 	of := func(suffix string) bool { return name == "cluster."+statistic(cluster)+"."+suffix }
@@ -57,6 +58,8 @@ func (w cause) grows(name, cluster string) bool {
 		return router("no_cluster")
 	case causeDirect:
 		return router("rq_direct_response") || router("rq_redirect")
+	case causeCodec:
+		return router("downstream_cx_protocol_error")
 	}
 	return false
 }
@@ -83,6 +86,8 @@ func (c *check) predicted(st flow.Step) cause {
 		return causeOverflow
 	case flags == "URX" || flags == "RL":
 		return causeRate
+	case st.Stage == flow.NetworkFilter && flags == "DPE":
+		return causeCodec
 	case filter && kindOf(st) != filterOther:
 		return causeDenied
 	case (st.Stage == flow.HTTPFilter || st.Stage == flow.Route) && flags == "NR":
@@ -166,8 +171,8 @@ func (c *check) closedOrStatus(st flow.Step) Step {
 // Clusters that filters ask count, too, and ext_authz passes on what such a one answers.
 func (c *check) fromUpstream(st flow.Step) Step {
 	for _, p := range c.answers() {
-		if kindOf(st) != filterAuthz && hasHeader(p.Head, "x-envoy-upstream-service-time") {
-			return contradicted(p, flow.SeenPayload, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
+		if kindOf(st) != filterAuthz && hasHeader(p.head, "x-envoy-upstream-service-time") {
+			return contradicted(p.Observation, flow.SeenPayload, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
 		}
 	}
 	cluster := c.trace.Outcome.Cluster
@@ -187,7 +192,7 @@ func hasHeader(head []byte, name string) bool {
 // ownAnswer: the proxy is configured to give an answer itself.
 func (c *check) ownAnswer(st flow.Step) Step {
 	if c.trace.Caller.Code == 0 { // bytes, which an endpoint can send as well
-		for _, p := range c.answers() {
+		for _, p := range c.got() {
 			return Step{Word: NotObserved, Why: flow.Because(flow.SeenAmbiguous, strconv.Itoa(p.Len)+" bytes", "an answer of the proxy's own, and one of an endpoint"), Evidence: evidence(p)}
 		}
 		return nothing
@@ -236,13 +241,19 @@ func (c *check) closedStep() Step {
 	if x == nil {
 		return nothing
 	}
+	if code := c.sentCode(); code != "" {
+		return contradicted(c.sent, flow.SeenStatus, code, "0")
+	}
 	for _, p := range c.answers() {
-		return contradicted(p, flow.SeenPayload, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
+		return contradicted(p.Observation, flow.SeenPayload, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
 	}
 	for _, p := range x.packets {
 		if x.own(p.Tuple.Dst) && p.Flags&(flow.FIN|flow.RST) != 0 {
 			return Step{Word: NotObserved, Why: flow.Because(flow.SeenAmbiguous, flagText(p.Flags), "no host, overflow, a limit, a rate limit, no filter chain, a refusing upstream"), Evidence: evidence(p)}
 		}
+	}
+	if got := c.got(); len(got) > 0 && c.secret() {
+		return Step{Word: NotObserved, Why: flow.Because(flow.SeenAmbiguous, strconv.Itoa(got[0].Len)+" bytes of TLS", "a handshake, and an answer"), Evidence: evidence(got[0])}
 	}
 	return nothing
 }
@@ -257,16 +268,12 @@ func (c *check) statusStep() Step {
 	if got, line := c.logged("response_code"); line != nil {
 		return statusWord(line, got, want)
 	}
-	if c.sent != nil && c.sent.Fields["code"] != "" && c.sent.Fields["code"] != "0" {
-		return statusWord(c.sent, c.sent.Fields["code"], want)
-	}
-	x := c.legs[0]
-	if x == nil {
-		return nothing
+	if code := c.sentCode(); code != "" {
+		return statusWord(c.sent, code, want)
 	}
 	for _, p := range c.answers() {
-		if h := string(p.Head); x.own(p.Tuple.Dst) && strings.HasPrefix(h, "HTTP/1.") && len(h) >= 12 {
-			return statusWord(p, h[9:12], want)
+		if h := string(p.head); strings.HasPrefix(h, "HTTP/1.") && len(h) >= 12 {
+			return statusWord(p.Observation, h[9:12], want)
 		}
 	}
 	return nothing

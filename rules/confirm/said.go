@@ -161,9 +161,10 @@ func isToken(s string) bool {
 // preface begins a connection of HTTP/2 with prior knowledge (RFC 9113, 3.4).
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-// Frames of HTTP/2 and their flags (RFC 9113, 4.1, 6.2 and 6.10).
+// Frames of HTTP/2 and their flags (RFC 9113, 4.1, 6.1, 6.2 and 6.10).
 const (
 	frameHead                  = 9
+	frameData                  = 0
 	frameHeaders, frameMore    = 1, 9
 	flagEndHeaders             = 0x4
 	flagPadded, flagPrioritize = 0x8, 0x20

@@ -96,6 +96,9 @@ func (c *check) step(l, s int) Step {
 
 // socketStep: a connection exists, or reached the process that should get it.
 func (c *check) socketStep(l, s int, st flow.Step, x *conn) Step {
+	if line := c.poolLine(l); s == 0 && line != nil && (x == nil || x.first.Before(c.since())) {
+		return confirmed(line, flow.SeenPooled, line.Fields["upstream_local_address"]+"->"+line.Fields["upstream_host"])
+	}
 	switch {
 	case x == nil:
 		return nothing
@@ -375,7 +378,7 @@ func (c *check) clusterStep(l int) Step {
 	// Each request is counted, also one without HTTP: where an answer came and this cluster's
 	// counter stayed, it came from elsewhere. A pooled connection is no new one, and a
 	// counter that fell was set back.
-	if stays != nil && c.alone() && len(c.answers()) > 0 {
+	if stays != nil && c.alone() && (c.sentCode() != "" || len(c.answers()) > 0) {
 		return c.uncounted(stays)
 	}
 	return Step{Word: NotObservable, Why: flow.Because(flow.SeenInside)}
@@ -396,22 +399,6 @@ func (c *check) statName(cluster string) (Step, bool) {
 		return contradicted(line, flow.SeenLog, "upstream_cluster", got, want), true
 	}
 	return confirmed(line, flow.SeenLog, "upstream_cluster", got, want), true
-}
-
-// answers are the packets with payload that the caller got for what it asked. On a connection
-// that was open before, or that carried other requests, only those after the request count.
-func (c *check) answers() []*flow.Observation {
-	x := c.legs[0]
-	if x == nil || !x.fresh() && c.asked == nil {
-		return nil
-	}
-	var out []*flow.Observation
-	for _, p := range x.packets {
-		if x.own(p.Tuple.Dst) && p.Len > 0 && !p.At.Before(c.way.from) {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
 // logStep: a field of the access log, else a counter.
