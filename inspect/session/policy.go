@@ -129,35 +129,82 @@ func RestorePolicy(ctx context.Context, e inspect.Enforcer, ask egress.Ask) (flo
 // patience bounds the taking back of a policy once nobody waits for it any more.
 const patience = 15 * time.Second
 
-// HoldPolicy holds an applied policy until ctx ends, and then takes it back. Where the policy
-// ends by itself, its lease is renewed meanwhile; where nothing else ends it, it is taken back
-// when its time is over.
+// HoldPolicy holds a policy that was put into force until ctx ends, and then takes it back. Where
+// it ends by itself, its lease is renewed meanwhile; where nothing else ends it, it is taken back
+// when its time is over. It never makes that time shorter, which somebody else may have extended;
+// and what somebody else has put in its place it leaves alone (inspect.ErrEnded).
 func HoldPolicy(ctx context.Context, e inspect.Enforcer, p flow.Policy) (flow.Policy, error) {
 	c := p.Change
+	var err error
 	if egress.Leased(c.Driver) {
-		if err := renew(ctx, e, c.TTL); err != nil {
-			return flow.Policy{}, err
-		}
+		err = renew(ctx, e, c)
 	} else {
-		over := time.NewTimer(time.Until(p.Expires))
-		if p.Expires.IsZero() {
-			over.Reset(c.TTL)
-		}
-		select {
-		case <-ctx.Done():
-		case <-over.C:
-		}
-		over.Stop()
+		err = outlast(ctx, e, p)
+	}
+	if err != nil {
+		return flow.Policy{}, err
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer stop()
+	now, err := e.Policy(ctx)
+	switch {
+	case err == nil && now.State == flow.StateNone:
+		return now, nil
+	case err == nil && others(now, c):
+		return flow.Policy{}, &replaced{now}
+	}
 	return e.Apply(ctx, egress.Back(c, egress.Ask{By: c.By, Reason: c.Reason}))
 }
 
-// renew renews the lease until ctx ends. A lease that ended is not taken up again: whoever
+// others says whether what is in force is another policy than c. What could not be read is none.
+func others(now flow.Policy, c flow.Change) bool {
+	if now.Change.Kind == flow.NoPolicy || now.Change.Kind == flow.Restore {
+		return false
+	}
+	return now.Change.By != c.By || !now.Change.Since.Equal(c.Since)
+}
+
+// replaced: the policy that was held is gone, and another is in its place.
+type replaced struct{ by flow.Policy }
+
+func (r *replaced) Error() string {
+	c := r.by.Change
+	return fmt.Sprintf("hold: the policy is no longer there: %s by %q since %s is in its place, and was left as it is", c.Kind, c.By, c.Since.UTC().Format(time.RFC3339))
+}
+
+func (r *replaced) Is(target error) bool { return target == inspect.ErrEnded }
+
+// outlast waits until ctx or the time of a policy ends that nothing else ends.
+func outlast(ctx context.Context, e inspect.Enforcer, p flow.Policy) error {
+	end := p.Expires
+	if end.IsZero() {
+		end = time.Now().Add(p.Change.TTL)
+	}
+	for {
+		over := time.NewTimer(time.Until(end))
+		select {
+		case <-ctx.Done():
+			over.Stop()
+			return nil
+		case <-over.C:
+		}
+		now, err := e.Policy(ctx)
+		switch {
+		case err != nil || now.State == flow.StateNone:
+			return nil
+		case others(now, p.Change):
+			return &replaced{now}
+		case !now.Expires.After(time.Now()):
+			return nil
+		}
+		end = now.Expires
+	}
+}
+
+// renew renews the lease of c until ctx ends. A lease that ended is not taken up again: whoever
 // ended it meant it.
-func renew(ctx context.Context, e inspect.Enforcer, ttl time.Duration) error {
-	every := time.NewTicker(max(ttl/3, time.Millisecond))
+func renew(ctx context.Context, e inspect.Enforcer, c flow.Change) error {
+	every := time.NewTicker(max(c.TTL/3, time.Millisecond))
 	defer every.Stop()
 	for good := time.Now(); ; {
 		select {
@@ -165,16 +212,35 @@ func renew(ctx context.Context, e inspect.Enforcer, ttl time.Duration) error {
 			return nil
 		case <-every.C:
 		}
-		err := e.Renew(ctx, ttl)
+		err := renewOnce(ctx, e, c)
+		var other *replaced
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
 			good = time.Now()
+		case errors.As(err, &other):
+			return err
 		case errors.Is(err, inspect.ErrEnded):
 			return fmt.Errorf("hold: %w: somebody restored, or this process was stopped for longer than the lease", err)
-		case time.Since(good) > ttl:
-			return fmt.Errorf("hold: the lease of %v could not be renewed, and has ended by itself: %w", ttl, err)
+		case time.Since(good) > c.TTL:
+			return fmt.Errorf("hold: the lease of %v could not be renewed, and has ended by itself: %w", c.TTL, err)
 		}
 	}
+}
+
+// renewOnce renews the lease if it is still that of c, and has not longer to live anyway.
+func renewOnce(ctx context.Context, e inspect.Enforcer, c flow.Change) error {
+	now, err := e.Policy(ctx)
+	switch {
+	case err != nil:
+		return err
+	case others(now, c):
+		return &replaced{now}
+	case now.State == flow.StateNone || now.State == flow.StateExpired:
+		return inspect.ErrEnded
+	case time.Until(now.Expires) >= c.TTL:
+		return nil
+	}
+	return e.Renew(ctx, c.TTL)
 }

@@ -325,10 +325,11 @@ func (v *policyVerb) refused(err error) error {
 	return v.cannot(err)
 }
 
-// hold stays while the policy needs somebody who ends it, or was asked to be held.
+// hold stays while the policy needs somebody who ends it, or was asked to be held: one that is not
+// proven too, which may be in force all the same.
 func (v *policyVerb) hold(ctx context.Context, e inspect.Enforcer, p flow.Policy, code int) error {
 	c := p.Change
-	if !c.Hold && (c.Permanent || egress.Leased(c.Driver)) || c.Hold && p.State != flow.StateApplied {
+	if !c.Hold && (c.Permanent || egress.Leased(c.Driver)) {
 		return status(code)
 	}
 	if c.Hold {

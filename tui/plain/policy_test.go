@@ -191,6 +191,30 @@ func TestPolicyHold(t *testing.T) {
 	}
 }
 
+// What was put into force and is not proven is held as well, and taken back in the end.
+func TestPolicyHoldUnproven(t *testing.T) {
+	p := newHeldPod(t, "mesh")
+	p.unproven = "no probe has a route"
+	ctx, interrupt := context.WithCancel(context.Background())
+	defer interrupt()
+	var o, e bytes.Buffer
+	done := make(chan int, 1)
+	go func() {
+		done <- Run(ctx, p.app(&o, &e, ""), []string{"policy", "block-all", "netns", "web", "--yes", "--hold", "--ttl", "3s"})
+	}()
+	for range 2 { // applied, and renewed
+		select {
+		case <-p.changed:
+		case code := <-done:
+			t.Fatalf("it ends with %d and leaves %v", code, p.kind())
+		}
+	}
+	interrupt()
+	if code := <-done; code != ExitNo || p.kind() != flow.NoPolicy || !strings.Contains(e.String(), "restored: nothing of it is left") {
+		t.Errorf("exit %d, holds %v: %s", code, p.kind(), e.String())
+	}
+}
+
 // Whoever restores what another holds is not overruled by the next renewal.
 func TestPolicyHoldEnded(t *testing.T) {
 	p := newHeldPod(t, "mesh")
