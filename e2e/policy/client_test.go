@@ -24,6 +24,14 @@ func shoot(t testing.TB, l *lab.Lab, dst netip.AddrPort, every time.Duration) *c
 	return c
 }
 
+// talk starts a client that sends a byte over each connection and wants it back.
+func talk(t testing.TB, l *lab.Lab, dst netip.AddrPort, every time.Duration) *client {
+	t.Helper()
+	c := &client{prober.StartAsking(l.PodSpace(), appUID, dst, every)}
+	t.Cleanup(func() { c.end(t) })
+	return c
+}
+
 // end stops the client and gives what it did; it may be called twice.
 func (c *client) end(t testing.TB) []prober.Shot {
 	t.Helper()

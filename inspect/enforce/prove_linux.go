@@ -304,19 +304,41 @@ func (e *Enforcer) proveOpen(c flow.Change, p *flow.Policy) {
 }
 
 // proveClosed proves limits of Envoy's: a probe that is redirected to it is accepted and
-// closed at once, and Envoy counts it.
+// closed at once, and Envoy counts it. A family that the plan does not call covered need not be;
+// of one that it does, or says nothing about, a probe that fails leaves the state unknown.
 func (e *Enforcer) proveClosed(c flow.Change, p *flow.Policy, counted func() bool) {
 	uid, gid := stranger(c.ProxyUIDs), stranger(c.ProxyGIDs)
+	proven, failed := 0, false
 	for _, dst := range testNets {
 		proof, gone := e.closedOne(probe{dst: dst, uid: uid, gid: gid}, counted)
+		if !proof.Holds && uncovered(c, dst) {
+			continue
+		}
 		p.Proof = append(p.Proof, proof)
 		switch {
 		case proof.Holds:
-			p.State = flow.StateApplied
+			proven++
 		case !gone:
+			failed = true
 			because(p, "not proven: %s: %s", proof.What, proof.Result)
 		}
 	}
+	switch {
+	case failed:
+	case proven > 0:
+		p.State = flow.StateApplied
+	default:
+		because(p, "not proven: no probe is redirected to Envoy")
+	}
+}
+
+// uncovered says whether the plan lists the family of an address among what it does not cover.
+func uncovered(c flow.Change, dst netip.AddrPort) bool {
+	what := "tcp4"
+	if dst.Addr().Is6() {
+		what = "tcp6"
+	}
+	return slices.ContainsFunc(c.NotCovered, func(r flow.Reach) bool { return r.What == what })
 }
 
 // spread is how long Envoy's workers may take to hear of a limit: its main thread answers

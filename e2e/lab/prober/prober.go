@@ -19,6 +19,7 @@ import (
 type Shot struct {
 	Begun, Over time.Time
 	Err         error // nil: connected; unix.ECONNREFUSED: refused
+	Answered    bool  // of one that asks: a byte that was sent was answered
 }
 
 // Refused says whether something refused it at once: the block, or a service that is not there.
@@ -26,6 +27,7 @@ func (s Shot) Refused() bool { return errors.Is(s.Err, unix.ECONNREFUSED) }
 
 // Prober opens connections until Stop.
 type Prober struct {
+	asks bool
 	stop atomic.Bool
 	done chan struct{}
 	err  error
@@ -39,7 +41,17 @@ const patience = 2000
 
 // Start opens connections to dst from the namespace as uid, every so often.
 func Start(space *netns.Space, uid uint32, dst netip.AddrPort, every time.Duration) *Prober {
-	p := &Prober{done: make(chan struct{})}
+	return start(&Prober{}, space, uid, dst, every)
+}
+
+// StartAsking is Start for a server that answers what it is sent: a proxy may accept a connection
+// and close it.
+func StartAsking(space *netns.Space, uid uint32, dst netip.AddrPort, every time.Duration) *Prober {
+	return start(&Prober{asks: true}, space, uid, dst, every)
+}
+
+func start(p *Prober, space *netns.Space, uid uint32, dst netip.AddrPort, every time.Duration) *Prober {
+	p.done = make(chan struct{})
 	go func() {
 		defer close(p.done)
 		p.err = space.DoAs(uid, uid, func() error { return p.run(dst, every) })
@@ -64,7 +76,7 @@ func (p *Prober) Stop() ([]Shot, error) {
 func (p *Prober) run(dst netip.AddrPort, every time.Duration) error {
 	next := time.Now()
 	for !p.stop.Load() {
-		s, err := Shoot(dst)
+		s, err := shoot(dst, p.asks)
 		if err != nil {
 			return err
 		}
@@ -83,7 +95,9 @@ func (p *Prober) run(dst netip.AddrPort, every time.Duration) error {
 
 // Shoot opens one connection from the calling thread's namespace and resets it, so that no
 // port stays in TIME_WAIT.
-func Shoot(dst netip.AddrPort) (Shot, error) {
+func Shoot(dst netip.AddrPort) (Shot, error) { return shoot(dst, false) }
+
+func shoot(dst netip.AddrPort, asks bool) (Shot, error) {
 	family, to := address(dst)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -96,6 +110,9 @@ func Shoot(dst netip.AddrPort) (Shot, error) {
 	s := Shot{Begun: time.Now()}
 	if s.Err = unix.Connect(fd, to); errors.Is(s.Err, unix.EINPROGRESS) {
 		s.Err = answer(fd)
+	}
+	if asks && s.Err == nil {
+		s.Answered = answered(fd)
 	}
 	s.Over = time.Now()
 	if errors.Is(s.Err, unix.EADDRNOTAVAIL) || errors.Is(s.Err, unix.EPERM) {
@@ -122,6 +139,21 @@ func answer(fd int) error {
 		}
 		return unix.Errno(code)
 	}
+}
+
+// answered sends a byte, and says whether one comes back before the connection ends.
+func answered(fd int) bool {
+	if _, err := unix.SendmsgN(fd, []byte("x"), nil, nil, unix.MSG_NOSIGNAL); err != nil {
+		return false
+	}
+	for end := time.Now().Add(patience * time.Millisecond); time.Now().Before(end); {
+		n, err := unix.Read(fd, make([]byte, 1))
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return n > 0
+		}
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
+	}
+	return false
 }
 
 func address(a netip.AddrPort) (int, unix.Sockaddr) {
