@@ -39,6 +39,7 @@ type stream struct {
 	assumed []flow.Assumption // likewise
 	// marked says that a filter before may have set dynamic metadata of the request.
 	marked  bool
+	lb      balanced
 	delayed bool        // a fault filter delays it
 	last    *httpFilter // the router
 	plan    retryPlan   // as it is once the request is forwarded

@@ -62,6 +62,9 @@ func (s *stream) forward(step flow.Step) {
 			s.p.add(step)
 		}
 	}
+	if s.unsureSubset() {
+		return
+	}
 	hints := s.hints(a)
 	fate := s.p.toCluster(s.action.cluster, hints)
 	switch {
@@ -120,6 +123,7 @@ func (s *stream) hints(a tree.Node) lbHints {
 			h.match = append(h.match, m)
 		}
 	}
+	h.match = append(h.match, s.lb.match...)
 	return h
 }
 

@@ -305,6 +305,7 @@ func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
 			return s.opaque(f, f.kind, "")
 		}
 		s.marked = s.marked || marks(f.kind)
+		s.balance(f, rc)
 		s.touch(f)
 	}
 	s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
