@@ -120,7 +120,7 @@ func TestContradicted(t *testing.T) {
 		{"another cluster", append(asSeen()[:8:8], logLine("d", svc.String(), "-")), 0, 4},
 		{"another endpoint, by the log", append(asSeen()[:8:8], logLine("c", other.String(), "-")), 0, 5},
 		{"another endpoint, by the socket's owner", append(asSeen()[:4:4], sock(up, other, 1337), track(2, up, other, other),
-			counter("cluster.c.upstream_cx_total", "", 1, 2)), 0, 5},
+			counter("cluster.c.upstream_cx_total", "", 1, 2), counter("cluster c endpoint 10.107.42.99:80 cx_total", "", 0, 1)), 0, 5},
 		{"another cluster, by its counters", append(asSeen()[:8:8], counter("cluster.c.upstream_rq_total", "", 1, 1)), 0, 4},
 	} {
 		r := Check(mesh(), c.seen, flow.Loss{}, Known{ClientPort: 21000, ProxyUID: 1337, HasProxy: true})

@@ -39,7 +39,7 @@ func newCheck(t flow.Trace, seen []flow.Observation, loss flow.Loss, k Known) *c
 			c.way.to = c.until()
 		}
 	}
-	if len(c.legs) > 0 && c.legs[0] != nil && t.Legs[0].From.Proto != flow.UDP && !c.legs[0].fresh() {
+	if len(c.legs) > 0 && c.legs[0] != nil && t.Legs[0].From.Proto != flow.UDP && !c.legs[0].fresh() && c.rejection(c.legs[0]) == nil {
 		c.loss.Late = true // its beginning was not seen, which is what most steps show in
 	}
 	c.placed = true

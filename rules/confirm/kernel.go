@@ -2,6 +2,7 @@ package confirm
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -14,10 +15,10 @@ func (c *check) ruleStep(l int, st flow.Step, x *conn) Step {
 	n, gone := c.ruleCounter(st)
 	grew := n != nil && n.After > n.Before
 	if st.Verdict == flow.Dropped || st.Verdict == flow.Refused {
-		return c.barred(leg, x, n)
+		return c.barred(l, x, n)
 	}
 	switch {
-	case x == nil && grew && c.endedSo(): // what was sent ended before anything else shows it
+	case x == nil && grew && c.endedSo(n): // what was sent ended before anything else shows it
 		return counted(n)
 	case x == nil && grew:
 		return c.others(n)
@@ -36,9 +37,9 @@ func (c *check) ruleStep(l int, st flow.Step, x *conn) Step {
 		return way
 	case grew && l > 0 && way.Word == Confirmed: // the proxy's rules count our own questions, too
 		return way
-	case grew && c.alone():
+	case grew && c.alone() && (translates(st) || st.Reason.Kind == flow.WhyTProxy || c.onlyOne(x, l)):
 		return counted(n)
-	case grew && way.Word == NotObserved:
+	case grew && (way.Word == NotObserved || !ofNAT(st)): // where it went shows the rules of nat alone
 		return c.others(n)
 	case stays:
 		return contradicted(n, flow.SeenNotCounted, st.Subject, utoa(n.After))
@@ -57,6 +58,11 @@ func counted(n *flow.Observation) Step {
 // translates says whether a step is a rule that gives the packet another destination.
 func translates(st flow.Step) bool {
 	return st.Reason.Kind == flow.WhyRedirected || st.Reason.Kind == flow.WhyDNAT
+}
+
+// ofNAT says whether a step is a rule of the table nat, which is asked once for a connection.
+func ofNAT(st flow.Step) bool {
+	return strings.HasPrefix(strings.TrimPrefix(st.Subject, "legacy "), "ip nat ") || strings.HasPrefix(strings.TrimPrefix(st.Subject, "legacy "), "ip6 nat ")
 }
 
 func hasRule(leg flow.Leg) bool {
@@ -95,13 +101,17 @@ func (c *check) ruleCounter(st flow.Step) (n *flow.Observation, gone bool) {
 }
 
 // barred: a rule drops or rejects the packet.
-func (c *check) barred(leg flow.Leg, x *conn, n *flow.Observation) Step {
+func (c *check) barred(l int, x *conn, n *flow.Observation) Step {
+	leg := c.trace.Legs[l]
 	if c.sent != nil && c.sent.Fields["tcp"] == flow.TCPOK.String() {
 		return contradicted(c.sent, flow.SeenStatus, or(c.sent.Fields["code"], "0"), "0")
 	}
 	if x != nil {
 		if p := x.synAck(); p != nil {
 			return contradicted(p, flow.SeenSYNACK, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
+		}
+		if x.replied != nil {
+			return contradicted(x.replied, flow.SeenSYNACK, x.replied.State)
 		}
 		for _, p := range x.packets {
 			// What goes out is seen after the rules; on lo it is seen coming in, before those of the way in.
@@ -111,11 +121,13 @@ func (c *check) barred(leg flow.Leg, x *conn, n *flow.Observation) Step {
 		}
 	}
 	grew := n != nil && n.After > n.Before
-	if grew && (x != nil && c.alone() || x == nil && c.endedSo()) {
+	if grew && (x != nil && c.alone() && c.onlyOne(x, l) && n.After-n.Before <= mostTries || x == nil && c.endedSo(n)) {
 		return counted(n)
 	}
-	if x != nil && leg.From.In == "" && x.barred() {
-		return confirmed(x.packets[0], flow.SeenRefused, x.packets[0].Tuple.Src.String()) // an RST that answers no SYN: no other thing looks so
+	if x != nil && leg.From.In == "" {
+		if p := c.rejection(x); p != nil {
+			return confirmed(p, flow.SeenRefused, p.Tuple.Src.String())
+		}
 	}
 	if grew {
 		return c.others(n)
@@ -123,18 +135,45 @@ func (c *check) barred(leg flow.Leg, x *conn, n *flow.Observation) Step {
 	return nothing
 }
 
-// endedSo says whether what was sent ended as it was to end, with nothing seen of it, and
-// nobody else was seen to dial the same address: then a rule that counted has counted it.
-func (c *check) endedSo() bool {
-	if c.sent == nil || c.sent.Fields["tcp"] != c.trace.Caller.TCP.String() {
-		return false
+// mostTries is how often a kernel sends one SYN at most: once, four times more each second and
+// six times more at growing distances (ip-sysctl, tcp_syn_linear_timeouts and tcp_syn_retries).
+const mostTries = 11
+
+// rejection is the RST that answers a SYN which a rule rejects on its way out: no other thing
+// shows an answer on lo and no SYN anywhere, if no packet was lost. It has the sequence number 0
+// and acknowledges, as what it answers acknowledges nothing (nf_reject_ipv4.c), and a packet that
+// is rejected leaves no entry in conntrack.
+func (c *check) rejection(x *conn) *flow.Observation {
+	if c.lossy() || x.track != nil || len(x.packets) != 1 {
+		return nil
 	}
-	for _, x := range c.conns {
-		if x.reaches(c.trace.Legs[0]) && x.fresh() {
+	p := x.packets[0]
+	if p.Device != "lo" || p.Flags&(flow.RST|flow.ACK) != flow.RST|flow.ACK || p.Seq != 0 || !x.own(p.Tuple.Dst) {
+		return nil
+	}
+	return p
+}
+
+// endedSo says whether what was sent ended as it was to end, with nothing seen of it, nobody
+// else was seen to dial anything, and a rule counted no more than that: then it has counted it.
+func (c *check) endedSo(n *flow.Observation) bool {
+	return c.sent != nil && c.sent.Fields["tcp"] == c.trace.Caller.TCP.String() && n.After-n.Before <= mostTries && c.onlyOne(nil, 0)
+}
+
+// onlyOne says whether no connection but one was seen to begin, besides those of the legs before,
+// nor counted by Envoy: the proxy's own goes through the rules, too.
+func (c *check) onlyOne(x *conn, l int) bool {
+	for _, y := range c.conns {
+		if y != x && y.fresh() && !slices.Contains(c.legs[:l], y) {
 			return false
 		}
 	}
-	return true
+	passes := uint64(0)
+	if x != nil || slices.ContainsFunc(c.trace.Legs[0].Steps, func(st flow.Step) bool { return st.Stage == flow.Listener }) {
+		passes = c.passes()
+	}
+	conns, _, _ := c.arrived()
+	return conns <= passes
 }
 
 func or(s, alt string) string {

@@ -1,6 +1,8 @@
 package confirm
 
 import (
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -321,11 +323,12 @@ func (c *check) others(n *flow.Observation) Step {
 
 // otherUpstream is a connection that the proxy opened to another address after the request
 // began: by the owner of its socket, or because it is the only new one that the rules did
-// not redirect. It counts only if the request was the only one through its listener and the
-// cluster did open one connection: a busy proxy dials others all the time.
+// not redirect. It counts only if nothing was lost, the request was the only one through its
+// listener, the cluster did open one connection, and that address counted as an endpoint of it:
+// a busy proxy dials others all the time, and what runs beside it as its user does, too.
 func (c *check) otherUpstream(want string) (Step, bool) {
 	n, counted := c.counters["cluster."+statistic(c.trace.Outcome.Cluster)+".upstream_cx_total"]
-	if !c.alone() || !counted || n.After != n.Before+1 || !c.ours() && !within(n, c.begun()) {
+	if c.lossy() || !c.alone() || !counted || n.After != n.Before+1 || !c.ours() && !within(n, c.begun()) {
 		return Step{}, false
 	}
 	var tracked []*conn
@@ -333,10 +336,10 @@ func (c *check) otherUpstream(want string) (Step, bool) {
 		if x == c.legs[0] || x.first.Before(c.legs[0].first) || c.taken(x) || !c.ours() && !within(n, x.first) {
 			continue
 		}
-		if uid, ok := x.uid(); ok && c.known.HasProxy && uid == c.known.ProxyUID && !c.legs[0].own(x.socket.Tuple.Dst) {
+		if uid, ok := x.uid(); ok && c.known.HasProxy && uid == c.known.ProxyUID && !c.legs[0].own(x.socket.Tuple.Dst) && c.hostGrew(x.socket.Tuple.Dst) {
 			return contradicted(x.socket, flow.SeenOther, x.socket.Tuple.Dst.String(), want), true
 		}
-		if x.track != nil && x.track.Reply.Src == x.track.Tuple.Dst && !x.track.Tuple.Dst.Addr().IsLoopback() {
+		if x.track != nil && x.track.Reply.Src == x.track.Tuple.Dst && !x.track.Tuple.Dst.Addr().IsLoopback() && c.hostGrew(x.track.Tuple.Dst) {
 			tracked = append(tracked, x)
 		}
 	}
@@ -344,6 +347,13 @@ func (c *check) otherUpstream(want string) (Step, bool) {
 		return contradicted(tracked[0].track, flow.SeenOther, tracked[0].track.Tuple.Dst.String(), want), true
 	}
 	return Step{}, false
+}
+
+// hostGrew says whether an address is an endpoint of the cluster that counted something.
+func (c *check) hostGrew(at netip.AddrPort) bool {
+	return slices.ContainsFunc(c.counted, func(n *flow.Observation) bool {
+		return n.After > n.Before && strings.HasPrefix(n.Name, hostPrefix(c.trace.Outcome.Cluster)+at.String()+" ")
+	})
 }
 
 // clusterStep: the access log's raw cluster name (Istio's %UPSTREAM_CLUSTER% is another

@@ -99,7 +99,7 @@ func (c *check) carries(x *conn) (flow.Answer, *flow.Observation) {
 	switch {
 	case q.Proto == flow.UDP:
 		return flow.Yes, nil
-	case !s.data && !x.fresh() && x.socket == nil && !x.barred():
+	case !s.data && !x.fresh() && x.socket == nil && c.rejection(x) == nil:
 		return flow.No, nil
 	case q.HTTP == nil && q.TLS == nil: // any bytes will do, but for those of a protocol that is known
 		return flow.Is(len(s.asks) == 0 && !s.tls), nil
@@ -112,9 +112,6 @@ func (c *check) carries(x *conn) (flow.Answer, *flow.Observation) {
 	}
 	return c.byLog(x), nil
 }
-
-// barred says whether an RST was seen that answers no SYN: what a REJECT shows of a connection.
-func (x *conn) barred() bool { return len(x.packets) == 1 && x.packets[0].Flags&flow.RST != 0 }
 
 // fits says whether one of the requests that can be read is this one.
 func (s *said) fits(h *flow.HTTP) (flow.Answer, *flow.Observation) {
