@@ -475,7 +475,7 @@ func TestObjects(t *testing.T) {
 		if driver == flow.NetworkPolicy {
 			labels = o.Spec.PodSelector.MatchLabels
 		}
-		if o.Kind != kind || o.Metadata.Namespace != "shop" || labels["app"] != `web: "x"` || len(labels) != 2 || len(o.Spec.Egress) != 1 {
+		if o.Kind != kind || o.Metadata.Name != "meshtop-block-all-web-1" || !strings.HasSuffix(c.Undo[0], " meshtop-block-all-web-1") || o.Metadata.Namespace != "shop" || labels["app"] != `web: "x"` || len(labels) != 2 || len(o.Spec.Egress) != 1 {
 			t.Errorf("%s: %+v", driver, o)
 		}
 		switch e := o.Spec.Egress[0]; driver {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -29,7 +30,7 @@ func (p *pod) object(c *flow.Change) error {
 		return errors.New("--driver sidecar: no proxy takes this pod's connections, so that an Istio Sidecar object changes nothing for it")
 	}
 	head := func(api, kind string) []string {
-		return []string{"apiVersion: " + api, "kind: " + kind, "metadata:", "  name: meshtop-block-all", "  namespace: " + quoted(o.Metadata.Namespace), "spec:"}
+		return []string{"apiVersion: " + api, "kind: " + kind, "metadata:", "  name: " + quoted(objectName(o.Metadata.Name)), "  namespace: " + quoted(o.Metadata.Namespace), "spec:"}
 	}
 	labels := func(indent string) []string {
 		var out []string
@@ -40,20 +41,27 @@ func (p *pod) object(c *flow.Change) error {
 	}
 	c.Kept, c.Untraced = p.kept(c), p.untraced
 	if c.Driver == flow.Sidecar {
-		p.sidecar(c, head("networking.istio.io/v1", "Sidecar"), labels("      "))
+		p.sidecar(c, objectName(o.Metadata.Name), head("networking.istio.io/v1", "Sidecar"), labels("      "))
 	} else {
-		p.networkPolicy(c, head("networking.k8s.io/v1", "NetworkPolicy"), labels("      "))
+		p.networkPolicy(c, objectName(o.Metadata.Name), head("networking.k8s.io/v1", "NetworkPolicy"), labels("      "))
 	}
 	c.NotCovered = append(c.NotCovered, flow.Reach{What: "pods", Whose: "every pod with these labels is selected; how many is unknown without the cluster, as is an object that conflicts"})
 	return nil
 }
 
+// objectName names the pod that an object was planned for, within what Kubernetes takes for a name
+// (a DNS subdomain of at most 253 characters).
+func objectName(pod string) string {
+	name := "meshtop-block-all-" + pod
+	return strings.TrimRight(name[:min(len(name), 253)], "-.")
+}
+
 // sidecar imports no host and sends unknown ones nowhere. REGISTRY_ONLY alone would block
 // only what the mesh does not know.
-func (p *pod) sidecar(c *flow.Change, head, labels []string) {
+func (p *pod) sidecar(c *flow.Change, name string, head, labels []string) {
 	c.Edits = append(append(head, "  workloadSelector:", "    labels:"), labels...)
 	c.Edits = append(c.Edits, "  outboundTrafficPolicy:", "    mode: REGISTRY_ONLY", "  egress:", "  - hosts:", `    - "~/*"`)
-	c.Undo = []string{"delete sidecar meshtop-block-all"}
+	c.Undo = []string{"delete sidecar " + name}
 	p.reachOfProxy(c)
 	c.Effects = p.effects(func(t flow.Trace, e *flow.Effect) {
 		if redirected(t) {
@@ -64,7 +72,7 @@ func (p *pod) sidecar(c *flow.Change, head, labels []string) {
 
 // networkPolicy allows nothing but the holes. What enforces it is the cluster's network
 // plugin, and there may be none that does.
-func (p *pod) networkPolicy(c *flow.Change, head, labels []string) {
+func (p *pod) networkPolicy(c *flow.Change, name string, head, labels []string) {
 	c.Edits = append(append(head, "  podSelector:", "    matchLabels:"), labels...)
 	c.Edits = append(c.Edits, "  policyTypes:", "  - Egress")
 	if len(c.Except) == 0 {
@@ -78,7 +86,7 @@ func (p *pod) networkPolicy(c *flow.Change, head, labels []string) {
 			c.Edits = append(c.Edits, "    ports:", "    - protocol: TCP", "      port: "+strconv.Itoa(int(h.Port)), "    - protocol: UDP", "      port: "+strconv.Itoa(int(h.Port)))
 		}
 	}
-	c.Undo = []string{"delete networkpolicy meshtop-block-all"}
+	c.Undo = []string{"delete networkpolicy " + name}
 	c.Covers = []flow.Reach{{What: "tcp4"}, {What: "tcp6"}, {What: "udp"}, {What: "dns"}, {What: "proxy"}}
 	c.NotCovered = []flow.Reach{{What: "loopback"}, {What: "own address", Whose: p.addresses()}, {What: "node", Whose: "the node that runs the pod"},
 		{What: "plugin", Whose: "whether the cluster's network plugin enforces it is not known, nor whether other policies allow more"}, established(len(c.Kept))}

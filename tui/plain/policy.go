@@ -149,8 +149,15 @@ func (o *policyOptions) onlyFor(cmd *cobra.Command) string {
 	return ""
 }
 
+// held is how long a policy lasts that is renewed, where nothing else is said: if the command is
+// killed, it ends soon.
+const held = "30s"
+
 // lasts reads --ttl.
 func (o *policyOptions) lasts(cmd *cobra.Command) error {
+	if o.ask.Hold && !cmd.Flags().Changed("ttl") {
+		o.ttl = held
+	}
 	if o.ttl == "never" {
 		o.ask.Permanent = true
 		return nil
@@ -438,6 +445,12 @@ func (a *App) line(ctx context.Context) (string, error) {
 func (v *policyVerb) print(p flow.Policy) {
 	if v.o.out.form == "json" {
 		_, _ = v.app.Stdout.Write(render.PolicyJSON(p))
+		return
+	}
+	if v.o.dryRun && printed(p.Change.Driver) {
+		// The object alone goes to standard output, as kubectl apply -f - takes it.
+		fmt.Fprintln(v.app.Stdout, strings.Join(p.Change.Edits, "\n"))
+		fmt.Fprint(v.app.Stderr, render.PolicyText(p, render.PolicyOptions{Target: v.looked.target.String(), Now: time.Now()}))
 		return
 	}
 	fmt.Fprint(v.app.Stdout, render.PolicyText(p, render.PolicyOptions{Target: v.looked.target.String(), Now: time.Now(), Whole: v.o.dryRun}))

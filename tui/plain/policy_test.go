@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/saved"
 	"github.com/meshtop/meshtop/rules/egress/edits"
@@ -303,6 +305,47 @@ func TestParseHole(t *testing.T) {
 	for _, in := range []string{"", "dns", ":53", "10.0.0.1/8", "10.0.0.1/8:53", "10.0.0.0/33", "10.0.0.1:0", "10.0.0.1:x", "fe80::1%eth0", "a b:1", "::ffff:10.0.0.0/104", "http://x:80"} {
 		if h, host, err := parseHole(in); err == nil {
 			t.Errorf("%q is %v %q", in, h, host)
+		}
+	}
+}
+
+// An object of Kubernetes is printed alone, so that it can be piped on; what there is to say about
+// it is told beside it.
+func TestPolicyPrintsObject(t *testing.T) {
+	files := demoFiles(t, "mesh")
+	files["pod.json"] = []byte(`{"metadata":{"name":"web-1","namespace":"shop","labels":{"app":"web"}},"spec":{"containers":[]}}`)
+	for driver, kind := range map[string]string{"sidecar": "Sidecar", "networkpolicy": "NetworkPolicy"} {
+		p := &heldPod{Pod: saved.New("netns web", files), changed: make(chan struct{}, 10)}
+		code, out, errs := p.ask("", "block-all", "netns", "web", "--dry-run", "--driver", driver)
+		var o struct {
+			Kind     string
+			Metadata struct{ Name string }
+		}
+		if err := yaml.Unmarshal([]byte(out), &o); err != nil || code != ExitOK || o.Kind != kind || o.Metadata.Name != "meshtop-block-all-web-1" {
+			t.Errorf("%s: exit %d, %v, %+v\n%s", driver, code, err, o, out)
+		}
+		if !strings.Contains(errs, "planned: nothing was changed") || !strings.Contains(strings.Join(strings.Fields(errs), " "), "how many is unknown without the cluster") {
+			t.Errorf("%s is not explained: %s", driver, errs)
+		}
+	}
+}
+
+// A policy that is held is short unless it is said otherwise: if the holder is killed, it ends soon.
+func TestPolicyHoldIsShort(t *testing.T) {
+	for args, want := range map[string]time.Duration{"--hold": 30 * time.Second, "--hold --ttl 5m": 5 * time.Minute, "": 10 * time.Minute} {
+		p := newHeldPod(t, "mesh")
+		ctx, interrupt := context.WithCancel(context.Background())
+		var o, e bytes.Buffer
+		done := make(chan int)
+		go func() {
+			done <- Run(ctx, p.app(&o, &e, ""), append([]string{"policy", "block-all", "netns", "web", "--yes"}, strings.Fields(args)...))
+		}()
+		<-p.changed
+		now, _ := p.Policy(context.Background())
+		interrupt()
+		<-done
+		if now.Change.TTL != want {
+			t.Errorf("%q: it lasts %v, not %v", args, now.Change.TTL, want)
 		}
 	}
 }
