@@ -41,7 +41,11 @@ func TestRenewalsLeak(t *testing.T) {
 			leaks++
 		}
 	}
-	t.Logf("%d renewals in %s: %d connections, %d leaks", renewals, *hold, len(all), leaks)
+	rate := float64(len(all)) / last.Sub(applied).Seconds()
+	t.Logf("%d renewals in %s: %d connections, %.0f a second, %d leaks", renewals, *hold, len(all), rate, leaks)
+	if *hold >= 30*time.Second && rate < 1000 {
+		t.Errorf("%.0f connections a second, not 1,000", rate)
+	}
 	if leaks > 0 || len(all) == 0 {
 		t.Errorf("%d of %d connections went through", leaks, len(all))
 	}

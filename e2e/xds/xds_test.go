@@ -104,7 +104,11 @@ func TestSwapUnderLoad(t *testing.T) {
 					t.Errorf("%s: of %d connections that began after it was applied %d went through", s.what, n, through)
 				}
 			}
-			t.Logf("%d connections in all, %d spans, %.0f a second", len(all), len(spans), float64(500*len(spans))/seconds)
+			rate := float64(500*len(spans)) / seconds
+			t.Logf("%d connections in all, %d spans, %.0f a second", len(all), len(spans), rate)
+			if *swaps >= 20 && rate < 1000 {
+				t.Errorf("%.0f connections a second, not 1,000", rate)
+			}
 			p.ways("restored", c.svc, c.elsewhere)
 		})
 	}
