@@ -46,7 +46,7 @@ func (p *Pod) envoyPID(ctx context.Context) (int, error) {
 	r := &reading{pod: p, want: inspect.Want{Parts: []string{"sockets"}}}
 	all, err := r.sockets(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("Envoy's process is not known: %w", err)
+		return 0, fmt.Errorf("the process of Envoy is not known: %w", err)
 	}
 	pid, hidden := 0, false
 	for _, s := range all {
@@ -67,7 +67,7 @@ func (p *Pod) envoyPID(ctx context.Context) (int, error) {
 	case pid != 0:
 		return pid, nil
 	case hidden:
-		return 0, fmt.Errorf("Envoy's process is hidden from uid %d: it needs root (CAP_SYS_PTRACE)", os.Geteuid())
+		return 0, fmt.Errorf("the process of Envoy is hidden from uid %d: it needs root (CAP_SYS_PTRACE)", os.Geteuid())
 	}
 	return 0, errors.New("no process of Envoy's listens here")
 }

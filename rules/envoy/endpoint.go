@@ -32,6 +32,9 @@ func (p *pass) toHost(c *cluster, h lbHints) fate {
 		return fate{unknown: true}
 	}
 	s := p.cfg.hostsOf(c)
+	if !p.odd(flow.Endpoint, c.name, c.node, s.strange) {
+		return fate{unknown: true}
+	}
 	if s.known == unread {
 		p.need(flow.Endpoint, partEndpoints, c.endpointsName())
 		return fate{unknown: true}

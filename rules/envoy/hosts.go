@@ -68,7 +68,8 @@ type hostSet struct {
 
 	live limits // what counts against circuit breakers, by /clusters
 
-	wrong string // what of the endpoints is of a wrong kind
+	wrong   string   // what of the endpoints is of a wrong kind
+	strange []string // members of the assignment that are not modelled
 
 	of     *cluster
 	entry  *entry // that holds the hosts; nil: source does
@@ -171,8 +172,12 @@ func (l localities) number(priority uint8, n tree.Node) int32 {
 // does not repeat are taken from the configuration.
 func (s *hostSet) assignment(n, configured tree.Node) {
 	s.readPolicy(n.Field("policy"))
+	s.strange = n.Unknown(assignmentFields...)
 	l := localities{}
 	for gi, g := range n.Field("endpoints").All() {
+		if len(s.strange) == 0 { // one is enough: a mesh may have thousands of localities
+			s.strange = g.Unknown(localityFields...)
+		}
 		p := priorityOf(g)
 		loc := l.number(p, g.Field("locality"))
 		if w := g.Field("load_balancing_weight").Uint(0); w > 0 {

@@ -119,6 +119,8 @@ func TestUnknownMembersOfConnections(t *testing.T) {
 		"cluster":           {mesh{listeners: l, clusters: in(c, `'name': 'c'`, `'name': 'c', 'shiny_new': 1`)}, "cluster c shiny_new"},
 		"cluster filters":   {mesh{listeners: l, clusters: in(c, `'name': 'c'`, `'name': 'c', 'filters': [{'name': 'x'}]`)}, "cluster c filters"},
 		"metadata exchange": {mesh{listeners: l, clusters: in(c, `'name': 'c'`, `'name': 'c', 'filters': [{'name': 'istio.metadata_exchange'}]`)}, ""},
+		"assignment":        {mesh{listeners: l, clusters: in(c, `'endpoints'`, `'shiny_new': 1, 'endpoints'`)}, "endpoint c shiny_new"},
+		"locality":          {mesh{listeners: l, clusters: in(c, `'lb_endpoints'`, `'leds_cluster_locality_config': {'a': 1}, 'lb_endpoints'`)}, "endpoint c leds_cluster_locality_config"},
 		"known cluster":     {mesh{listeners: l, clusters: in(c, `'name': 'c'`, `'name': 'c', 'connect_timeout': '1s', 'outlier_detection': {'consecutive_5xx': 3}`)}, ""},
 		"original dst":      {mesh{listeners: l, clusters: in(c, `'name': 'c'`, `'name': 'c', 'original_dst_lb_config': {'metadata_key': {'key': 'k'}}`)}, "cluster c original_dst_lb_config.metadata_key"},
 	} {
