@@ -53,12 +53,13 @@ func (d *decoder) observe(p *Packet) bool {
 	o.Flags, o.Seq, o.Ack = h.flags, h.seq, h.ack
 	o.Len, o.Whole = h.end-h.payload, p.Len
 	head := p.Data[min(h.payload, len(p.Data)):min(h.end, len(p.Data))]
+	from := min(h.payload, len(p.Data))
 	switch {
 	case d.raw && !d.heads:
-		o.Raw = d.keep(p.Data[:min(h.payload, len(p.Data))])
+		o.Raw, o.Headers = d.keep(p.Data[:from]), from
 	case d.raw:
-		o.Raw = d.keep(p.Data)
-		if from := min(h.payload, len(p.Data)); len(head) > 0 {
+		o.Raw, o.Headers = d.keep(p.Data), from
+		if len(head) > 0 {
 			o.Head = o.Raw[from : from+len(head) : from+len(head)]
 		}
 	case d.heads && len(head) > 0:

@@ -175,7 +175,7 @@ func (m *model) gotExported(e exportedMsg) {
 		m.s.say, m.s.alarm = "not exported: "+render.Clean(e.err.Error()), true
 		return
 	}
-	m.s.say = "wrote " + itoa(e.packets) + " packets to " + render.Clean(e.file) + ", for you alone to read"
+	m.s.say = "wrote " + itoa(e.packets) + " packets (headers only) to " + render.Clean(e.file) + ", for you alone to read"
 	if e.letGo > 0 {
 		m.s.say += " · " + itoa(e.letGo) + " were let go before"
 	}

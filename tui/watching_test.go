@@ -210,7 +210,7 @@ func TestExport(t *testing.T) {
 	d.keys("w", "x")
 	d.has("no packet to export")
 	d.keys("w", "x")
-	d.has(`wrote 7 packets to meshtop-1\x1b[2J.pcapng`, "you alone")
+	d.has(`wrote 7 packets (headers only) to meshtop-1\x1b[2J.pcapng`, "you alone")
 	if len(got) != 7 {
 		t.Errorf("%d were exported", len(got))
 	}

@@ -49,10 +49,11 @@ func Capture(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	return loss, f.end(loss)
 }
 
-// Export writes what a watch saw of a trace to w as Capture does: of the packets that
-// still are what they were, those that Raw asked for.
+// Export writes what a watch saw of a trace to w as Capture does when nothing more is asked
+// for: the headers of the packets that still are what they were, those that Raw asked for. What
+// the watch kept of payloads to judge by is no file's.
 func Export(w io.Writer, t flow.Trace, seen []flow.Observation, loss flow.Loss, program string) error {
-	f, err := newFile(w, t, CaptureOptions{Snaplen: Snaplen, Program: program})
+	f, err := newFile(w, t, CaptureOptions{Program: program})
 	if err != nil {
 		return err
 	}
@@ -118,10 +119,11 @@ func (f *file) add(o flow.Observation) error {
 		return err
 	}
 	f.packets++
-	raw := o.Raw
+	keep := o.Headers
 	if f.opt.Snaplen > 0 {
-		raw = raw[:min(len(raw), f.opt.Snaplen)] // that of a saved capture may be longer
+		keep = f.opt.Snaplen // that of a saved capture may be longer
 	}
+	raw := o.Raw[:min(len(o.Raw), keep)]
 	return f.out.Packet(n, o.At, raw, o.Whole, f.hints.comment(o))
 }
 

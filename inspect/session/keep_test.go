@@ -62,16 +62,19 @@ func TestExport(t *testing.T) {
 	tr := flow.Trace{Legs: []flow.Leg{{From: flow.Conn{Dst: dst}, To: flow.Conn{Dst: in},
 		Steps: []flow.Step{{Stage: flow.Netfilter, Subject: "ip nat OUTPUT 2\x1b[2J", Reason: flow.Because(flow.WhyToWire, "lo", "x")}}}}}
 	packet := func(raw string) flow.Observation {
-		return flow.Observation{Kind: flow.SeenPacket, Device: "lo", At: time.Unix(1, 0), Flags: flow.SYN, Raw: []byte(raw), Whole: len(raw),
+		return flow.Observation{Kind: flow.SeenPacket, Device: "lo", At: time.Unix(1, 0), Flags: flow.SYN, Raw: []byte(raw), Headers: min(len(raw), len("headers")), Whole: len(raw),
 			Tuple: flow.Tuple{Src: client, Dst: in, Proto: flow.TCP}}
 	}
 	var out bytes.Buffer
-	seen := []flow.Observation{packet("whole packet"), packet(""), {Kind: flow.SeenConntrack}}
+	seen := []flow.Observation{packet("headers and the payload"), packet(""), {Kind: flow.SeenConntrack}}
 	if err := Export(&out, tr, seen, flow.Loss{Seen: 2, Dropped: 7}, "meshtop test"); err != nil {
 		t.Fatal(err)
 	}
 	got := out.String()
-	for _, want := range []string{"whole packet", "connection 1, step 1: kernel rule ip nat OUTPUT 2", "meshtop test"} {
+	if strings.Contains(got, "payload") {
+		t.Error("the file holds a payload, and nobody asked for it")
+	}
+	for _, want := range []string{"headers", "connection 1, step 1: kernel rule ip nat OUTPUT 2", "meshtop test"} {
 		if n := strings.Count(got, want); n != 1 {
 			t.Errorf("%q is %d times in the file", want, n)
 		}

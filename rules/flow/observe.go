@@ -32,15 +32,16 @@ type Observation struct {
 	Ref string
 
 	// Of a packet.
-	Device string
-	Tuple  Tuple
-	Flags  TCPFlags
-	Seq    uint32
-	Ack    uint32
-	Len    int    // payload bytes on the wire
-	Head   []byte // payload kept, at most the snaplen
-	Raw    []byte // from the IP header on, where the whole packet was asked for; at most the snaplen
-	Whole  int    // bytes of the packet from the IP header on, as on the wire
+	Device  string
+	Tuple   Tuple
+	Flags   TCPFlags
+	Seq     uint32
+	Ack     uint32
+	Len     int    // payload bytes on the wire
+	Head    []byte // payload kept, at most the snaplen
+	Raw     []byte // from the IP header on, where the whole packet was asked for; at most the snaplen
+	Headers int    // of Raw are before the payload
+	Whole   int    // bytes of the packet from the IP header on, as on the wire
 
 	// Of a conntrack event.
 	Event       string // NEW, UPDATE, DESTROY
