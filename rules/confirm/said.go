@@ -35,6 +35,9 @@ type said struct {
 	// whole says that there can be no other request on it: all that the client wrote was read.
 	whole bool
 	tls   bool
+	// name is what the ClientHello asks for, if named; empty: no name.
+	name  string
+	named bool
 	muxed bool // requests can be under way on it at once (HTTP/2)
 	data  bool // it wrote something
 }
@@ -64,6 +67,8 @@ func (x *conn) heads() *said {
 		s.h2(wrote)
 	case len(first) > 1 && first[0] == 22 && first[1] == 3: // a TLS handshake record (RFC 8446, 5.1)
 		s.tls, s.whole = true, false
+		stream, _ := contiguous(wrote)
+		s.name, s.named = serverName(stream)
 	default:
 		s.h1(wrote)
 	}

@@ -72,6 +72,8 @@ func (c *check) fitting(all []*conn) (best *conn, other string) {
 			unread = x
 		case fits == flow.No && other == "" && len(x.heads().asks) > 0:
 			other = x.heads().asks[0].String()
+		case fits == flow.No && other == "" && x.heads().named:
+			other = "TLS with SNI " + or(x.heads().name, "none")
 		}
 		if fits != flow.No || x.heads().data || x.fresh() {
 			count++
@@ -104,6 +106,8 @@ func (c *check) carries(x *conn) (flow.Answer, *flow.Observation) {
 	case q.HTTP == nil && q.TLS == nil: // any bytes will do, but for those of a protocol that is known
 		return flow.Is(len(s.asks) == 0 && !s.tls), nil
 	case q.TLS != nil && s.data && !s.tls && !unread, q.TLS == nil && s.tls:
+		return flow.No, nil
+	case q.TLS != nil && s.named && !strings.EqualFold(s.name, q.TLS.SNI):
 		return flow.No, nil
 	case q.TLS == nil && q.HTTP != nil:
 		if fits, at := s.fits(q.HTTP); fits == flow.Yes || fits == flow.No && s.data && s.whole && c.loss.Dropped == 0 {
