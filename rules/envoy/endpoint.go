@@ -66,6 +66,7 @@ type draws struct {
 	list    []candidate
 	options []flow.Option // one for each of list; then "none", if some of the traffic finds no host
 	passed  []flow.Miss   // the other hosts
+	zoned   bool          // by zone-aware routing, so that the shares say nothing
 }
 
 func (c *Config) draws(cl *cluster, s *hostSet, only func(*host) bool) *draws {
@@ -74,7 +75,9 @@ func (c *Config) draws(cl *cluster, s *hostSet, only func(*host) bool) *draws {
 		b.localities, b.scale = b.localities && cl.subsets.localities, cl.subsets.scale
 	}
 	list, none := b.choose(s, only)
-	return newDraws(s, list, none)
+	d := newDraws(s, list, none)
+	d.zoned = c.zoned(cl, b, s)
+	return d
 }
 
 func newDraws(s *hostSet, list []candidate, none float64) *draws {
@@ -145,6 +148,9 @@ func (p *pass) draw(c *cluster, s *hostSet, d *draws, h lbHints, subset string, 
 	groups := p.groups(c, s, d, choice.Ref)
 	if groups != nil {
 		choice.Options = d.grouped(groups)
+	}
+	if d.zoned {
+		choice = s.byZone(d, choice, groups)
 	}
 	i := 0
 	if len(choice.Options) > 1 {

@@ -1,0 +1,42 @@
+package envoy
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
+
+// With a local cluster and hosts in several zones the draw is no matter of shares.
+func TestZoneAware(t *testing.T) {
+	zones := func(n int) string {
+		var a, b []string
+		for i := range n {
+			a, b = append(a, ep("1.0.0."+string(rune('1'+i)))), append(b, ep("1.0.1."+string(rune('1'+i))))
+		}
+		return group(0, `'locality': {'zone': 'a'}`, a...) + "," + group(0, `'locality': {'zone': 'b'}`, b...)
+	}
+	cl := func(name, eps, more string) string {
+		return `{'name': '` + name + `', 'load_assignment': {'endpoints': [` + eps + `]}` + more + `}`
+	}
+	dump := cl("two", zones(4), "") + cl("small", zones(2), "") + cl("forced", zones(2), `, 'common_lb_config': {'zone_aware_lb_config': {'force_local_zone': {}}}`) +
+		cl("weighted", zones(4), `, 'common_lb_config': {'locality_weighted_lb_config': {}}`) + cl("ring", zones(4), `, 'lb_policy': 'RING_HASH'`) +
+		cl("off", zones(4), `, 'common_lb_config': {'zone_aware_lb_config': {'routing_enabled': {'value': 0}}}`) +
+		cl("one", group(0, `'locality': {'zone': 'a'}`, ep("1.0.0.1"), ep("1.0.0.2"), ep("1.0.0.3"), ep("1.0.0.4"), ep("1.0.0.5"), ep("1.0.0.6")), "")
+	for _, local := range []bool{true, false} {
+		m := mesh{clusters: dump}
+		if local {
+			m.bootstrap = `'cluster_manager': {'local_cluster_name': 'me'}`
+		}
+		c := m.load(t)
+		for name, zoned := range map[string]bool{"two": true, "small": false, "forced": true, "weighted": false, "ring": false, "off": false, "one": false} {
+			ch := new(flow.Choices)
+			(&pass{cfg: c, ch: ch, req: raw()}).toCluster(name, lbHints{})
+			made := ch.Made()[0]
+			got := made.Choice.Kind == flow.Condition && made.Option().Weight == 0 && strings.Contains(made.Option().When, "1.0.0.1")
+			if got != (zoned && local) {
+				t.Errorf("%s, local cluster %v: %+v", name, local, made)
+			}
+		}
+	}
+}
