@@ -18,7 +18,8 @@ const (
 
 // keeper holds what a judgement needs of what a watch sees. Of a connection that carries a lot
 // some packets are enough, with those that open or end it: a proof is that there is traffic
-// after a request began, on one that was open before too, and none needs every packet.
+// after a request began, on one that was open before too, and none needs every packet. What
+// says that there was no other request does: the packet before those that were let go bears it.
 type keeper struct {
 	seen []flow.Observation
 	each map[flow.Tuple]*share
@@ -32,6 +33,7 @@ type keeper struct {
 type share struct {
 	acks, data int
 	since      time.Time // of the last refill
+	last       int       // where the newest one that was kept stands
 }
 
 // takes says whether a packet is kept.
@@ -69,7 +71,11 @@ func (k *keeper) add(o flow.Observation) {
 			k.each[o.Tuple] = s
 		}
 		if s != nil && !s.takes(&o) {
+			k.seen[s.last].Thinned = k.seen[s.last].Thinned || o.Len > 0
 			return
+		}
+		if s != nil && !full {
+			s.last = len(k.seen)
 		}
 	}
 	if full {

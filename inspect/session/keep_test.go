@@ -55,6 +55,34 @@ func TestKeeperIsBounded(t *testing.T) {
 	}
 }
 
+// What is let go is told by the packet before it: a second request on a connection whose first
+// one was large is gone, and nobody may say that there was none.
+func TestThinned(t *testing.T) {
+	a, b := netip.MustParseAddrPort("10.244.1.7:40000"), netip.MustParseAddrPort("127.0.0.1:15001")
+	put := func(k *keeper, n int) {
+		for range n {
+			k.add(flow.Observation{Kind: flow.SeenPacket, At: time.Unix(1, 0), Tuple: flow.Tuple{Src: a, Dst: b, Proto: flow.TCP}, Flags: flow.ACK, Len: 1000})
+			k.add(flow.Observation{Kind: flow.SeenPacket, At: time.Unix(1, 0), Tuple: flow.Tuple{Src: b, Dst: a, Proto: flow.TCP}, Flags: flow.ACK})
+		}
+	}
+	thinned := func(k *keeper) (out []int) {
+		for i, o := range k.seen {
+			if o.Thinned {
+				out = append(out, i)
+			}
+		}
+		return out
+	}
+	k := newKeeper()
+	if put(k, keptBurst); len(thinned(k)) > 0 {
+		t.Errorf("nothing with payload was let go: %v", thinned(k))
+	}
+	put(k, 6)
+	if at := thinned(k); len(at) != 1 || k.seen[at[0]].Tuple.Src != a {
+		t.Errorf("%v of %d", at, len(k.seen))
+	}
+}
+
 // An export holds the packets that were kept as they are, each with the step predicted for
 // it, and what was lost.
 func TestExport(t *testing.T) {

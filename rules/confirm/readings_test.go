@@ -78,3 +78,53 @@ func TestCountersReadMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// A request is the only one on its connection only if all that its client wrote is known: what
+// was let go, and what follows a head in its packet and is no body, may be another one.
+func TestOneOfSeveral(t *testing.T) {
+	post := "POST /cart HTTP/1.1\r\nHost: svc\r\nContent-Length: 4\r\n\r\n"
+	const endpoint = 5
+	for _, c := range []struct {
+		what    string
+		wrote   []string
+		thinned bool
+		alone   bool
+	}{
+		{"one", []string{cart}, false, true},
+		{"one with a body", []string{post + "body"}, false, true},
+		{"one, its body in another packet", []string{post, "body"}, false, true},
+		{"one, its body in two", []string{post + "bo", "dy"}, false, true},
+		{"two in one packet", []string{cart + other}, false, false},
+		{"two in one packet, the first with a body", []string{post + "body" + other}, false, false},
+		{"two, the second begins with the end of a body", []string{post + "bo", "dy" + other}, false, false},
+		{"no body is asked for, and more comes", []string{cart, "x"}, false, false},
+		{"an unknown length", []string{"POST /cart HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"}, false, true},
+		{"some was let go", []string{post, "body"}, true, false},
+	} {
+		seen := asks(0, app, c.wrote[0])
+		seen[3].Seq, seen[3].Thinned = 100, c.thinned
+		for i, w := range c.wrote[1:] {
+			p := wrote(2, "lo", app, trap, w)
+			p.Seq = 100 + uint32(len(c.wrote[0]))
+			seen = slices.Insert(seen, 4+i, p)
+		}
+		tr := watched()
+		if c.wrote[0] != cart && c.wrote[0] != cart+other {
+			tr.Request.HTTP.Method = "POST"
+		}
+		grew := []flow.Observation{counter(clusterCount, "", 7, 8), counter(endpointCount, "", 7, 8)}
+		r := Check(tr, append(seen, grew...), flow.Loss{}, Known{})
+		if got := word(r, 0, endpoint) == Confirmed; got != c.alone {
+			t.Errorf("%s: endpoint %v %v", c.what, word(r, 0, endpoint), r.Steps[endpoint].Why)
+		}
+	}
+	// Another client's connection of which some was let go may have asked at any time.
+	beside := asks(-20, client(20999), other)
+	for thinned, want := range map[bool]Word{false: Confirmed, true: NotObserved} {
+		beside[3].Thinned = thinned
+		r := Check(watched(), slices.Concat(beside, asks(0, app, cart), dials(2, up, "")), flow.Loss{}, ours)
+		if word(r, 0, endpoint) != want {
+			t.Errorf("beside one that was let go %v: %v %v", thinned, word(r, 0, endpoint), r.Steps[endpoint].Why)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http2/hpack"
@@ -34,6 +35,8 @@ type said struct {
 	asks []ask
 	// whole says that there can be no other request on it: all that the client wrote was read.
 	whole bool
+	// more says that it wrote what may be other requests, and was not kept or not read.
+	more  bool
 	tls   bool
 	// name is what the ClientHello asks for, if named; empty: no name.
 	name  string
@@ -51,7 +54,13 @@ func (x *conn) heads() *said {
 	x.said = s
 	var wrote []*flow.Observation
 	for _, p := range x.packets {
-		if p.Len == 0 || !x.own(p.Tuple.Src) || p.Flags&flow.SYN != 0 {
+		if !x.own(p.Tuple.Src) {
+			continue
+		}
+		if p.Thinned {
+			s.whole, s.more = false, true
+		}
+		if p.Len == 0 || p.Flags&flow.SYN != 0 {
 			continue
 		}
 		sameBytes := func(q *flow.Observation) bool { return q.Seq == p.Seq && p.Seq != 0 }
@@ -76,15 +85,22 @@ func (x *conn) heads() *said {
 }
 
 // h1 reads requests of HTTP/1: each packet that begins with a request line begins one. What
-// follows it may be its body.
+// follows its head is its body, as far as it has one; the rest is other requests.
 func (s *said) h1(wrote []*flow.Observation) {
+	left, known := 0, false // bytes of the body that are to come
 	for i, p := range wrote {
 		a, ok := readHead(p)
 		switch {
 		case ok:
 			s.asks = append(s.asks, a)
+			left, known = a.body(p)
 		case i == 0 || len(p.Head) == 0:
 			s.whole = false // not HTTP/1, or not kept
+		default:
+			left -= p.Len
+		}
+		if known && left < 0 {
+			s.whole, s.more, known = false, true, false
 		}
 		if i > 0 && p.Seq != 0 && p.Seq != wrote[i-1].Seq+uint32(wrote[i-1].Len) {
 			s.whole = false // something between them was not seen
@@ -125,6 +141,28 @@ func readHead(p *flow.Observation) (ask, bool) {
 		a.cut = cutHeaders
 	}
 	return a, true
+}
+
+// body is how many bytes of a request's body come after the packet that holds its head; less
+// than none: more than the body is in that packet. False: the head does not tell, or what
+// follows it is no HTTP (RFC 9112, 6.3; RFC 9110, 7.8 and 9.3.6).
+func (a ask) body(p *flow.Observation) (left int, known bool) {
+	if a.cut != cutNowhere || a.method == "CONNECT" {
+		return 0, false
+	}
+	for _, kv := range a.headers {
+		switch kv[0] {
+		case "transfer-encoding", "upgrade":
+			return 0, false
+		case "content-length":
+			n, err := strconv.Atoi(kv[1])
+			if err != nil || n < 0 {
+				return 0, false
+			}
+			left = n
+		}
+	}
+	return left - (p.Len - bytes.Index(p.Head, []byte("\r\n\r\n")) - 4), true
 }
 
 // target takes a request line's target apart (RFC 9112, 3.2).

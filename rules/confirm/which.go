@@ -228,7 +228,7 @@ func (c *check) one() bool {
 		return true
 	case s.whole || len(s.asks) > 1:
 		return len(s.asks) <= 1
-	case c.trace.Request.TLS == nil && c.trace.Request.HTTP.Version != "2" && c.legs[0].exchanges() <= 1:
+	case !s.more && c.trace.Request.TLS == nil && c.trace.Request.HTTP.Version != "2" && c.legs[0].exchanges() <= 1:
 		return true // its bytes were not kept, but it was asked once
 	}
 	grew := uint64(0)
@@ -280,7 +280,9 @@ func (c *check) asking(x *conn) []span {
 // asking are the times in which something was asked on a connection of a leg's listener.
 func (x *conn) asking(leg flow.Leg) []span {
 	var out []span
+	thinned := false
 	for _, p := range x.packets {
+		thinned = thinned || p.Thinned && x.own(p.Tuple.Src)
 		to := same(p.Tuple.Dst, leg.To.Dst) || leg.From.In != "" && p.Tuple.Dst == leg.From.Dst
 		switch {
 		case to && x.own(p.Tuple.Src) && (p.Len > 0 || p.Flags&(flow.SYN|flow.ACK) == flow.SYN):
@@ -302,6 +304,9 @@ func (x *conn) asking(leg flow.Leg) []span {
 		if out[i-1].to.IsZero() {
 			out[i-1].to = out[i].from
 		}
+	}
+	if thinned && len(out) > 0 { // it may have asked at any time
+		out = []span{{from: out[0].from}}
 	}
 	return out
 }

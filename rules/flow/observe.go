@@ -42,6 +42,8 @@ type Observation struct {
 	Raw     []byte // from the IP header on, where the whole packet was asked for; at most the snaplen
 	Headers int    // of Raw are before the payload
 	Whole   int    // bytes of the packet from the IP header on, as on the wire
+	// Thinned says that packets with payload came after it in its direction and were let go.
+	Thinned bool
 
 	// Of a conntrack event.
 	Event       string // NEW, UPDATE, DESTROY
