@@ -80,9 +80,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// usable says whether a case can be confirmed at all: UDP has no connection to follow.
-func usable(c scenes.Case) bool { return c.Request.Proto == flow.TCP || c.Request.Proto == 0 }
-
 // everywhere runs a test for each scene whose requests may be sent, on both back ends of
 // iptables where it has rules.
 func everywhere(t *testing.T, f func(t *testing.T, scene string, b lab.Backend)) {
@@ -119,9 +116,6 @@ func TestScenesConfirm(t *testing.T) {
 		r := raise(t, lab.Options{Scene: name, Backend: b}, local.Options{})
 		for range *runs {
 			for _, c := range r.lab.Scene.Cases {
-				if !usable(c) {
-					continue
-				}
 				rep := r.confirm(t, c.Request)
 				code, unknown := scripted[name+"/"+c.Name]
 				wrong := unseen(rep, len(rep.Steps))

@@ -99,8 +99,8 @@ func (c *check) carries(x *conn) (flow.Answer, *flow.Observation) {
 	q, s := c.trace.Request, x.heads()
 	unread := len(s.asks) == 0 && !s.tls && (!s.whole || c.loss.Dropped > 0)
 	switch {
-	case q.Proto == flow.UDP:
-		return flow.Yes, nil
+	case q.Proto == flow.UDP: // nothing in a datagram tells whose it is
+		return flow.Maybe, nil
 	case !s.data && !x.fresh() && x.socket == nil && c.rejection(x) == nil:
 		return flow.No, nil
 	case q.HTTP == nil && q.TLS == nil: // any bytes will do, but for those of a protocol that is known

@@ -173,3 +173,40 @@ func TestLinesOfOneConnection(t *testing.T) {
 		}
 	}
 }
+
+// Of two that sent a datagram to the address neither is taken for the request, unless its port
+// is known; what another sends to another address does not count.
+func TestDatagrams(t *testing.T) {
+	dns := netip.MustParseAddrPort("10.96.0.10:53")
+	tr := mesh()
+	tr.Request.Proto, tr.Legs = flow.UDP, tr.Legs[:1]
+	l := &tr.Legs[0]
+	l.From.Proto, l.To = flow.UDP, flow.Conn{Src: l.From.Src, Dst: svc, Out: "eth0"}
+	l.Steps = []flow.Step{{Stage: flow.Socket, Verdict: flow.Continue}, {Stage: flow.Wire, Subject: "eth0", Verdict: flow.Delivered}}
+	sends := func(ms int, from, to netip.AddrPort) []flow.Observation {
+		out := []flow.Observation{track(ms, from, to, to), wrote(ms, "eth0", from, to, "ping"), wrote(ms+1, "eth0", to, from, "pong")}
+		for i := range out {
+			out[i].Tuple.Proto, out[i].Reply.Proto, out[i].Flags, out[i].State = flow.UDP, flow.UDP, 0, ""
+		}
+		return out
+	}
+	for _, c := range []struct {
+		what string
+		seen []flow.Observation
+		port uint16
+		want Word
+		why  flow.ReasonKind
+	}{
+		{"one", sends(0, app, svc), 0, Confirmed, flow.SeenSYN},
+		{"another's before it", slices.Concat(sends(0, client(20999), svc), sends(5, app, svc)), 0, NotObserved, flow.SeenWhich},
+		{"another's before it, and ours is known", slices.Concat(sends(0, client(20999), svc), sends(5, app, svc)), app.Port(), Confirmed, flow.SeenSYN},
+		{"another's alone, and ours is known", sends(0, client(20999), svc), app.Port(), NotObserved, flow.SeenNoneOfIt},
+		{"another's to another address", slices.Concat(sends(0, client(20999), dns), sends(5, app, svc)), 0, Confirmed, flow.SeenSYN},
+		{"only to another address", sends(0, app, dns), 0, NotObserved, flow.SeenNoneOfIt},
+	} {
+		r := Check(tr, c.seen, flow.Loss{}, Known{ClientPort: c.port})
+		if st := r.Steps[0]; st.Word != c.want || st.Why.Kind != c.why || r.Word == Contradicted || (word(r, 0, 1) == Confirmed) != (c.want == Confirmed) {
+			t.Errorf("%s: %v %v, whole %v", c.what, st.Word, st.Why, r.Word)
+		}
+	}
+}
