@@ -47,7 +47,7 @@ func (t *confirmScreen) areas(s *state) confirmAreas {
 	switch {
 	case s.w >= wideFrom && !t.idle():
 		a.packet, a.steps = foot.left(foot.w / 2)
-		if n := len(s.counts()); n > 0 && a.packet.h > n+packetMin {
+		if n := s.countsHeight(); n > 0 && a.packet.h > n+packetMin {
 			a.packet, a.counts = a.packet.top(a.packet.h - n - 1)
 		}
 	case t.open:
@@ -242,7 +242,7 @@ func (s *state) foldedHeight() int {
 	n := len(s.steps())
 	if s.seen != nil && s.seen.way == s.way {
 		n -= s.seen.report.Count(confirm.NotObservable)
-		return 2 + (n+1)/2 + b2i(len(s.counts()) > 0)
+		return 2 + (n+1)/2 + b2i(s.countsHeight() > 0)
 	}
 	return 1 + (n+1)/2
 }

@@ -18,6 +18,16 @@ func (s *state) counts() []confirm.Count {
 	return s.seen.report.Counts
 }
 
+// uncounted says that a watch goes on whose counters are not read yet: they are when it begins
+// and when it ends, since Envoy answers slowly for all it counts.
+func (s *state) uncounted() bool { return s.watching() && len(s.counts()) == 0 }
+
+// countsLater is what stands in their place meanwhile.
+const countsLater = "told when the watch has ended"
+
+// countsHeight is how many lines the counters take.
+func (s *state) countsHeight() int { return max(len(s.counts()), b2i(s.uncounted())) }
+
 // drawCounts is the pane of the counters; those that stayed are faint.
 func (s *state) drawCounts(c *canvas, r rect) {
 	if r.h < 2 {
@@ -25,6 +35,9 @@ func (s *state) drawCounts(c *canvas, r rect) {
 	}
 	c.pane(r, false, "counters", "", "before → after")
 	_, r = r.top(1)
+	if s.uncounted() {
+		c.draw(r.x+1, r.y, r.w-2, text(style.Faint, cut(countsLater, r.w-2)))
+	}
 	for i, n := range s.counts() {
 		if i >= r.h {
 			return
@@ -41,6 +54,9 @@ func (s *state) drawCounts(c *canvas, r rect) {
 
 // countsLine are the counters that fit into one line: those of the cluster first.
 func (s *state) countsLine(width int) string {
+	if s.uncounted() {
+		return cut(countsLater, width)
+	}
 	order := []flow.Stage{flow.Cluster, flow.Listener, flow.Netfilter, flow.Endpoint}
 	all := slices.Clone(s.counts())
 	slices.SortStableFunc(all, func(a, b confirm.Count) int { return slices.Index(order, a.Stage) - slices.Index(order, b.Stage) })

@@ -191,6 +191,24 @@ func TestWordsWhileItGoesOn(t *testing.T) {
 	d.exact("live")
 }
 
+// The counters are read when a watch begins and when it ends: while it goes on their place says
+// so.
+func TestCountersComeAtTheEnd(t *testing.T) {
+	for _, sz := range [][2]int{{80, 24}, {140, 40}} {
+		d := drive(t, watched(nil, confirm.Confirmed), sz[0], sz[1])
+		d.m.watch(false)
+		e := newEyes(d.m.s.gen)
+		w := e.watch(false)
+		w.Ready()
+		r := meshReport(confirm.Confirmed)
+		r.Counts = nil
+		w.Judged(r)
+		d.m.Update(e.take())
+		d.has(countsLater)
+		d.exact("live")
+	}
+}
+
 // What is exported is what is kept of the packets, and the file's name is shown.
 func TestExport(t *testing.T) {
 	seen := meshSeen()
