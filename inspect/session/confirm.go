@@ -78,7 +78,7 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	known.ProxyUID, _, known.HasProxy = r.Snapshot.ProxyOwner()
 	known.Tells, known.StatName = tells(r, req), r.Snapshot.Envoy.StatName
 	opt.Watch = watched
-	x := &watching{pod: pod, w: w, req: req, opt: opt, logs: logs, kept: newKeeper(), sent: make(chan inspect.Sent, 1), settled: make(chan struct{}), ended: make(chan struct{})}
+	x := &watching{pod: pod, w: w, req: req, opt: opt, logs: logs, kept: newKeeper(everyLeg(t)), sent: make(chan inspect.Sent, 1), settled: make(chan struct{}), ended: make(chan struct{})}
 	sent, err := x.run(ctx, &known, func() confirm.Report { return best(t, x.kept.seen, x.loss(), known) })
 	if err != nil {
 		return r, confirm.Report{Trace: t}, err

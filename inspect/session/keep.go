@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"net/netip"
 	"time"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -13,7 +14,8 @@ const (
 	keptEvery = 10     // milliseconds after which it may be one more
 	keptAcks  = 4      // its packets with neither payload nor a flag that opens or ends it
 	keptLines = 10_000 // of access logs
-	keptAll   = 40_000 // observations in all
+	keptAll   = 40_000 // observations of the trace's addresses
+	keptOther = 10_000 // new flows to other addresses
 )
 
 // keeper holds what a judgement needs of what a watch sees. Of a connection that carries a lot
@@ -25,6 +27,9 @@ type keeper struct {
 	each map[flow.Tuple]*share
 	// lines are those of access logs so far.
 	lines int
+	// ours are the trace's addresses, and other the flows to others so far.
+	ours  map[netip.AddrPort]bool
+	other uint64
 	// past are packets that were let go though they might have proven something.
 	past uint64
 }
@@ -55,7 +60,40 @@ func (s *share) takes(o *flow.Observation) bool {
 	return true
 }
 
-func newKeeper() *keeper { return &keeper{each: map[flow.Tuple]*share{}} }
+func newKeeper(legs []flow.Leg) *keeper {
+	k := &keeper{ours: map[netip.AddrPort]bool{}, each: map[flow.Tuple]*share{}}
+	for _, l := range legs {
+		k.ours[anywhere(l.From.Dst)], k.ours[anywhere(l.To.Dst)] = true, true
+	}
+	delete(k.ours, netip.AddrPort{}) // a destination that is not known
+	return k
+}
+
+// anywhere is an address as it is, or, unspecified, its port at any.
+func anywhere(a netip.AddrPort) netip.AddrPort {
+	switch {
+	case a.Port() == 0:
+		return netip.AddrPort{}
+	case a.Addr().IsUnspecified():
+		return netip.AddrPortFrom(netip.Addr{}, a.Port())
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+func (k *keeper) holds(t flow.Tuple) bool {
+	for _, a := range [...]netip.AddrPort{t.Src, t.Dst} {
+		if k.ours[a] || k.ours[netip.AddrPortFrom(netip.Addr{}, a.Port())] {
+			return true
+		}
+	}
+	return false
+}
+
+// foreign says whether a flow is to other addresses than the trace's. A watch tells of each new
+// one, and of a busy pod's there are many: they must not take the room of what the trace needs.
+func (k *keeper) foreign(o *flow.Observation) bool {
+	return (o.Kind == flow.SeenConntrack || o.Kind == flow.SeenSocket) && !k.holds(o.Tuple) && !k.holds(o.Reply)
+}
 
 func (k *keeper) add(o flow.Observation) {
 	if o.Kind == flow.SeenAccessLog {
@@ -63,7 +101,12 @@ func (k *keeper) add(o flow.Observation) {
 			return // a line that is missing proves nothing
 		}
 	}
-	full := len(k.seen) >= keptAll
+	if k.foreign(&o) {
+		if k.other++; k.other > keptOther {
+			return
+		}
+	}
+	full := len(k.seen) >= keptAll+int(min(k.other, keptOther))
 	if o.Kind == flow.SeenPacket {
 		s := k.each[o.Tuple]
 		if s == nil && !full {
@@ -90,5 +133,6 @@ func (k *keeper) add(o flow.Observation) {
 // loss is what was not seen, and what was and could not be kept.
 func (k *keeper) loss(l flow.Loss) flow.Loss {
 	l.Dropped += k.past
+	l.Foreign += k.other - min(k.other, keptOther)
 	return l
 }

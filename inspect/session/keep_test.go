@@ -15,7 +15,7 @@ import (
 // idle keeps what comes then. Past the bound what is let go counts as not seen, so that
 // nothing is concluded from its absence.
 func TestKeeperIsBounded(t *testing.T) {
-	k := newKeeper()
+	k := newKeeper(toPort80)
 	a, b := netip.MustParseAddrPort("10.0.0.1:4000"), netip.MustParseAddrPort("10.0.0.2:80")
 	now := time.Unix(1, 0)
 	send := func(f flow.TCPFlags, n int) {
@@ -48,10 +48,37 @@ func TestKeeperIsBounded(t *testing.T) {
 	}
 	n := uint64(len(k.seen))
 	for range keptAll {
-		k.add(flow.Observation{Kind: flow.SeenConntrack})
+		k.add(flow.Observation{Kind: flow.SeenConntrack, Tuple: flow.Tuple{Src: a, Dst: b}})
 	}
 	if len(k.seen) != keptAll || k.past != n || k.loss(flow.Loss{Dropped: 2}).Dropped != n+2 {
 		t.Errorf("%d kept, %d past the bound", len(k.seen), k.past)
+	}
+}
+
+var toPort80 = []flow.Leg{{From: flow.Conn{Dst: netip.MustParseAddrPort("10.0.0.2:80")}}}
+
+// New flows to other addresses are no loss, however many they are: they have room of their own,
+// and are counted apart.
+func TestForeignFlows(t *testing.T) {
+	k := newKeeper(toPort80)
+	ap := netip.MustParseAddrPort
+	track := func(port uint16, dst, reply string) {
+		src := netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port)
+		k.add(flow.Observation{Kind: flow.SeenConntrack, Event: "NEW", Tuple: flow.Tuple{Src: src, Dst: ap(dst)}, Reply: flow.Tuple{Src: ap(reply), Dst: src}})
+	}
+	for i := range keptAll + keptOther {
+		track(uint16(i), "10.9.9.9:443", "10.9.9.9:443")
+	}
+	if l := k.loss(flow.Loss{}); len(k.seen) != keptOther || l.Dropped != 0 || l.Foreign != keptAll {
+		t.Fatalf("%d kept, %+v", len(k.seen), l)
+	}
+	track(1, "10.0.0.2:80", "127.0.0.1:15001") // by what was dialled
+	track(2, "10.9.9.9:80", "10.0.0.2:80")     // by what it became
+	for range keptAll - 2 {
+		k.add(flow.Observation{Kind: flow.SeenPacket, Flags: flow.SYN})
+	}
+	if l := k.loss(flow.Loss{}); len(k.seen) != keptOther+keptAll || l.Dropped != 0 || l.Foreign != keptAll {
+		t.Errorf("%d kept, %+v", len(k.seen), l)
 	}
 }
 
@@ -73,7 +100,7 @@ func TestThinned(t *testing.T) {
 		}
 		return out
 	}
-	k := newKeeper()
+	k := newKeeper(toPort80)
 	if put(k, keptBurst); len(thinned(k)) > 0 {
 		t.Errorf("nothing with payload was let go: %v", thinned(k))
 	}

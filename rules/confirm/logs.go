@@ -28,7 +28,7 @@ func field(l *flow.Observation, names ...string) string {
 // had that port of its destination and time.
 func (c *check) linesOf(x *conn) []*flow.Observation {
 	var next time.Time
-	several := false
+	several := c.loss.Foreign > 0 // one of them may have been of that port
 	for _, y := range c.conns {
 		if y != x && y.client == x.client {
 			several = true

@@ -36,8 +36,8 @@ type said struct {
 	// whole says that there can be no other request on it: all that the client wrote was read.
 	whole bool
 	// more says that it wrote what may be other requests, and was not kept or not read.
-	more  bool
-	tls   bool
+	more bool
+	tls  bool
 	// name is what the ClientHello asks for, if named; empty: no name.
 	name  string
 	named bool

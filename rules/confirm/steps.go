@@ -343,7 +343,7 @@ func (c *check) otherUpstream(want string) (Step, bool) {
 			tracked = append(tracked, x)
 		}
 	}
-	if len(tracked) == 1 && c.trace.Legs[0].From.Dst != c.trace.Legs[0].To.Dst {
+	if len(tracked) == 1 && c.loss.Foreign == 0 && c.trace.Legs[0].From.Dst != c.trace.Legs[0].To.Dst {
 		return contradicted(tracked[0].track, flow.SeenOther, tracked[0].track.Tuple.Dst.String(), want), true
 	}
 	return Step{}, false

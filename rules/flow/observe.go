@@ -89,6 +89,9 @@ type Loss struct {
 	Late          bool // the watch began after the connection did
 	// Blind are the sources that could not be read, with the reason.
 	Blind []Gap
+	// Foreign are new flows to other addresses than the trace's that were let go: there were too
+	// many. What is the trace's was kept.
+	Foreign uint64
 	// Logs are the access logs that are read, and Unread those that are configured and were not
 	// read whole, with the reason.
 	// They take nothing away: a line that is missing proves nothing.

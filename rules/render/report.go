@@ -49,6 +49,7 @@ type sentForm struct {
 type lossForm struct {
 	Seen    uint64    `json:"seen"`
 	Dropped uint64    `json:"dropped"`
+	Foreign uint64    `json:"foreign,omitempty"`
 	Late    bool      `json:"late,omitempty"`
 	Blind   []gapForm `json:"blind,omitempty"`
 	Unread  []gapForm `json:"unread,omitempty"`
@@ -57,7 +58,7 @@ type lossForm struct {
 // ReportJSON is a report in the form of the contract, in stable order.
 func ReportJSON(r confirm.Report) []byte {
 	f := reportForm{Schema: ReportSchema, Word: r.Word.String(), Trace: formOf(r.Trace, false), Steps: []reportStepForm{}, Counts: []countForm{},
-		Loss: lossForm{Seen: r.Loss.Seen, Dropped: r.Loss.Dropped, Late: r.Loss.Late, Blind: gapsOf(r.Loss.Blind), Unread: gapsOf(r.Loss.Unread)}}
+		Loss: lossForm{Seen: r.Loss.Seen, Dropped: r.Loss.Dropped, Foreign: r.Loss.Foreign, Late: r.Loss.Late, Blind: gapsOf(r.Loss.Blind), Unread: gapsOf(r.Loss.Unread)}}
 	for _, s := range r.Steps {
 		st := reportStepForm{Leg: s.Leg, Step: s.Step, Stage: s.Stage.String(), Subject: s.Subject, Word: s.Word.String(), Why: Reason(s.Why), Evidence: []evidenceForm{}}
 		for _, e := range s.Evidence {
@@ -157,6 +158,9 @@ func reportSentence(r confirm.Report) string {
 
 func lossText(l flow.Loss) string {
 	s := fmt.Sprintf("%d seen, %d dropped", l.Seen, l.Dropped)
+	if l.Foreign > 0 {
+		s += fmt.Sprintf("; %d new flows to other addresses were let go", l.Foreign)
+	}
 	if l.Late {
 		s += "; the watch began late"
 	}
