@@ -100,7 +100,7 @@ func (s stamp) element() nftables.SetElement {
 func (e *Enforcer) kernelApply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 	ctx = context.WithoutCancel(ctx)
 	if c.Kind == flow.AllowAll {
-		if held, _ := e.runtimeHolds(ctx); held != nil {
+		if _, held := e.runtimeHolds(ctx); held != nil {
 			return flow.Policy{}, held
 		}
 	}
@@ -130,10 +130,10 @@ func (e *Enforcer) kernelApply(ctx context.Context, c flow.Change) (flow.Policy,
 		}
 		return flow.Policy{}, errors.Join(err, e.takeBack(mine))
 	}
-	other := make(chan func() (error, string), 1)
+	other := make(chan func() (string, error), 1)
 	go func() {
-		held, unread := e.runtimeHolds(ctx)
-		other <- func() (error, string) { return held, unread }
+		unread, held := e.runtimeHolds(ctx)
+		other <- func() (string, error) { return unread, held }
 	}()
 	e.step(Reading)
 	now, err := k.read()
@@ -146,7 +146,7 @@ func (e *Enforcer) kernelApply(ctx context.Context, c flow.Change) (flow.Policy,
 	}
 	e.step(Proving)
 	e.prove(k, now, &p)
-	held, unread := (<-other)()
+	unread, held := (<-other)()
 	if held != nil {
 		return flow.Policy{}, errors.Join(held, e.takeBack(mine))
 	}

@@ -125,26 +125,26 @@ func (e *Enforcer) glance(ctx context.Context) (*runtime, error) {
 	defer stop()
 	r, err := e.openRuntime(soon)
 	if err != nil && soon.Err() != nil && ctx.Err() == nil {
-		return nil, fmt.Errorf("Envoy's admin interface: %w within %s", admin.ErrHung, glanceTime)
+		return nil, fmt.Errorf("the admin interface of Envoy: %w within %s", admin.ErrHung, glanceTime)
 	}
 	return r, err
 }
 
 // runtimeHolds refuses where a policy in Envoy's runtime is in the way of the kernel's. unread
 // says why it is not known whether there is one.
-func (e *Enforcer) runtimeHolds(ctx context.Context) (held error, unread string) {
+func (e *Enforcer) runtimeHolds(ctx context.Context) (unread string, held error) {
 	if e.opt.Admin == nil {
-		return nil, ""
+		return "", nil
 	}
 	r, err := e.glance(ctx)
 	switch {
 	case nobody(err):
-		return nil, ""
+		return "", nil
 	case err != nil:
-		return nil, "whether Envoy's runtime holds a policy of ours too could not be read: " + err.Error()
+		return "whether Envoy's runtime holds a policy of ours too could not be read: " + err.Error(), nil
 	}
 	defer r.admin.Close()
-	return r.free(), ""
+	return "", r.free()
 }
 
 // policy is what was read, in the shared words.
