@@ -184,9 +184,9 @@ func load(pps int) error {
 	}
 }
 
-// packetsOnLo is how many packets lo has received (/proc/net/dev).
+// packetsOnLo is how many packets lo has received (/proc/thread-self/net/dev).
 func packetsOnLo() int {
-	b, _ := os.ReadFile("/proc/net/dev")
+	b, _ := os.ReadFile("/proc/thread-self/net/dev")
 	for _, line := range strings.Split(string(b), "\n") {
 		if name, rest, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && name == "lo" {
 			if f := strings.Fields(rest); len(f) > 1 {

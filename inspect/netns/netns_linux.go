@@ -54,8 +54,12 @@ func OfPid(pid int) (*Space, error) {
 	return s, err
 }
 
+// ownPath is the namespace of the calling thread. /proc/self is the first thread's, and that
+// one may be inside another namespace just now, on behalf of a Do.
+const ownPath = "/proc/thread-self/ns/net"
+
 // Own opens the namespace of this process. It needs no power.
-func Own() (*Space, error) { return open("/proc/self/ns/net") }
+func Own() (*Space, error) { return open(ownPath) }
 
 // open opens the namespace that the file at path is: a bind mount or a link under /proc.
 func open(path string) (*Space, error) {
@@ -84,7 +88,7 @@ func (s *Space) identify() error {
 	if err := unix.Fstat(int(s.file.Fd()), &st); err != nil {
 		return err
 	}
-	if err := unix.Stat("/proc/self/ns/net", &own); err != nil {
+	if err := unix.Stat(ownPath, &own); err != nil {
 		return err
 	}
 	s.id, s.dev = st.Ino, st.Dev

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -31,6 +32,76 @@ func made(t *testing.T, suffix string) (string, *Space) {
 	}
 	t.Cleanup(func() { s.Close() })
 	return name, s
+}
+
+// first runs functions on the process's first thread, whose namespace /proc/self shows.
+var first = make(chan func())
+
+func init() { runtime.LockOSThread() } // the main goroutine stays on the first thread
+
+func TestMain(m *testing.M) {
+	code := make(chan int)
+	go func() { code <- m.Run() }()
+	for {
+		select {
+		case f := <-first:
+			f()
+		case c := <-code:
+			os.Exit(c)
+		}
+	}
+}
+
+// A namespace is not taken for the own one because the process's first thread is in it.
+func TestFirstThreadElsewhere(t *testing.T) {
+	name, s := made(t, "first")
+	inside, leave, left := make(chan error), make(chan bool), make(chan error)
+	first <- func() {
+		back, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			inside <- err
+			return
+		}
+		defer unix.Close(back)
+		fd, err := unix.Open("/run/netns/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			defer unix.Close(fd)
+			err = unix.Setns(fd, unix.CLONE_NEWNET)
+		}
+		inside <- err
+		<-leave
+		left <- unix.Setns(back, unix.CLONE_NEWNET)
+	}
+	if err := <-inside; err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		leave <- true
+		if err := <-left; err != nil {
+			t.Error(err)
+		}
+	}()
+	again, err := Named(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	own, err := Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if again.Own() || !own.Own() || own.ID() == s.ID() {
+		t.Errorf("the namespace is taken for the own one: %v; the own one is %d, not %d", again.Own(), own.ID(), s.ID())
+	}
+	if err := again.Do(func() error {
+		if got, want := link(t, "/proc/thread-self/ns/net"), fmt.Sprintf("net:[%d]", s.ID()); got != want {
+			t.Errorf("the thread is in %s, want %s", got, want)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
 }
 
 // What is opened inside belongs to the namespace, children included, and the caller's
