@@ -294,6 +294,53 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// What Envoy refuses changes nothing at all, though it would have taken a listener away too: that
+// one stays, and no connection is drained.
+func TestRefusedDrainsNothing(t *testing.T) {
+	p := bare(t, "mesh", lab.NFT)
+	const proxy = "        - filters:\n            - name: envoy.filters.network.tcp_proxy\n"
+	clash := "        - filter_chain_match: { destination_port: 80, prefix_ranges: { address_prefix: 203.0.113.10, prefix_len: 32 } }\n" + strings.Replace(proxy, "        - filters", "          filters", 1)
+	if !strings.Contains(string(p.lab.Scene.Envoy), proxy) {
+		t.Fatal("the scene is another")
+	}
+	p.serves(strings.Replace(string(p.lab.Scene.Envoy), proxy, clash, 1))
+	p.start()
+	p.envoy()
+	ask := p.ask()
+	before := p.moved()
+	allow := change(flow.AllowAll) // of the service too: its listener goes
+	allow.All, allow.Open = false, append(hole(t, baidu), hole(t, svc)...)
+	if _, err := ask.Apply(context.Background(), worded(allow)); err == nil || !strings.Contains(err.Error(), "has the same matching rules defined as") {
+		t.Fatalf("error %v", err)
+	}
+	if after := p.moved(); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+	if got := p.way(svc); got != "200 svc mesh" {
+		t.Errorf("to the service: %s", got)
+	}
+	p.none(ask)
+}
+
+// moved is what Envoy counts of listeners that it removed or drains.
+func (p *plane) moved() string {
+	p.t.Helper()
+	all, err := p.lab.InPod("curl", "-sS", "http://127.0.0.1:9901/stats?filter=listener_manager")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var out []string
+	for l := range strings.Lines(all) {
+		if strings.Contains(l, "listener_removed") || strings.Contains(l, "draining") {
+			out = append(out, l)
+		}
+	}
+	if len(out) < 3 {
+		p.t.Fatalf("Envoy counts\n%s", all)
+	}
+	return strings.Join(out, "")
+}
+
 func (p *plane) serves(text string) {
 	p.t.Helper()
 	if err := os.WriteFile(p.file, []byte(text), 0o644); err != nil {

@@ -46,7 +46,7 @@ func (s *Server) apply(ctx context.Context, c flow.Change, from any) (flow.Polic
 	}
 	since := time.Now()
 	before, why := s.workersNow(ctx)
-	if err := s.try(func() error { return s.push(nil, next.listeners) }); err != nil {
+	if err := s.swap(next.listeners); err != nil {
 		return flow.Policy{}, fmt.Errorf("%s is not applied: %w", c.Kind, err)
 	}
 	c.Since, c.Driver = since, flow.XDS
@@ -59,6 +59,22 @@ func (s *Server) apply(ctx context.Context, c flow.Change, from any) (flow.Polic
 	p.Proof = append([]flow.Proof{acked}, s.prove(ctx, before, why, next.listeners)...)
 	judge(&p)
 	return p, nil
+}
+
+// swap serves other listeners. What they leave out goes in a step of its own, once Envoy has
+// taken the rest: of a set that it refuses a listener of, Envoy carries the removals out all the
+// same, and a refusal must change nothing (source/common/listener_manager/lds_api.cc).
+func (s *Server) swap(next []*listener.Listener) error {
+	grown := slices.Clone(next)
+	for _, l := range s.conf.listeners {
+		if !slices.ContainsFunc(next, func(n *listener.Listener) bool { return n.Name == l.Name }) {
+			grown = append(grown, l)
+		}
+	}
+	if err := s.try(func() error { return s.push(nil, grown) }); err != nil || len(grown) == len(next) {
+		return err
+	}
+	return s.try(func() error { return s.push(nil, next) })
 }
 
 // untilEnd bounds what is asked of Envoy by the end of the policy, which would have to wait for it.

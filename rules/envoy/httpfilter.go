@@ -253,6 +253,9 @@ func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
 	case f.missing:
 		return s.deny(f, flow.Because(flow.WhyFilterNoConfig, f.name), 500, "NFCF", "")
 	}
+	if f.config.Field("clear_route_cache").Bool(false) && (f.kind == "set_filter_state" || passes(f.kind)) {
+		return s.opaque(f, f.kind, "has the route chosen again")
+	}
 	switch f.kind {
 	case "rbac":
 		return s.rbac(f, rc)
