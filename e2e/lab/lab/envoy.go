@@ -75,7 +75,7 @@ func (l *Lab) startEnvoy() error {
 	if err := os.WriteFile(file, conf, 0o644); err != nil {
 		return err
 	}
-	if err := errors.Join(os.WriteFile(bin, nil, 0o755), os.Mkdir(filepath.Dir(l.LogFile()), 0o755)); err != nil {
+	if err := errors.Join(os.WriteFile(bin, nil, 0o755), os.MkdirAll(filepath.Dir(l.LogFile()), 0o755)); err != nil {
 		return err
 	}
 	envoy, err := filepath.Abs(l.opt.Envoy)
