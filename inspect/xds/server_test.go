@@ -146,8 +146,8 @@ func TestRefusedVersion(t *testing.T) {
 		done <- err
 	}()
 	bad := e.next(listeners)
-	if len(bad.Resources) >= len(first.Resources) {
-		t.Errorf("block-all has %d listeners, the file %d", len(bad.Resources), len(first.Resources))
+	if len(bad.Resources) != len(first.Resources) { // none is taken away before the rest is taken
+		t.Errorf("the first step has %d listeners, the file %d", len(bad.Resources), len(first.Resources))
 	}
 	e.refuse(bad, "no,\nbecause\n")
 	back := e.next(listeners)
@@ -241,7 +241,13 @@ func TestUnproven(t *testing.T) {
 		p, err := s.Apply(context.Background(), wordedBlock(time.Millisecond))
 		done <- result{p, err}
 	}()
-	e.ack(e.next(listeners))
+	grown := e.next(listeners)
+	e.ack(grown)
+	less := e.next(listeners)
+	if len(less.Resources) >= len(grown.Resources) || len(grown.Resources) != len(s.conf.listeners) {
+		t.Errorf("block-all has %d listeners after %d, the file %d", len(less.Resources), len(grown.Resources), len(s.conf.listeners))
+	}
+	e.ack(less)
 	r := <-done
 	if r.err != nil || r.p.State != flow.StateUnknown || !strings.Contains(r.p.Why, "has no admin interface at an address") || r.p.Change.Kind != flow.BlockAll {
 		t.Errorf("%+v, %v", r.p, r.err)

@@ -53,6 +53,14 @@ func (p Person) Sees(texts ...string) {
 	}
 }
 
+// Misses waits until the terminal shows a text no more.
+func (p Person) Misses(text string) {
+	p.t.Helper()
+	if err := p.Gone(p.ctx, text); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // Types types.
 func (p Person) Types(s string) {
 	p.t.Helper()
