@@ -256,6 +256,11 @@ func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
 	if f.config.Field("clear_route_cache").Bool(false) && (f.kind == "set_filter_state" || passes(f.kind)) {
 		return s.opaque(f, f.kind, "has the route chosen again")
 	}
+	return s.runs(f, rc)
+}
+
+// runs is what a filter does whose configuration is there.
+func (s *stream) runs(f *httpFilter, rc routeConfig) bool {
 	switch f.kind {
 	case "rbac":
 		return s.rbac(f, rc)

@@ -253,6 +253,13 @@ func clusterWords(k flow.ReasonKind, a [3]string) string {
 		return "dropped by drop_overloads" + named(" category ", a[0])
 	case flow.WhyAggregate:
 		return "used by aggregate " + a[0]
+	}
+	return hostWords(k, a)
+}
+
+// hostWords are those of a cluster's hosts.
+func hostWords(k flow.ReasonKind, a [3]string) string {
+	switch k {
 	case flow.WhyNoHosts:
 		return "the cluster has no hosts"
 	case flow.WhyNoHealthy:
