@@ -49,6 +49,14 @@ func (c *cost) row(ours *cost, size int64) string {
 	return s + fmt.Sprintf("   %.1f x meshtop's cpu (%.1f to %.1f)", median(ratios), ratios[0], ratios[len(ratios)-1])
 }
 
+// command is a program to time. What it prints must name all of shows: a quick answer that is
+// none must not count.
+type command struct {
+	name  string
+	argv  []string
+	shows []string
+}
+
 // pairs runs the programs one after the other, again and again: meshtop's first trace
 // from the file, and what others do to look at the same routes.
 func pairs(o options, dump, reqs string) ([]*cost, error) {
@@ -56,22 +64,16 @@ func pairs(o options, dump, reqs string) ([]*cost, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := firstHTTP(rs)
-	commands := []struct {
-		name string
-		argv []string
-	}{{"meshtop trace --config-dump FILE --to ...", traceCommand(o.meshtop, dump, q)}}
+	q, err := first(rs)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", reqs, err)
+	}
+	commands := []command{{"meshtop trace --config-dump FILE --to ...", traceCommand(o.meshtop, dump, q), q.Expect.Clusters}}
 	if o.jq != "" {
-		commands = append(commands, struct {
-			name string
-			argv []string
-		}{"jq: the virtual host by its domain", []string{o.jq, "-c", jqProgram(q), dump}})
+		commands = append(commands, command{"jq: the virtual host by its domain", []string{o.jq, "-c", jqProgram(q), dump}, nil})
 	}
 	if o.istioctl != "" {
-		commands = append(commands, struct {
-			name string
-			argv []string
-		}{"istioctl pc routes -f FILE --name TABLE", []string{o.istioctl, "proxy-config", "routes", "-f", dump, "--name", q.Expect.Table}})
+		commands = append(commands, command{"istioctl pc routes -f FILE --name TABLE", []string{o.istioctl, "proxy-config", "routes", "-f", dump, "--name", q.Expect.Table}, nil})
 	}
 	costs := make([]*cost, len(commands))
 	for i, c := range commands {
@@ -79,7 +81,7 @@ func pairs(o options, dump, reqs string) ([]*cost, error) {
 	}
 	for range o.pairs {
 		for i, c := range commands {
-			if err := costs[i].run(c.argv); err != nil {
+			if err := costs[i].run(c); err != nil {
 				return nil, err
 			}
 		}
@@ -87,17 +89,25 @@ func pairs(o options, dump, reqs string) ([]*cost, error) {
 	return costs, nil
 }
 
-func firstHTTP(rs []mesh.Request) mesh.Request {
-	for _, q := range rs {
-		if q.Authority != "" {
-			return q
+// first is a request that can only end at one cluster, so that a trace of it ends with 0: of
+// HTTP where there is one, since the others look for its virtual host.
+func first(rs []mesh.Request) (mesh.Request, error) {
+	for _, http := range []bool{true, false} {
+		for _, q := range rs {
+			if (q.Authority != "") == http && q.Expect.Code == 0 && len(q.Expect.Clusters) == 1 && q.Expect.Clusters[0] != "" {
+				return q, nil
+			}
 		}
 	}
-	return mesh.Request{Dst: "10.96.1.0", Port: 80, Authority: "none", Path: "/", Expect: mesh.Answer{Table: "80"}}
+	return mesh.Request{}, fmt.Errorf("none of %d requests ends at one cluster: there is nothing to time", len(rs))
 }
 
 func traceCommand(binary, dump string, q mesh.Request) []string {
-	argv := []string{binary, "trace", "--config-dump", dump, "--to", fmt.Sprintf("%s:%d", q.Dst, q.Port), "--authority", q.Authority, "--path", q.Path}
+	argv := []string{binary, "trace", "--config-dump", dump, "--to", fmt.Sprintf("%s:%d", q.Dst, q.Port)}
+	if q.Authority == "" {
+		return append(argv, "--raw")
+	}
+	argv = append(argv, "--authority", q.Authority, "--path", q.Path)
 	for k, v := range q.Headers {
 		argv = append(argv, "-H", k+": "+v)
 	}
@@ -112,19 +122,26 @@ func jqProgram(q mesh.Request) string {
 
 const longest = 10 * time.Minute
 
-func (c *cost) run(argv []string) error {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = io.Discard, &out
+func (c *cost) run(what command) error {
+	cmd := exec.Command(what.argv[0], what.argv[1:]...)
+	var answer, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &answer, &said
+	if len(what.shows) == 0 {
+		cmd.Stdout = io.Discard
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	late := time.AfterFunc(longest, func() { cmd.Process.Kill() })
 	err := cmd.Wait()
 	late.Stop()
-	// meshtop says 1 where the request is refused and 3 where it depends: answers as well.
-	if code := cmd.ProcessState.ExitCode(); err != nil && code != 1 && code != 3 {
-		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, out.String())
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(what.argv, " "), err, said.String())
+	}
+	for _, s := range what.shows {
+		if !strings.Contains(answer.String(), s) {
+			return fmt.Errorf("%s: the answer does not name %q:\n%s", strings.Join(what.argv, " "), s, answer.String())
+		}
 	}
 	u := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	c.cpu = append(c.cpu, cmd.ProcessState.UserTime().Seconds()+cmd.ProcessState.SystemTime().Seconds())
