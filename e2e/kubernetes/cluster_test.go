@@ -117,7 +117,7 @@ func (c *cluster) nothing(t *testing.T) {
 		}
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), "kubepods") {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), filepath.Base(c.run)) {
 			t.Errorf("a cgroup is left: %s", path)
 		}
 		return nil
