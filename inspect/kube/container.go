@@ -111,7 +111,7 @@ func (c *cluster) put(ctx context.Context, p *v1.Pod) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := c.core.Pods(p.Namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, meta.PatchOptions{}, "ephemeralcontainers"); err != nil {
+	if err := c.api.patch(ctx, pods, p.Namespace, p.Name, types.StrategicMergePatchType, patch, "ephemeralcontainers"); err != nil {
 		return "", err
 	}
 	c.say(fmt.Sprintf("pod %s: put %s beside it: a debug container, which ends when nobody needs it; its entry stays until the pod is deleted", p.Name, name), true)
@@ -124,7 +124,7 @@ func (c *cluster) await(ctx context.Context, p *v1.Pod, name string) error {
 	defer cancel()
 	last := "kubelet has not begun it"
 	for pause := 100 * time.Millisecond; ; pause = min(pause*3/2, time.Second) {
-		now, err := c.core.Pods(p.Namespace).Get(within, p.Name, meta.GetOptions{})
+		now, err := c.api.pod(within, p.Namespace, p.Name)
 		if err != nil && within.Err() == nil {
 			return err
 		}
@@ -171,9 +171,10 @@ func state(p *v1.Pod, name, last string) (waits string, runs bool, err error) {
 
 // events are what kubelet said of the container last; where they may not be read, nothing.
 func (c *cluster) events(ctx context.Context, p *v1.Pod, name string) string {
-	list, err := c.core.Events(p.Namespace).List(ctx, meta.ListOptions{FieldSelector: fields.Set{
+	var list v1.EventList
+	err := c.api.list(ctx, events, p.Namespace, meta.ListOptions{FieldSelector: fields.Set{
 		"involvedObject.uid": string(p.UID), "involvedObject.fieldPath": "spec.ephemeralContainers{" + name + "}",
-	}.String()})
+	}.String()}, &list)
 	if err != nil || len(list.Items) == 0 {
 		return ""
 	}

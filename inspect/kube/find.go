@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
+	apps "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +21,7 @@ func (c *cluster) find(ctx context.Context, kind, name string) (*v1.Pod, error) 
 		return literally(name, c.namespace, func(name, space string) (*v1.Pod, error) { return c.ofDeployment(ctx, name, space) })
 	}
 	return literally(name, c.namespace, func(name, space string) (*v1.Pod, error) {
-		return c.core.Pods(space).Get(ctx, name, meta.GetOptions{})
+		return c.api.pod(ctx, space, name)
 	})
 }
 
@@ -40,16 +41,16 @@ func literally(name, space string, get func(name, space string) (*v1.Pod, error)
 
 // ofDeployment is a pod of a deployment: of those that can be attached to the first by name.
 func (c *cluster) ofDeployment(ctx context.Context, name, space string) (*v1.Pod, error) {
-	d, err := c.apps.Deployments(space).Get(ctx, name, meta.GetOptions{})
-	if err != nil {
+	var d apps.Deployment
+	if err := c.api.get(ctx, deployments, space, name, &d); err != nil {
 		return nil, err
 	}
 	selector, err := meta.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil {
 		return nil, fmt.Errorf("the selector of deployment %s: %w", name, err)
 	}
-	list, err := c.core.Pods(space).List(ctx, meta.ListOptions{LabelSelector: selector.String()})
-	if err != nil {
+	var list v1.PodList
+	if err := c.api.list(ctx, pods, space, meta.ListOptions{LabelSelector: selector.String()}, &list); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(list.Items, func(a, b v1.Pod) int { return cmp.Compare(a.Name, b.Name) })

@@ -11,8 +11,6 @@ import (
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/spf13/pflag"
-	apps "k8s.io/client-go/kubernetes/typed/apps/v1"
-	core "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -80,20 +78,12 @@ func (f *Flags) cluster(tell say) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("which namespace: %w", err)
 	}
-	c := &cluster{config: config, namespace: namespace, image: f.image, wait: f.wait, say: tell}
-	c.core, err = core.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", config.Host, err)
-	}
-	c.apps, err = apps.NewForConfig(config)
-	return c, err
+	return &cluster{api: &api{config: config}, namespace: namespace, image: f.image, wait: f.wait, say: tell}, nil
 }
 
 // cluster is where pods are.
 type cluster struct {
-	config    *rest.Config
-	core      core.CoreV1Interface
-	apps      apps.AppsV1Interface
+	api       *api
 	namespace string
 	image     string
 	wait      time.Duration

@@ -14,7 +14,6 @@ import (
 	"github.com/meshtop/meshtop/inspect/agent"
 	"github.com/meshtop/meshtop/rules/flow"
 	v1 "k8s.io/api/core/v1"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Pod is a pod of a cluster, seen by the agent beside it. Where the stream to that has ended
@@ -99,7 +98,7 @@ func (p *Pod) live(ctx context.Context) (*agent.Pod, error) {
 
 // again is the pod as it is now, if it still is that pod and runs.
 func (p *Pod) again(ctx context.Context) (*v1.Pod, error) {
-	o, err := p.cluster.core.Pods(p.object.Namespace).Get(ctx, p.object.Name, meta.GetOptions{})
+	o, err := p.cluster.api.pod(ctx, p.object.Namespace, p.object.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +143,7 @@ func (p *Pod) Read(ctx context.Context, want inspect.Want) (inspect.Snapshot, er
 
 // json is the pod's object without what only the API server needs.
 func (p *Pod) json(ctx context.Context) ([]byte, error) {
-	o, err := p.cluster.core.Pods(p.object.Namespace).Get(ctx, p.object.Name, meta.GetOptions{})
+	o, err := p.cluster.api.pod(ctx, p.object.Namespace, p.object.Name)
 	if err != nil {
 		return nil, err
 	}

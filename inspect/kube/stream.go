@@ -11,7 +11,6 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/streaming/pkg/httpstream"
 )
@@ -30,13 +29,17 @@ type stream struct {
 // exec starts a command: by WebSocket, and where the API server or a proxy before it speaks
 // none, by SPDY. Not by attach: kubelet copies that stream to a log on the node, secrets and all.
 func (c *cluster) exec(p *v1.Pod, container string, argv []string) (*stream, error) {
-	url := c.core.RESTClient().Post().Resource("pods").Namespace(p.Namespace).Name(p.Name).SubResource("exec").
-		VersionedParams(&v1.PodExecOptions{Container: container, Command: argv, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
-	spdy, err := remotecommand.NewSPDYExecutor(c.config, "POST", url)
+	core, err := c.api.client(pods.group)
 	if err != nil {
 		return nil, err
 	}
-	socket, err := remotecommand.NewWebSocketExecutor(c.config, "GET", url.String())
+	url := core.Post().Resource(pods.plural).Namespace(p.Namespace).Name(p.Name).SubResource("exec").
+		VersionedParams(&v1.PodExecOptions{Container: container, Command: argv, Stdin: true, Stdout: true, Stderr: true}, codecs().parameters).URL()
+	spdy, err := remotecommand.NewSPDYExecutor(c.api.config, "POST", url)
+	if err != nil {
+		return nil, err
+	}
+	socket, err := remotecommand.NewWebSocketExecutor(c.api.config, "GET", url.String())
 	if err != nil {
 		return nil, err
 	}
