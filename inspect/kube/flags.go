@@ -22,6 +22,7 @@ type Flags struct {
 	overrides clientcmd.ConfigOverrides
 	image     string
 	wait      time.Duration
+	via       via
 }
 
 // NewFlags are the flags; image is the agent's where --image names none.
@@ -38,6 +39,7 @@ func (f *Flags) Register(to *pflag.FlagSet) {
 	to.StringArrayVar(&f.overrides.AuthInfo.ImpersonateGroups, "as-group", nil, "act as one of this group (repeatable)")
 	to.StringVar(&f.image, "image", f.image, "the agent's container image")
 	to.DurationVar(&f.wait, "wait", f.wait, "how long the agent may take to start")
+	to.Var(&f.via, "via", "the way to the pod; by itself the first that is allowed")
 }
 
 // say is told what is done in a sentence. lasting: it is worth keeping; else the next one
@@ -78,7 +80,7 @@ func (f *Flags) cluster(tell say) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("which namespace: %w", err)
 	}
-	return &cluster{api: &api{config: config}, namespace: namespace, image: f.image, wait: f.wait, say: tell}, nil
+	return &cluster{api: &api{config: config}, namespace: namespace, image: f.image, wait: f.wait, via: f.via, say: tell}, nil
 }
 
 // cluster is where pods are.
@@ -87,6 +89,7 @@ type cluster struct {
 	namespace string
 	image     string
 	wait      time.Duration
+	via       via
 	say       say
 }
 

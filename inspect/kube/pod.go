@@ -33,15 +33,8 @@ var (
 	_ inspect.Enforcer = (*Pod)(nil)
 )
 
-func (c *cluster) open(ctx context.Context, kind, name string) (*Pod, error) {
-	c.say("looking for "+kind+" "+name, false)
-	o, err := c.find(ctx, kind, name)
-	if err != nil {
-		return nil, err
-	}
-	if err := runs(o); err != nil {
-		return nil, err
-	}
+// attach opens the pod by the agent beside it.
+func (c *cluster) attach(ctx context.Context, o *v1.Pod) (*Pod, error) {
 	p := &Pod{cluster: c, object: o}
 	a, err := p.reach(ctx, o)
 	if err != nil {
