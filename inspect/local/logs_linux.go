@@ -32,7 +32,12 @@ func (p *Pod) logFiles(ctx context.Context, paths []string) []capture.LogFile {
 			if unknown != nil {
 				return nil, unknown
 			}
-			return openLog(pid, name)
+			var f *os.File
+			err := asOwner(p.space, "/proc/"+strconv.Itoa(pid), func() (err error) {
+				f, err = openLog(pid, name)
+				return err
+			})
+			return f, err
 		}})
 	}
 	return out
@@ -67,7 +72,7 @@ func (p *Pod) envoyPID(ctx context.Context) (int, error) {
 	case pid != 0:
 		return pid, nil
 	case hidden:
-		return 0, fmt.Errorf("the process of Envoy is hidden from uid %d: it needs root (CAP_SYS_PTRACE)", os.Geteuid())
+		return 0, fmt.Errorf("the process of Envoy is hidden from uid %d: it needs %s", os.Geteuid(), tracer())
 	}
 	return 0, errors.New("no process of Envoy's listens here")
 }
@@ -105,7 +110,11 @@ func openLog(pid int, name string) (*os.File, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("%s is %s: what process %d writes there cannot be read from here", what, kindOfFile(st.Mode), pid)
 	}
-	return os.OpenFile("/proc/thread-self/fd/"+strconv.Itoa(fd), os.O_RDONLY, 0)
+	f, err := os.OpenFile("/proc/thread-self/fd/"+strconv.Itoa(fd), os.O_RDONLY, 0)
+	if err != nil {
+		return nil, notOpened(err, pid)
+	}
+	return f, nil
 }
 
 // lookUp finds a path of a process; one that is not absolute begins in its working directory.
@@ -122,13 +131,24 @@ func lookUp(proc, name string) (int, error) {
 	return unix.Openat2(root, strings.TrimLeft(name, "/"), &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolve})
 }
 
+// closed is a process whose files may not be looked at.
+type closed int
+
+// Error names the right.
+func (c closed) Error() string {
+	return fmt.Sprintf("the files of process %d are closed to uid %d: it needs %s", int(c), os.Geteuid(), tracer())
+}
+
+// Unwrap says that it is a matter of rights.
+func (c closed) Unwrap() error { return fs.ErrPermission }
+
 // notOpened words why a log is not there to be read.
 func notOpened(err error, pid int) error {
 	switch {
 	case errors.Is(err, unix.ELOOP):
 		return fmt.Errorf("a link leads out of the files of process %d", pid)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("the files of process %d are closed to uid %d: it needs root (CAP_SYS_PTRACE)", pid, os.Geteuid())
+		return closed(pid)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("process %d has no such file", pid)
 	}

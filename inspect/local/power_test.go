@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +64,36 @@ func TestOpenWithoutPower(t *testing.T) {
 	}
 }
 
+// With the capabilities that an agent has in a pod: the kernel shows it the files of a process
+// that has none by being that user, and so Envoy's sockets have a name and a group, and its log
+// can be read. The lab's servers are in this process, which has every capability: they stay
+// hidden, and that is said.
+func TestAgentsPower(t *testing.T) {
+	power.Root(t)
+	power.Tools(t, "setpriv", "nsenter", "ip")
+	l := lab.New(t, lab.Options{Scene: "mesh", FileLog: map[string]any{}})
+	// nsenter needs CAP_SYS_ADMIN, so it comes first.
+	enter := []string{"nsenter", "--net=/run/netns/" + l.Pod(), "setpriv", "--bounding-set", "-all,+net_admin,+net_raw,+setuid,+setgid"}
+	out := withLess(t, enter, "own", "LOG="+l.LogFile())
+	var s struct {
+		Gaps         []flow.Gap
+		Sockets, Log string
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	envoy := regexp.MustCompile(`:15001 .*users:\(\("[^"]*",pid=\d+,fd=\d+\)\) uid:1337 gid:1337 `)
+	if !envoy.MatchString(s.Sockets) || !regexp.MustCompile(`0\.0\.0\.0:80 \S+ uid:101 ino`).MatchString(s.Sockets) {
+		t.Errorf("the sockets are\n%s", s.Sockets)
+	}
+	if want := (flow.Gap{Part: "sockets", Reason: "the processes of 4 sockets are hidden from uid 0: it needs CAP_SYS_PTRACE"}); !slices.Contains(s.Gaps, want) {
+		t.Errorf("gaps %v, want %v", s.Gaps, want)
+	}
+	if s.Log != "<nil>" {
+		t.Errorf("the log: %s", s.Log)
+	}
+}
+
 // TestMain is also what asNobody runs: then it does one thing as another user, and prints
 // what came of it.
 func TestMain(m *testing.M) {
@@ -99,7 +130,11 @@ func readOwn() int {
 		fmt.Println(err)
 		return 1
 	}
-	json.NewEncoder(os.Stdout).Encode(map[string]any{"Parts": names(s), "Gaps": s.Gaps})
+	var log error
+	for _, f := range p.logFiles(context.Background(), strings.Fields(os.Getenv("LOG"))) {
+		_, log = f.Open()
+	}
+	json.NewEncoder(os.Stdout).Encode(map[string]any{"Parts": names(s), "Gaps": s.Gaps, "Sockets": string(s.Files["sockets"]), "Log": fmt.Sprint(log)})
 	return 0
 }
 
