@@ -131,7 +131,7 @@ func (p *pass) enter(l *listener, handed bool) {
 	}
 	p.listener, p.listenerName = l.node(), l.name
 	p.res.Outcome.Listener = l.name
-	if p.wrong(flow.Listener, l.name, p.listener) || !p.odd(flow.Listener, l.name, p.listener, p.listener.Unknown(listenerFields...)) {
+	if p.wrong(flow.Listener, l.name, p.listener, elements(p.listener, "filter_chains", "default_filter_chain")...) || !p.odd(flow.Listener, l.name, p.listener, p.listener.Unknown(listenerFields...)) {
 		return
 	}
 	if p.conn.Proto == flow.UDP || p.listener.Field("udp_listener_config").Exists() {
@@ -254,7 +254,8 @@ func (c *Config) extension(n tree.Node) *extension {
 	if d := n.Field("config_discovery"); d.Exists() {
 		if got := c.ecds[e.name]; got != nil {
 			n := got.node()
-			if e.unread = wrong(n) != ""; e.unread {
+			if what, _ := wrong(n); what != "" {
+				e.unread = true
 				return e
 			}
 			_, body := n.Any()

@@ -40,3 +40,23 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(raw)), "heap/byte")
 	runtime.KeepAlive(c)
 }
+
+// BenchmarkDecode is what the first touch of an object costs: every one of the dump decoded
+// and looked over.
+func BenchmarkDecode(b *testing.B) {
+	raw := benchDump(b)
+	c, _, err := Load(map[string][]byte{dumpPart: raw})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var size int64
+	for _, e := range c.entries {
+		size += int64(e.end - e.start)
+	}
+	b.SetBytes(size)
+	for b.Loop() {
+		for _, e := range c.entries {
+			e.decode()
+		}
+	}
+}

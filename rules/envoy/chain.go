@@ -90,6 +90,10 @@ func newChains(l tree.Node) *chains {
 
 func newChainMatch(n tree.Node) chainMatch {
 	var m chainMatch
+	if what, _ := wrong(n); what != "" {
+		m.error = what
+		return m
+	}
 	if u := n.Unknown("destination_port", "prefix_ranges", "server_names", "transport_protocol", "application_protocols", "direct_source_prefix_ranges",
 		"source_type", "source_prefix_ranges", "source_ports", "name"); len(u) > 0 {
 		m.error = strings.Join(u, ", ")

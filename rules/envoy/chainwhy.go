@@ -38,7 +38,8 @@ func (p *pass) took(t *chains, i int, why flow.Reason, w *chainWhy) bool {
 	s := flow.Step{Stage: flow.FilterChain, Subject: t.names[i], Verdict: flow.Continue, Reason: why, Evidence: p.evidence(p.chain), Origin: origin(p.chain), Decision: len(t.nodes) > 1}
 	w.losers(&s, i)
 	p.add(s)
-	return p.odd(flow.FilterChain, t.names[i], p.chain, p.chain.Unknown(chainFields...))
+	return !p.wrong(flow.FilterChain, t.names[i], p.chain, elements(p.chain, "filters")...) &&
+		p.odd(flow.FilterChain, t.names[i], p.chain, p.chain.Unknown(chainFields...))
 }
 
 // noChain closes the connection: no chain of the listener takes it (section 4.3).

@@ -201,7 +201,7 @@ func TestOriginalDst(t *testing.T) {
 	c := mesh{clusters: dstCluster + `{'name': 'hdr', 'type': 'ORIGINAL_DST', 'original_dst_lb_config': {'use_http_header': true}}` +
 		`{'name': 'own', 'type': 'ORIGINAL_DST', 'original_dst_lb_config': {'use_http_header': true, 'http_header_name': 'X-My-Dst'}}` +
 		`{'name': 'port', 'type': 'ORIGINAL_DST', 'original_dst_lb_config': {'upstream_port_override': 9999}}` +
-		`{'name': 'in', 'type': 'ORIGINAL_DST', 'upstream_bind_config': {'source_address': {'address': '127.0.0.6'}}}`}.load(t)
+		`{'name': 'in', 'type': 'ORIGINAL_DST', 'upstream_bind_config': {'source_address': {'address': '127.0.0.6', 'port_value': 0}}}`}.load(t)
 	header := func(name, value string) func(string) (string, bool) {
 		return func(n string) (string, bool) { return value, n == name }
 	}

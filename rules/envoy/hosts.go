@@ -68,8 +68,8 @@ type hostSet struct {
 
 	live limits // what counts against circuit breakers, by /clusters
 
-	wrong   string   // what of the endpoints is of a wrong kind
-	strange []string // members of the assignment that are not modelled
+	wrong   flow.Reason // why the endpoints cannot be read
+	strange []string    // members of the assignment that are not modelled
 
 	of     *cluster
 	entry  *entry // that holds the hosts; nil: source does
@@ -92,10 +92,10 @@ func (c *Config) hostsOf(cl *cluster) *hostSet {
 // wrongHosts ends the pass at endpoints of which something is of a wrong kind.
 func (p *pass) wrongHosts(cl *cluster) bool {
 	why := p.cfg.hostsOf(cl).wrong
-	if why != "" {
-		p.stop(flow.Endpoint, cl.name, flow.Because(flow.WhyWrongKind, why), cl.node)
+	if why.Kind != flow.NoReason {
+		p.stop(flow.Endpoint, cl.name, why, cl.node)
 	}
-	return why != ""
+	return why.Kind != flow.NoReason
 }
 
 func (c *Config) gather(cl *cluster) *hostSet {
@@ -103,7 +103,9 @@ func (c *Config) gather(cl *cluster) *hostSet {
 	live := tree.Node{}
 	if e := c.hosts[cl.name]; e != nil {
 		live = e.decode()
-		if s.wrong = wrongKind(live.Doc()); s.wrong != "" {
+		judge(live.Doc(), "envoy.admin.v3.ClusterStatus")
+		if what, newer := wrong(live); what != "" {
+			s.wrong = wrongWhy(what, newer)
 			return s
 		}
 		s.count(live)
@@ -115,7 +117,8 @@ func (c *Config) gather(cl *cluster) *hostSet {
 	case e != nil:
 		s.entry = e
 		n := e.decode()
-		if s.wrong = wrong(n); s.wrong != "" {
+		if what, newer := wrong(n); what != "" {
+			s.wrong = wrongWhy(what, newer)
 			return s
 		}
 		s.assignment(n, assigned)

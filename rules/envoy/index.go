@@ -39,25 +39,26 @@ type resourceFacts struct {
 	element string // the element's type, inside the section's
 	body    string // the element's member that holds the object
 	key     string // the body's member that names it
+	message string // what the body is, unless it says so itself
 }
 
 // resources is read only.
 var resources = [resourceEnd]resourceFacts{
-	staticListeners:           {"static_listeners", "ListenersConfigDump", "StaticListener", "listener", "name"},
-	dynamicListeners:          {"dynamic_listeners", "ListenersConfigDump", "DynamicListener", "listener", "name"},
-	staticClusters:            {"static_clusters", "ClustersConfigDump", "StaticCluster", "cluster", "name"},
-	dynamicActiveClusters:     {"dynamic_active_clusters", "ClustersConfigDump", "DynamicCluster", "cluster", "name"},
-	dynamicWarmingClusters:    {"dynamic_warming_clusters", "ClustersConfigDump", "DynamicCluster", "cluster", "name"},
-	staticRouteConfigs:        {"static_route_configs", "RoutesConfigDump", "StaticRouteConfig", "route_config", "name"},
-	dynamicRouteConfigs:       {"dynamic_route_configs", "RoutesConfigDump", "DynamicRouteConfig", "route_config", "name"},
-	staticEndpointConfigs:     {"static_endpoint_configs", "EndpointsConfigDump", "StaticEndpointConfig", "endpoint_config", "cluster_name"},
-	dynamicEndpointConfigs:    {"dynamic_endpoint_configs", "EndpointsConfigDump", "DynamicEndpointConfig", "endpoint_config", "cluster_name"},
-	inlineScopedRouteConfigs:  {"inline_scoped_route_configs", "ScopedRoutesConfigDump", "InlineScopedRouteConfigs", "", "name"},
-	dynamicScopedRouteConfigs: {"dynamic_scoped_route_configs", "ScopedRoutesConfigDump", "DynamicScopedRouteConfigs", "", "name"},
-	staticSecrets:             {"static_secrets", "SecretsConfigDump", "StaticSecret", "secret", "name"},
-	dynamicActiveSecrets:      {"dynamic_active_secrets", "SecretsConfigDump", "DynamicSecret", "secret", "name"},
-	dynamicWarmingSecrets:     {"dynamic_warming_secrets", "SecretsConfigDump", "DynamicSecret", "secret", "name"},
-	ecdsFilters:               {"ecds_filters", "EcdsConfigDump", "EcdsFilterConfig", "ecds_filter", "name"},
+	staticListeners:           {"static_listeners", "ListenersConfigDump", "StaticListener", "listener", "name", "envoy.config.listener.v3.Listener"},
+	dynamicListeners:          {"dynamic_listeners", "ListenersConfigDump", "DynamicListener", "listener", "name", "envoy.config.listener.v3.Listener"},
+	staticClusters:            {"static_clusters", "ClustersConfigDump", "StaticCluster", "cluster", "name", "envoy.config.cluster.v3.Cluster"},
+	dynamicActiveClusters:     {"dynamic_active_clusters", "ClustersConfigDump", "DynamicCluster", "cluster", "name", "envoy.config.cluster.v3.Cluster"},
+	dynamicWarmingClusters:    {"dynamic_warming_clusters", "ClustersConfigDump", "DynamicCluster", "cluster", "name", "envoy.config.cluster.v3.Cluster"},
+	staticRouteConfigs:        {"static_route_configs", "RoutesConfigDump", "StaticRouteConfig", "route_config", "name", "envoy.config.route.v3.RouteConfiguration"},
+	dynamicRouteConfigs:       {"dynamic_route_configs", "RoutesConfigDump", "DynamicRouteConfig", "route_config", "name", "envoy.config.route.v3.RouteConfiguration"},
+	staticEndpointConfigs:     {"static_endpoint_configs", "EndpointsConfigDump", "StaticEndpointConfig", "endpoint_config", "cluster_name", "envoy.config.endpoint.v3.ClusterLoadAssignment"},
+	dynamicEndpointConfigs:    {"dynamic_endpoint_configs", "EndpointsConfigDump", "DynamicEndpointConfig", "endpoint_config", "cluster_name", "envoy.config.endpoint.v3.ClusterLoadAssignment"},
+	inlineScopedRouteConfigs:  {"inline_scoped_route_configs", "ScopedRoutesConfigDump", "InlineScopedRouteConfigs", "", "name", "envoy.admin.v3.ScopedRoutesConfigDump.InlineScopedRouteConfigs"},
+	dynamicScopedRouteConfigs: {"dynamic_scoped_route_configs", "ScopedRoutesConfigDump", "DynamicScopedRouteConfigs", "", "name", "envoy.admin.v3.ScopedRoutesConfigDump.DynamicScopedRouteConfigs"},
+	staticSecrets:             {"static_secrets", "SecretsConfigDump", "StaticSecret", "secret", "name", "envoy.extensions.transport_sockets.tls.v3.Secret"},
+	dynamicActiveSecrets:      {"dynamic_active_secrets", "SecretsConfigDump", "DynamicSecret", "secret", "name", "envoy.extensions.transport_sockets.tls.v3.Secret"},
+	dynamicWarmingSecrets:     {"dynamic_warming_secrets", "SecretsConfigDump", "DynamicSecret", "secret", "name", "envoy.extensions.transport_sockets.tls.v3.Secret"},
+	ecdsFilters:               {"ecds_filters", "EcdsConfigDump", "EcdsFilterConfig", "ecds_filter", "name", "envoy.config.core.v3.TypedExtensionConfig"},
 }
 
 func (r resource) facts() *resourceFacts { return &resources[r] }
@@ -129,8 +130,8 @@ func (e *entry) decode() tree.Node {
 		return tree.Node{} // the index has checked every byte, and leaves out what is too large
 	}
 	d.Source, d.Ref = e.part.name, e.pointer()
-	if e.res != resNone { // neither the bootstrap nor /clusters
-		d.Wrong = wrongKind(d)
+	if e.res != resNone && e.state != rejected { // neither the bootstrap nor /clusters
+		judge(d, e.res.facts().message)
 	}
 	if e.hosts != nil {
 		d.Text = e.part.raw[e.start:e.end]

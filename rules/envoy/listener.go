@@ -114,12 +114,13 @@ func newListeners(heads []*listenerHead) *listeners {
 
 func (h *listenerHead) read() *listener {
 	l := &listener{entry: h.entry, binds: true}
-	get := func(s span, kinds uint8) tree.Node {
+	get := func(s span, field string) tree.Node {
 		d, err := tree.Parse(h.entry.part.raw[s.start:s.end], int64(s.start))
 		if err != nil {
 			return tree.Node{}
 		}
-		if n := d.Root(); n.Exists() && kinds&(1<<n.Kind()) == 0 || wrongKind(d) != "" {
+		judgeAs(d, *messageOf("envoy.config.listener.v3.Listener").Members[field])
+		if what, _ := wrong(d.Root()); what != "" {
 			l.wrong = true
 		}
 		return d.Root()
@@ -132,14 +133,14 @@ func (h *listenerHead) read() *listener {
 			l.wrong = true
 		}
 	}
-	at(get(h.address, anObject))
-	for _, n := range get(h.additional, aList|anObject).List() {
+	at(get(h.address, "address"))
+	for _, n := range get(h.additional, "additional_addresses").List() {
 		at(n.Field("address"))
 	}
-	l.binds = get(h.bind, aTruth|aText).Bool(true) && get(h.deprecated, anObject).Field("bind_to_port").Bool(true)
-	l.original = get(h.original, aTruth|aText).Bool(false)
+	l.binds = get(h.bind, "bind_to_port").Bool(true) && get(h.deprecated, "deprecated_v1").Field("bind_to_port").Bool(true)
+	l.original = get(h.original, "use_original_dst").Bool(false)
 	l.internal = h.internal.end > 0
-	switch get(h.direction, aText|aNumber).Enum() {
+	switch get(h.direction, "traffic_direction").Enum() {
 	case "INBOUND":
 		l.direction, l.directed = flow.Inbound, true
 	case "OUTBOUND":

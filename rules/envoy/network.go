@@ -68,6 +68,9 @@ func (n *network) filter(f tree.Node) {
 		n.refuse(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Reason: flow.Because(flow.WhyFilterConfigMissing), Evidence: n.evidence(f)}, "", "")
 		return
 	}
+	if n.wrong(flow.NetworkFilter, e.name, f, e.config.Field("route_config")) {
+		return
+	}
 	if known := networkFields(e.kind); known != nil && !n.odd(flow.NetworkFilter, e.name, e.config, e.config.Unknown(known...)) {
 		return
 	}

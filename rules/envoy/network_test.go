@@ -76,7 +76,7 @@ func TestNetworkFilters(t *testing.T) {
 	add("TLS terminated", withTLS(chainOf("f", "", tcp("c")), ""), hello("x", "h2"), "continue l/f"+good)
 	add("plain text to TLS", withTLS(chainOf("f", "", tcp("c")), ""), nil, "refused l/f")
 	add("no client certificate", withTLS(chainOf("f", "", tcp("c")), `, 'require_client_certificate': true`), hello("x"), "refused l/f")
-	add("TLS to plain HTTP", chainOf("f", "", netFilter("http_connection_manager", "HttpConnectionManager", "")), hello("x"), "refused l/f DPE http1.codec_error")
+	add("TLS to plain HTTP", chainOf("f", "", netFilter("http_connection_manager", "HttpConnectionManager", `'route_config': {}`)), hello("x"), "refused l/f DPE http1.codec_error")
 	c := mesh{
 		listeners: listeners,
 		clusters: static("c", "10.1.0.1:80") + static("empty") + static("cbrt", "10.1.0.1:80") +

@@ -35,11 +35,31 @@ func (s *stream) chooseRoute() bool {
 		return s.chooseByTree(t)
 	}
 	i := s.pick(s.vhost.routes, s.vhost.name)
-	if s.p.over {
+	if s.p.over || s.wrongRoute(i) {
 		return false
 	}
 	s.matched(s.vhost.routes.routes, i)
 	return true
+}
+
+// wrongRoute ends the pass where something in the chosen route, or in the condition of one
+// before it, cannot be read. Without a chosen one (-1) all conditions count.
+func (s *stream) wrongRoute(i int) bool {
+	if what, _ := wrong(s.vhost.node.Field("routes")); what == "" {
+		return false
+	}
+	list := s.vhost.routes.routes
+	for j := range list {
+		n := list[j].node
+		if j == i {
+			return s.p.wrong(flow.Route, list[j].label(j), n)
+		}
+		if what, newer := wrong(n.Field("match")); what != "" || !n.IsObject() {
+			s.p.stop(flow.Route, list[j].label(j), wrongWhy(what, newer), n)
+			return true
+		}
+	}
+	return false
 }
 
 // input is what conditions look at.
@@ -109,7 +129,7 @@ func (s *stream) chooseHost() bool {
 	}
 	s.vhost = s.p.cfg.vhost(s.table, i)
 	s.p.res.Outcome.VirtualHost = s.vhost.name
-	if s.p.wrong(flow.VirtualHost, s.vhost.name, s.vhost.node) {
+	if s.p.wrong(flow.VirtualHost, s.vhost.name, s.vhost.node, elements(s.vhost.node, "routes")...) {
 		return false
 	}
 	step.Subject, step.Origin, step.Evidence = s.vhost.name, s.vhost.origin, s.vhost.where

@@ -127,6 +127,9 @@ func (s *stream) tableStep(why flow.ReasonKind) bool {
 func (s *stream) addTable(why flow.Reason) bool {
 	t := s.table
 	s.p.res.Outcome.RouteConfig = t.name
+	if s.p.wrong(flow.RouteConfig, t.name, t.head, t.unchosen()...) {
+		return false
+	}
 	s.p.add(flow.Step{Stage: flow.RouteConfig, Subject: t.name, Verdict: flow.Continue, Reason: why, Evidence: t.where})
 	return s.p.odd(flow.RouteConfig, t.name, t.head, t.unknown)
 }
@@ -152,9 +155,6 @@ func (s *stream) namedTable(name string, why flow.Reason) bool {
 		return true
 	}
 	s.p.res.Outcome.RouteConfig = name
-	if s.p.wrong(flow.RouteConfig, name, t.head) {
-		return false
-	}
 	s.table = s.p.cfg.httpTable(t)
 	if why.Kind != flow.NoReason {
 		return s.addTable(why)

@@ -42,7 +42,7 @@ func (t *table) host(i int) tree.Node {
 			return nil // the index has checked it
 		}
 		d.Source, d.Ref = t.part.name, t.list+"/"+strconv.Itoa(i)
-		d.Wrong = wrongKind(d)
+		judge(d, "envoy.config.route.v3.VirtualHost")
 		return d
 	}).Root()
 }
@@ -137,6 +137,21 @@ func (t *table) inline(rc tree.Node) {
 		}
 		t.hosts = append(t.hosts, h)
 	}
+}
+
+// unchosen are the parts of its virtual hosts that do not matter before one is chosen.
+func (t *table) unchosen() (out []tree.Node) {
+	if what, _ := wrong(t.head); what == "" {
+		return nil
+	}
+	for _, vh := range t.nodes {
+		for name, v := range vh.Members() {
+			if name != "name" && name != "domains" {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
 }
 
 // inlineTable is the table of a HttpConnectionManager's route_config.

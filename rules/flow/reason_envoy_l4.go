@@ -107,6 +107,7 @@ const (
 	WhyListenerDrains      // a listener of this address drains, and takes none. Args: name, when it was loaded
 	WhyListenerWarms       // a listener of this address is warming, and takes none yet. Args: name
 	WhyWrongKind           // an object that no Envoy writes so: a field of a wrong kind. Args: where and what
+	WhyNewWord             // an object that a newer Envoy may write so: a word that is not known. Args: where and what
 	envoyL4End
 )
 

@@ -241,6 +241,8 @@ func clusterWords(k flow.ReasonKind, a [3]string) string {
 		return "this version serves: a newer one is still warming"
 	case flow.WhyWrongKind:
 		return "cannot be read: " + a[0] + ", and no Envoy writes that there"
+	case flow.WhyNewWord:
+		return "cannot be read: " + a[0] + "; a newer Envoy may write it"
 	case flow.WhyVersionDrains:
 		return "the connection is new: an older version" + named(", loaded ", a[0]) + ", drains, and connections from before keep it"
 	case flow.WhyListenerDrains:

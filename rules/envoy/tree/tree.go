@@ -73,12 +73,13 @@ func (d *Doc) bytes(i uint32) []byte { return d.raw[d.tape[i].start():d.end(i)] 
 type Doc struct {
 	Source string // the part of the snapshot that it stands in
 	Ref    string // JSON pointer (RFC 6901) of its root in that part
-	Wrong  string // what in it is of a wrong kind, as the reader who knows the fields says
+	Wrong  string // what makes all of it unreadable, as the reader who knows the fields says
 	// Text, if not nil, is the root's text where the document holds less of it.
 	Text []byte
 	raw  []byte
 	at   int64
 	tape []token
+	odd  []Oddity // in no order
 }
 
 // SyntaxError is where and why a text is not JSON.
