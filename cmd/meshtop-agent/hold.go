@@ -17,8 +17,9 @@ import (
 )
 
 // hold listens for serve, and carries out what it asks for, until nobody was there for idle
-// and nothing is promised. When it is asked to end it ends what is in force.
-func hold(ctx context.Context, pod *local.Pod, path string, idle time.Duration) (err error) {
+// and nothing is promised. When it is asked to end it ends what is in force. brief: what the
+// kernel ends by itself is no reason to stay; a process with power over a node should not.
+func hold(ctx context.Context, pod *local.Pod, path string, idle time.Duration, brief bool) (err error) {
 	keeper, err := agent.Keep(pod, func(err error) { fmt.Fprintln(os.Stderr, "meshtop-agent:", err) })
 	if err != nil {
 		return err
@@ -30,7 +31,7 @@ func hold(ctx context.Context, pod *local.Pod, path string, idle time.Duration) 
 	if err := keeper.Adopt(ctx); err != nil { // said, and no reason not to serve
 		fmt.Fprintln(os.Stderr, "meshtop-agent: take over what is in force:", err)
 	}
-	h := &holder{keeper: keeper, idle: idle, changed: make(chan struct{}, 1)}
+	h := &holder{keeper: keeper, idle: idle, brief: brief, changed: make(chan struct{}, 1)}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	context.AfterFunc(ctx, func() { _ = l.Close() })
@@ -68,6 +69,7 @@ func listen(path string) (*net.UnixListener, error) {
 type holder struct {
 	keeper  *agent.Keeper
 	idle    time.Duration
+	brief   bool
 	changed chan struct{}
 	clients sync.WaitGroup
 
@@ -110,6 +112,9 @@ func (h *holder) count(by int) {
 func (h *holder) busy() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.brief {
+		return h.n > 0 || h.keeper.OnlyPromises()
+	}
 	return h.n > 0 || h.keeper.Promises()
 }
 

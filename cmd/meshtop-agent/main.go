@@ -40,31 +40,31 @@ func main() {
 func newHold() *cobra.Command {
 	var path string
 	var idle time.Duration
-	var told []string
+	var told target
 	c := &cobra.Command{
 		Use: "hold", Short: "Stay until nobody was here for a while, and keep what was promised.", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			pod, err := own(told)
+			pod, err := told.open()
 			if err != nil {
 				return err
 			}
 			defer pod.Close()
-			return hold(cmd.Context(), pod, path, idle)
+			return hold(cmd.Context(), pod, path, idle, told.uid != "")
 		},
 	}
 	c.Flags().StringVar(&path, "socket", socket, "where serve finds it")
-	podIP(c, &told)
+	told.register(c)
 	c.Flags().DurationVar(&idle, "idle", 10*time.Minute, "end after so long without a client and without a promise; 0: never")
 	return c
 }
 
 func newServe() *cobra.Command {
 	var path string
-	var told []string
+	var told target
 	c := &cobra.Command{
 		Use: "serve", Short: "Answer one client on standard input and output.", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			pod, err := own(told)
+			pod, err := told.open()
 			if err != nil {
 				return err
 			}
@@ -73,23 +73,34 @@ func newServe() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&path, "socket", socket, "where hold listens")
-	podIP(c, &told)
+	told.register(c)
 	return c
 }
 
-func podIP(c *cobra.Command, told *[]string) {
-	c.Flags().StringArrayVar(told, "pod-ip", nil, "an address of the pod, by which its namespace is known; not for a pod on its node's network")
+// target is the pod that is meant, as its cluster told it.
+type target struct {
+	addrs          []string
+	uid, container string
 }
 
-// own is the namespace that this runs in.
-func own(told []string) (*local.Pod, error) {
+func (t *target) register(c *cobra.Command) {
+	c.Flags().StringArrayVar(&t.addrs, "pod-ip", nil, "an address of the pod, by which its namespace is known; not for a pod on its node's network")
+	c.Flags().StringVar(&t.uid, "pod-uid", "", "look from the node, at the pod with this UID; empty: this runs in the pod")
+	c.Flags().StringVar(&t.container, "container", "", "with --pod-uid: the ID of the container whose files count")
+}
+
+// open opens the pod's namespace: that which this runs in, or one of the node.
+func (t *target) open() (*local.Pod, error) {
 	var opt local.Options
-	for _, s := range told {
+	for _, s := range t.addrs {
 		a, err := netip.ParseAddr(s)
 		if err != nil {
 			return nil, fmt.Errorf("--pod-ip: %w", err)
 		}
 		opt.PodAddrs = append(opt.PodAddrs, a)
+	}
+	if t.uid != "" {
+		return local.OfPodUID(t.uid, t.container, opt)
 	}
 	return local.Own(opt)
 }

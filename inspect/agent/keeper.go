@@ -143,6 +143,13 @@ func (k *Keeper) Promises() bool {
 	return k.promise != nil
 }
 
+// OnlyPromises says whether an end is still owed that the kernel does not bring by itself.
+func (k *Keeper) OnlyPromises() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.promise != nil && k.promise.change.Driver != flow.Kernel
+}
+
 // Release ends at once what only the Keeper would end. It is how a holder that is asked to end
 // ends. The kernel's lease needs no holder and goes on.
 func (k *Keeper) Release() error {

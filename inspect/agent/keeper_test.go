@@ -162,10 +162,13 @@ func TestKeeperReleases(t *testing.T) {
 	if _, err := k.Apply(t.Context(), leased); err != nil {
 		t.Fatal(err)
 	}
+	if !k.Promises() || k.OnlyPromises() {
+		t.Error("the kernel's lease is promised, and not by the keeper alone")
+	}
 	if err := k.Release(); err != nil || len(f.changes()) != 2 || k.Promises() {
 		t.Errorf("what the kernel ends was ended: %v, %v", err, f.changes())
 	}
-	if _, err := k.Apply(t.Context(), block); err != nil {
+	if _, err := k.Apply(t.Context(), block); err != nil || !k.OnlyPromises() {
 		t.Fatal(err)
 	}
 	if err := k.Release(); err != nil || len(f.changes()) != 4 || k.Promises() {

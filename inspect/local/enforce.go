@@ -74,23 +74,25 @@ func (p *Pod) admin(ctx context.Context) (*admin.Client, error) {
 }
 
 // harmless is nil if the namespace is proven to be another than the machine's own: it is not
-// that of the process with number 1, or that one is a pod's own first process.
+// that of the process with number 1, or that one is a pod's own first process. A pod that was
+// opened from its node is proven by its address too.
 func (p *Pod) harmless() error {
 	first, err := p.space.Has(1)
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("refused: whether this is the machine's own network namespace cannot be told: %w", err)
-	}
-	if !first {
+	case p.outside && first:
+		return errors.New("refused: this is the node's own network namespace (that of pid 1), not a pod's: a policy here would cut off the node")
+	case p.outside && len(p.opt.PodAddrs) == 0:
+		return errors.New("refused: no address of the pod was told, and only that would prove that this is its network namespace")
+	case !p.outside && !first:
 		return nil
 	}
-	var seen []net.Addr
-	if err := p.space.Do(func() error {
-		seen, err = net.InterfaceAddrs()
-		return err
-	}); err != nil {
+	seen, err := p.addrs()
+	if err != nil {
 		return fmt.Errorf("refused: whether this is the pod's own network namespace cannot be told: %w", err)
 	}
-	return ofPod(netns.MachinePIDs(), p.opt.PodAddrs, seen)
+	return ofPod(!p.outside && netns.MachinePIDs(), p.opt.PodAddrs, seen)
 }
 
 // ofPod is nil if the namespace of process 1 is proven to be that of the pod whose addresses

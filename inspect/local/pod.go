@@ -38,9 +38,10 @@ type Options struct {
 
 // Pod is a network namespace of this machine.
 type Pod struct {
-	name  string
-	space *netns.Space
-	opt   Options
+	name    string
+	space   *netns.Space
+	opt     Options
+	outside bool // a cluster's pod, seen from its node
 
 	mu     sync.Mutex // one Read at a time
 	found  *admin.Found
