@@ -27,14 +27,16 @@ func main() {
 	app := plain.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr), InTerminal: terminal(os.Stdin),
-		Version: plain.BuildVersion(), Getenv: os.Getenv, Screens: tui.Run, Steady: in.steady,
+		Version: plain.BuildVersion(), Getenv: os.Getenv, Screens: tui.Run, Pick: tui.Pick, Steady: in.steady,
 		Netns: func(_ context.Context, name string, admin netip.AddrPort) (inspect.Pod, error) {
 			return local.Named(name, local.Options{Admin: admin})
 		},
 		PID: func(_ context.Context, pid int, admin netip.AddrPort) (inspect.Pod, error) {
 			return local.OfPid(pid, local.Options{Admin: admin})
 		},
-		Cluster:  &plain.Cluster{Register: cluster.Register, Open: cluster.Open},
+		Cluster: &plain.Cluster{Register: cluster.Register, Open: cluster.Open, Configured: cluster.Configured, Pods: tui.Pods{
+			Where: cluster.Where, Contexts: cluster.Contexts, Use: cluster.Use, List: cluster.List, Namespaces: cluster.Namespaces,
+		}},
 		Policies: func(socket string) (inspect.Enforcer, error) { return xds.Dial(ctx, socket) },
 		ControlPlane: func(o plain.ControlPlane) (func(context.Context) error, error) {
 			reload := in.reloads()

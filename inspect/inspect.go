@@ -47,6 +47,16 @@ type Snapshot struct {
 	Calls []Call
 }
 
+// Candidate is a pod that could be looked at, as a list of them shows it.
+type Candidate struct {
+	Namespace, Name string
+	Ready           string // containers, such as "2/2"
+	State           string // in a word, such as "Running" or "ImagePullBackOff"
+	Proxy           string // such as "istio 1.24.1"; empty: none is known
+	Created         time.Time
+	Closed          string // why it cannot be attached to; empty: it can
+}
+
 // Call is one thing that was done to read a part: shown on the activity screen.
 type Call struct {
 	What  string // such as "GET 127.0.0.1:9901/config_dump?include_eds" or "iptables-save -c"

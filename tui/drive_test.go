@@ -124,36 +124,48 @@ func (d *driver) exact(name string) {
 func (d *driver) golden(name string) {
 	d.t.Helper()
 	d.exact(name)
+	golden(d.t, name, d.frame(), d.m.View().Content)
+}
+
+// golden compares a frame with the one that was looked at by a person; raw is the frame with
+// its colours.
+func golden(t *testing.T, name, frame, raw string) {
+	t.Helper()
 	var b strings.Builder
-	for _, l := range strings.Split(d.frame(), "\n") {
+	for _, l := range strings.Split(frame, "\n") {
 		b.WriteString(strings.TrimRight(l, " ") + "\n")
 	}
 	got := b.String()
-	d.shot(name)
+	shot(t, name, raw)
 	file := filepath.Join("testdata", "frames", name+".txt")
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			d.t.Fatal(err)
+			t.Fatal(err)
 		}
 		return
 	}
 	want, err := os.ReadFile(file)
 	if err != nil {
-		d.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if got != string(want) {
-		d.t.Errorf("%s differs (-update writes it; look at it then)\n--- got\n%s--- want\n%s", name, got, want)
+		t.Errorf("%s differs (-update writes it; look at it then)\n--- got\n%s--- want\n%s", name, got, want)
 	}
 }
 
-// shot writes the frame with its colours, to be looked at.
 func (d *driver) shot(name string) {
 	d.t.Helper()
+	shot(d.t, name, d.m.View().Content)
+}
+
+// shot writes a frame with its colours, to be looked at.
+func shot(t *testing.T, name, raw string) {
+	t.Helper()
 	if *shots == "" {
 		return
 	}
-	if err := os.WriteFile(filepath.Join(*shots, name+".ansi"), []byte(d.m.View().Content+"\n"), 0o644); err != nil {
-		d.t.Fatal(err)
+	if err := os.WriteFile(filepath.Join(*shots, name+".ansi"), []byte(raw+"\n"), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -85,7 +85,7 @@ func (f *field) press(k tea.KeyPressMsg) bool {
 func (f *field) draw(c *canvas, x, y, w int, ink style.Ink, focus bool) {
 	before, after := render.Clean(string(f.text[:f.at])), render.Clean(string(f.text[f.at:]))
 	if focus {
-		for textWidth(before) > w-1 {
+		for before != "" && textWidth(before) > w-1 {
 			_, before = split(before, 1)
 		}
 		c.cursor.x, c.cursor.y, c.cursor.on, c.cursor.text = x+textWidth(before), y, true, true

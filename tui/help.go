@@ -14,6 +14,7 @@ type helpDialog struct {
 	here, always []binding
 	filter       field
 	sel          int
+	markless     bool // the screen has no steps, and so no marks
 }
 
 // helpRow is one row with its column.
@@ -67,7 +68,10 @@ func (d *helpDialog) draw(c *canvas, _ *state) {
 			left++
 		}
 	}
-	const legend = 4
+	legend := 4
+	if d.markless {
+		legend = 0
+	}
 	h := max(left, right, 1) + 5 + legend
 	in := c.box(76, h, d.title)
 	x := c.put(in.x+1, in.y, in.w, style.Plain, "type to filter: ")
@@ -93,7 +97,9 @@ func (d *helpDialog) draw(c *canvas, _ *state) {
 			c.wash(rect{x, y, half - 1, 1}, style.Selected)
 		}
 	}
-	marks(c, rect{in.x, bottom, in.w, legend})
+	if !d.markless {
+		marks(c, rect{in.x, bottom, in.w, legend})
+	}
 }
 
 // marks is the legend of the two marks of a step.

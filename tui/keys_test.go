@@ -7,7 +7,7 @@ func TestKeyMapHasNoConflicts(t *testing.T) {
 	used := map[act]bool{}
 	for name, lists := range map[string][][]binding{
 		"overview": {overviewKeys(), globalKeys()}, "trace": {traceKeys(), globalKeys()},
-		"config": {configKeys(), globalKeys()}, "request": {requestKeys()}, "confirm": {confirmKeys(), globalKeys()},
+		"config": {configKeys(), globalKeys()}, "request": {requestKeys()}, "confirm": {confirmKeys(), globalKeys()}, "picker": {pickerKeys(), pickerGlobals()},
 	} {
 		seen := map[string]binding{}
 		for _, list := range lists {

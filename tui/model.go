@@ -50,17 +50,8 @@ func newModel(ctx context.Context, opt Options, now time.Time) *model {
 		m.s.req, m.s.asked, m.s.at = *opt.Request, true, traceID
 		m.s.back = []screenID{overviewID}
 	}
-	m.dress()
+	m.s.dress()
 	return m
-}
-
-// dress makes the palette.
-func (m *model) dress() {
-	t := m.s.opt.Theme
-	if m.s.opt.NoColor {
-		t = style.Mono
-	}
-	m.s.palette = style.New(t, m.s.light, m.s.opt.ASCII)
 }
 
 // Init reads the pod; the first frame does not wait for it.
@@ -86,7 +77,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		m.s.w, m.rows = max(msg.Width, 1), max(msg.Height, 1)
 	case tea.BackgroundColorMsg:
 		m.s.light = !msg.IsDark()
-		m.dress()
+		m.s.dress()
 	case tea.KeyPressMsg:
 		return m.press(msg)
 	case tea.PasteMsg:

@@ -59,6 +59,15 @@ type state struct {
 	mouse  bool
 }
 
+// dress makes the palette.
+func (s *state) dress() {
+	t := s.opt.Theme
+	if s.opt.NoColor {
+		t = style.Mono
+	}
+	s.palette = style.New(t, s.light, s.opt.ASCII)
+}
+
 // busy is a read that goes on.
 type busy struct {
 	what   string

@@ -10,11 +10,30 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/inspect"
 )
 
 // Run shows the screens until the user quits. The terminal is given back in every case,
 // also when the program panics.
 func Run(ctx context.Context, opt Options) error {
+	inner, stop := context.WithCancel(ctx)
+	m := newModel(inner, opt, time.Now())
+	err := run(ctx, m, opt)
+	stop()
+	m.owner.wait() // a watch may still have its sockets open
+	return err
+}
+
+// Pick shows the pods to choose one from; nil: the user left.
+func Pick(ctx context.Context, opt Options, pods Pods) (*inspect.Candidate, error) {
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
+	p := newPicker(inner, opt, pods, time.Now())
+	err := run(ctx, p, opt)
+	return p.picked, err
+}
+
+func run(ctx context.Context, m tea.Model, opt Options) error {
 	opts := []tea.ProgramOption{tea.WithContext(ctx)}
 	if opt.Input != nil {
 		opts = append(opts, tea.WithInput(opt.Input))
@@ -25,11 +44,7 @@ func Run(ctx context.Context, opt Options) error {
 	if opt.Environment != nil {
 		opts = append(opts, tea.WithEnvironment(opt.Environment))
 	}
-	inner, stop := context.WithCancel(ctx)
-	m := newModel(inner, opt, time.Now())
 	_, err := tea.NewProgram(m, opts...).Run()
-	stop()
-	m.owner.wait() // a watch may still have its sockets open
 	switch {
 	case err == nil, errors.Is(err, tea.ErrInterrupted):
 		return nil

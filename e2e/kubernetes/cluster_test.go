@@ -140,6 +140,7 @@ func TestCluster(t *testing.T) {
 	t.Run("policy", m.policy)
 	t.Run("inbound", m.inbound)
 	t.Run("screens", m.screens)
+	t.Run("pick", m.pick)
 	t.Run("odd", m.odd)
 	t.Run("once", m.once)
 }

@@ -33,6 +33,7 @@ type kind struct {
 
 var (
 	pods        = kind{v1.SchemeGroupVersion, "pods"}
+	namespaces  = kind{v1.SchemeGroupVersion, "namespaces"}
 	events      = kind{v1.SchemeGroupVersion, "events"}
 	deployments = kind{apps.SchemeGroupVersion, "deployments"}
 )

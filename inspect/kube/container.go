@@ -79,24 +79,33 @@ func container(p *v1.Pod, name, image string) v1.EphemeralContainer {
 	}
 }
 
-// proxy is the container that runs Envoy, by the names that control planes and their images
-// have; the agent then sees its processes. Without one it is the first container.
+// proxy is the name of the container that runs Envoy, whose processes the agent then sees.
+// Without one it is the first container.
 func proxy(p *v1.Pod) string {
+	if c := envoyOf(p); c != nil {
+		return c.Name
+	}
+	return p.Spec.Containers[0].Name
+}
+
+// envoyOf is the container that runs Envoy, by the names that control planes and their images
+// have; nil: none is called so.
+func envoyOf(p *v1.Pod) *v1.Container {
 	all := slices.Clone(p.Spec.Containers)
 	for _, c := range p.Spec.InitContainers { // a native sidecar
 		if c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways {
 			all = append(all, c)
 		}
 	}
-	for _, c := range all {
+	for i, c := range all {
 		image := c.Image[strings.LastIndexByte(c.Image, '/')+1:]
 		switch {
 		case strings.Contains(c.Name, "envoy"), c.Name == "istio-proxy", c.Name == "consul-dataplane", c.Name == "kuma-sidecar",
 			strings.Contains(image, "envoy"), strings.HasPrefix(image, "proxyv2"):
-			return c.Name
+			return &all[i]
 		}
 	}
-	return all[0].Name
+	return nil
 }
 
 // put adds the agent's container to the pod and waits until it runs.

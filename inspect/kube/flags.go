@@ -60,12 +60,16 @@ func (f *Flags) Open(ctx context.Context, kind, name string, tell func(line stri
 	return p, nil
 }
 
+func (f *Flags) loader() clientcmd.ClientConfig {
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(f.rules, &f.overrides)
+}
+
 // cluster is the one that the flags mean. Nothing is sent.
 func (f *Flags) cluster(tell say) (*cluster, error) {
 	// client-go tells by klog what it returns as errors too; on a screen that is dirt.
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(f.rules, &f.overrides)
+	loader := f.loader()
 	config, err := loader.ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, errors.New("no cluster is configured: say --kubeconfig FILE, or set KUBECONFIG")

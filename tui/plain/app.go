@@ -49,6 +49,8 @@ type App struct {
 	ControlPlane func(ControlPlane) (serve func(context.Context) error, err error)
 	// Screens shows the screens until the user quits; nil: there are none.
 	Screens func(ctx context.Context, opt tui.Options) error
+	// Pick shows pods to choose one from; nil, or a nil answer: none was.
+	Pick func(ctx context.Context, opt tui.Options, pods tui.Pods) (*inspect.Candidate, error)
 	// Steady keeps a second interrupt from ending the program before done; nil: it cannot.
 	Steady func() (done func())
 	// Getenv reads the environment; nil: there is none.
@@ -64,6 +66,9 @@ type Cluster struct {
 	// Open opens the pod that kind ("pod", "deploy") and name mean. say is told what is done;
 	// what is lasting is worth keeping, and the rest is replaced by the next.
 	Open func(ctx context.Context, kind, name string, say func(line string, lasting bool)) (inspect.Pod, error)
+	// Configured says whether a cluster is configured at all; Pods lists its pods.
+	Configured func() bool
+	Pods       tui.Pods
 }
 
 // failure is an error with the exit status that it means.

@@ -30,7 +30,7 @@ func newAttach(app *App, root *cobra.Command) *cobra.Command {
 	o.register(cmd)
 	r.register(root)
 	root.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 && !r.parts.given() && !r.request.given() {
+		if len(args) == 0 && !r.parts.given() && !r.request.given() && !app.picks(&r.screens) {
 			fmt.Fprint(app.Stdout, usageOf(cmd))
 			return nil
 		}
@@ -62,7 +62,12 @@ func (a *App) attach(cmd *cobra.Command, args []string, o *attachOptions) error 
 		return err
 	}
 	if t.kind == "" && !o.parts.given() {
-		return usage("attach: to what? want pod NAME, netns NAME, pid N, file PATH or demo SCENE")
+		if !a.picks(&o.screens) {
+			return usage("attach: to what? want pod NAME, netns NAME, pid N, file PATH or demo SCENE")
+		}
+		if t, err = a.pick(cmd.Context(), &o.screens); err != nil || t.kind == "" {
+			return err
+		}
 	}
 	var d request.Draft
 	if o.request.given() {

@@ -47,15 +47,13 @@ func (a *App) wanted(s *screenFlags) bool { return a.Terminal && a.Screens != ni
 
 // show shows the pod on screens until the user quits.
 func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []flow.Request, full bool, s *screenFlags) error {
-	theme, err := style.ParseTheme(s.theme)
+	opt, err := a.dressed(s)
 	if err != nil {
-		return usage("--%w", err)
+		return err
 	}
 	src := &source{pod: pod, live: t.live(), full: full}
-	opt := tui.Options{
-		Target: pod.Name(), Command: t.String(), Source: tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, s.allowPolicy)}, Requests: requests,
-		ASCII: s.ascii || !a.utf8(), NoColor: s.color == "never" || a.env("NO_COLOR") != "", NoMouse: s.noMouse, Theme: theme,
-	}
+	opt.Target, opt.Command, opt.Requests = pod.Name(), t.String(), requests
+	opt.Source = tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, s.allowPolicy)}
 	if len(requests) > 0 {
 		opt.Request, opt.Requests = &requests[0], requests[1:]
 	}
@@ -63,6 +61,37 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 		return cannot(err)
 	}
 	return nil
+}
+
+// dressed is how screens look.
+func (a *App) dressed(s *screenFlags) (tui.Options, error) {
+	theme, err := style.ParseTheme(s.theme)
+	if err != nil {
+		return tui.Options{}, usage("--%w", err)
+	}
+	return tui.Options{ASCII: s.ascii || !a.utf8(), NoColor: s.color == "never" || a.env("NO_COLOR") != "", NoMouse: s.noMouse, Theme: theme}, nil
+}
+
+// picks says whether the user can be asked for a pod.
+func (a *App) picks(s *screenFlags) bool {
+	return a.wanted(s) && a.InTerminal && a.Pick != nil && a.Cluster != nil && a.Cluster.Configured != nil && a.Cluster.Configured()
+}
+
+// pick is the pod that the user chooses; an empty target: none was.
+func (a *App) pick(ctx context.Context, s *screenFlags) (target, error) {
+	opt, err := a.dressed(s)
+	if err != nil {
+		return target{}, err
+	}
+	c, err := a.Pick(ctx, opt, a.Cluster.Pods)
+	if err != nil && ctx.Err() == nil {
+		return target{}, cannot(err)
+	}
+	if c == nil {
+		return target{}, nil
+	}
+	a.Cluster.Pods.Use("", c.Namespace)
+	return target{kind: "pod", name: c.Name}, nil
 }
 
 func (a *App) env(name string) string {

@@ -1,0 +1,133 @@
+package tui
+
+import (
+	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/render"
+	"github.com/meshtop/meshtop/tui/style"
+)
+
+// View draws the frame.
+func (p *picker) View() tea.View {
+	c := newCanvas(p.s.w, p.s.h)
+	p.paint(c)
+	v := tea.NewView(c.String(p.s.palette))
+	v.AltScreen = true
+	v.WindowTitle = "meshtop: choose a pod"
+	if p.s.mouse {
+		v.MouseMode = tea.MouseModeCellMotion
+	}
+	if c.cursor.on {
+		v.Cursor = tea.NewCursor(c.cursor.x, c.cursor.y)
+		if c.cursor.text {
+			v.Cursor.Shape = tea.CursorBar
+		}
+	}
+	return v
+}
+
+func (p *picker) area() rect { return body(p.s.w, p.s.h) }
+
+func (p *picker) paint(c *canvas) {
+	where, _ := p.pods.Where()
+	space := "namespace " + render.Clean(p.namespace)
+	if p.all {
+		space = "all namespaces"
+	}
+	c.wash(rect{0, 0, c.w, 1}, style.Bar)
+	end := c.right(c.w-1, 0, style.Bar, cut(space, c.w/2))
+	c.put(0, 0, max(end-2, 0), style.Bar, " meshtop  "+cut(render.Clean(where), max(end-30, 8))+" "+style.Cursor+" choose a pod")
+	if c.h > 2 {
+		p.drawRows(c, p.area())
+	}
+	switch {
+	case p.typing && c.h > 1:
+		c.wash(rect{0, c.h - 1, c.w, 1}, style.Bar)
+		x := c.put(1, c.h-1, c.w, style.Key, ": ")
+		p.command.draw(c, x, c.h-1, c.w-x-1, style.Bar, true)
+	case c.h > 1:
+		footer(c, &p.s, [][]binding{pickerKeys(), pickerGlobals()})
+	}
+	if p.dialog != nil {
+		p.dialog.draw(c, &p.s)
+	}
+}
+
+func (p *picker) drawRows(c *canvas, r rect) {
+	list := p.shown()
+	hint := itoa(len(list)) + " of " + itoa(len(p.rows)) + "  / filter"
+	c.pane(r, true, "pods", orders[p.order], hint)
+	_, in := r.top(1)
+	w := p.columns(in.w - 2)
+	if p.asking || len(p.filter.text) > 0 {
+		x := c.put(in.x+1, in.y, in.w, style.Key, "/ ")
+		p.filter.draw(c, x, in.y, in.w-4, style.Plain, p.asking)
+	} else {
+		c.put(in.x+1, in.y, in.w-2, style.Faint, w.line("namespace", "pod", "ready", "state", "proxy", "age"))
+	}
+	if len(list) == 0 {
+		c.page(rect{in.x + 1, in.y + 2, in.w - 2, max(in.h-2, 0)}, 0, p.empty(in.w-2))
+	}
+	for i := 0; i < in.h-1 && p.top+i < len(list); i++ {
+		k, y := list[p.top+i], in.y+1+i
+		ink := style.Plain
+		if k.Closed != "" || k.Proxy == "" {
+			ink = style.Faint
+		}
+		c.put(in.x+1, y, in.w-2, ink, w.line(render.Clean(k.Namespace), render.Clean(k.Name), render.Clean(k.Ready), render.Clean(k.State), proxyCell(k), ago(p.s.now.Sub(k.Created))))
+		c.spot(in.x, y, in.w, effect{kind: effSelect, n: p.top + i})
+		if p.top+i == p.sel {
+			c.wash(rect{in.x, y, in.w, 1}, style.Selected)
+			if !p.asking && !p.typing {
+				c.cursor.x, c.cursor.y, c.cursor.on = in.x, y, true
+			}
+		}
+	}
+}
+
+func proxyCell(k inspect.Candidate) string {
+	if k.Proxy == "" {
+		return "none found"
+	}
+	return render.Clean(k.Proxy)
+}
+
+// empty says why there is no row.
+func (p *picker) empty(w int) []line {
+	switch {
+	case p.failed != nil:
+		out := para(line{}, style.Stops, "the pods could not be listed: "+render.Clean(p.failed.Error()), w)
+		out = append(out, line{})
+		return append(out, para(line{}, style.Plain, "What still works, if you know a name:  :pod NAME  or  :ns NAMESPACE  or  :ctx CONTEXT.  r lists again.", w)...)
+	case p.busy || !p.read:
+		return []line{text(style.Faint, "listing the pods"+style.Ellipsis)}
+	case len(p.rows) > 0:
+		return []line{text(style.Faint, "none of "+itoa(len(p.rows))+" fits the filter: esc takes it away")}
+	}
+	return para(line{}, style.Faint, "there is no pod here: n chooses another namespace, a shows all", w)
+}
+
+// pickColumns are the widths of the columns; 0 leaves one out.
+type pickColumns struct{ space, name, state, proxy int }
+
+// columns gives the names what the others leave.
+func (p *picker) columns(w int) pickColumns {
+	const ready, age = 8, 5
+	k := pickColumns{state: 13, proxy: 19}
+	if w >= wideFrom {
+		k.state, k.proxy = 20, 26
+	}
+	if p.all {
+		k.space = 15
+	}
+	k.name = max(w-ready-age-k.state-k.proxy-k.space, 10)
+	return k
+}
+
+func (k pickColumns) line(space, name, ready, state, proxy, age string) string {
+	out := ""
+	if k.space > 0 {
+		out = pad(space, k.space-1) + " "
+	}
+	return out + pad(name, k.name-1) + " " + pad(ready, 7) + " " + pad(state, k.state-1) + " " + pad(proxy, k.proxy-1) + " " + age
+}
