@@ -222,7 +222,7 @@ func (f *form) layers(r *flow.Request, t request.Target) error {
 	if p == protoHTTPS || p == protoTLS {
 		r.TLS = &flow.TLS{SNI: strings.TrimSpace(f.text[fSNI].String())}
 		if f.base.TLS != nil {
-			r.TLS.Cert, r.TLS.SANs = f.base.TLS.Cert, f.base.TLS.SANs
+			r.TLS.Cert, r.TLS.SANs, r.TLS.Certificate = f.base.TLS.Cert, f.base.TLS.SANs, f.base.TLS.Certificate
 		}
 		if s := strings.TrimSpace(f.text[fALPN].String()); s != "" {
 			for _, a := range strings.Split(s, ",") {

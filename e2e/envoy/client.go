@@ -24,8 +24,8 @@ const (
 	moreTime   = 150 * time.Millisecond // for the rest of an answer that has begun
 )
 
-// client sends requests. Its certificate is what a request with TLS.Cert presents.
-type client struct{ pair tls.Certificate }
+// client sends requests. A request with TLS.Cert presents one of its certificates, by name.
+type client struct{ pairs map[string]tls.Certificate }
 
 // send runs one connection from source port (0: any) and returns what the client saw and
 // its real address, by which the log lines are found.
@@ -107,7 +107,12 @@ func (c client) handshake(conn net.Conn, hello *TLS) (net.Conn, error) {
 		cfg.ServerName = "127.0.0.1" // of an IP literal no SNI is sent
 	}
 	if hello.Cert {
-		cfg.Certificates = []tls.Certificate{c.pair}
+		pair := c.pairs[hello.Pair]
+		// Also where the server names no authority of it.
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+	}
+	if hello.Old {
+		cfg.MaxVersion = tls.VersionTLS12
 	}
 	t := tls.Client(conn, cfg)
 	return t, t.Handshake()

@@ -11,13 +11,18 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/url"
 	"time"
 )
 
-// certificate is one self-signed pair that plays server, client and authority.
+// certificate is one self-signed pair that plays server, client and authority, and what
+// other clients present.
 type certificate struct {
 	cert, key []byte // PEM
 	pair      tls.Certificate
+	pairs     map[string]tls.Certificate // by what TLS.Pair says
+	leaf      *x509.Certificate
+	signer    *ecdsa.PrivateKey
 }
 
 func newCertificate() (*certificate, error) {
@@ -41,7 +46,47 @@ func newCertificate() (*certificate, error) {
 	c := &certificate{cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		key: pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: kb})}
 	c.pair, err = tls.X509KeyPair(c.cert, c.key)
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	c.pairs = map[string]tls.Certificate{"": c.pair}
+	c.leaf, c.signer = c.pair.Leaf, k
+	return c, c.others()
+}
+
+// others makes the clients' other certificates: signed by the oracle's, of which one has
+// names of two kinds, one a wildcard, one none at all, and one has ended; and one that a stranger signed with
+// the oracle's names.
+func (c *certificate) others() error {
+	workload := &url.URL{Scheme: "spiffe", Host: "mesh", Path: "/ns/a/sa/x"}
+	for name, t := range map[string]*x509.Certificate{
+		"workload": {URIs: []*url.URL{workload}, DNSNames: []string{"svc.test"}},
+		"wild":     {DNSNames: []string{"*.wild.test"}, EmailAddresses: []string{"a@wild.test"}},
+		"bare":     {},
+		"ended":    {DNSNames: c.leaf.DNSNames, NotAfter: time.Now().Add(-time.Minute)},
+		"stranger": {DNSNames: c.leaf.DNSNames, IPAddresses: c.leaf.IPAddresses},
+	} {
+		t.SerialNumber, t.Subject = big.NewInt(time.Now().UnixNano()), pkix.Name{CommonName: name, Organization: []string{"test"}}
+		t.NotBefore, t.KeyUsage = time.Now().Add(-time.Hour), x509.KeyUsageDigitalSignature
+		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		if t.NotAfter.IsZero() {
+			t.NotAfter = time.Now().Add(time.Hour)
+		}
+		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return err
+		}
+		parent, signer := c.leaf, c.signer
+		if name == "stranger" {
+			parent, signer = t, k
+		}
+		der, err := x509.CreateCertificate(rand.Reader, t, parent, &k.PublicKey, signer)
+		if err != nil {
+			return err
+		}
+		c.pairs[name] = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k}
+	}
+	return nil
 }
 
 // clientHello is a TLS record made by hand, so that any name and any ALPN can be sent

@@ -93,7 +93,7 @@ func helloOf(t *flow.TLS) string {
 	if t == nil {
 		return ""
 	}
-	return (&TLS{SNI: t.SNI, ALPN: t.ALPN, Cert: t.Cert}).text()
+	return (&TLS{SNI: t.SNI, ALPN: t.ALPN, Cert: t.Cert == flow.Yes}).text()
 }
 
 // ends compares what both ends saw. What the client saw of an end that is none of Envoy's
@@ -126,7 +126,7 @@ func (d *differ) client(o *Outcome, r *envoy.Result) {
 		d.must("client's end", "closed", closed(r))
 	case c.Status > 0:
 		d.must("status", fmt.Sprint(c.Status), fmt.Sprint(r.Caller.Code))
-	case c.Closed:
+	case c.Closed, c.TLSError && !c.Timeout:
 		d.must("client's end", "closed", closed(r))
 	case c.Timeout:
 		d.must("client waits", "true", fmt.Sprint(r.Verdict == flow.Dropped))

@@ -38,7 +38,7 @@ func (q *Request) Flow() (envoy.Conn, flow.Request, error) {
 		req.Proxy = p
 	}
 	if q.TLS != nil {
-		req.TLS = &flow.TLS{SNI: q.TLS.SNI, ALPN: q.TLS.ALPN, Cert: q.TLS.Cert}
+		req.TLS = &flow.TLS{SNI: q.TLS.SNI, ALPN: q.TLS.ALPN, Cert: flow.Is(q.TLS.Cert)}
 		if q.TLS.Cert {
 			req.TLS.SANs = []string{"oracle.test", "127.0.0.1"}
 		}

@@ -137,7 +137,7 @@ func (o *Oracle) fire(requests []Request) []shot {
 		work  sync.WaitGroup
 		units = make(chan []int)
 	)
-	c := client{pair: o.cert.pair}
+	c := client{pairs: o.cert.pairs}
 	for range atOnce {
 		work.Add(1)
 		go func() {

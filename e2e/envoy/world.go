@@ -28,6 +28,8 @@ type TLS struct {
 	ALPN      []string `json:"alpn,omitempty"`
 	Handshake bool     `json:"handshake,omitempty"`
 	Cert      bool     `json:"cert,omitempty"` // a client certificate is presented when asked for
+	Pair      string   `json:"pair,omitempty"` // which one; empty: the oracle's
+	Old       bool     `json:"old,omitempty"`  // nothing newer than TLS 1.2
 }
 
 // HTTP is one HTTP/1 request, sent byte for byte.

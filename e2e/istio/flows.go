@@ -88,7 +88,7 @@ func (r *Request) Inbound(l *Log) (flow.Request, error) {
 	if mesh {
 		// Without the filter istio.alpn a client offers what its cluster says: istio for
 		// HTTP, and istio-peer-exchange before it for TCP.
-		out.TLS = &flow.TLS{SNI: l.SNI, ALPN: []string{"istio"}, Cert: true, SANs: []string{l.PeerSAN}}
+		out.TLS = &flow.TLS{SNI: l.SNI, ALPN: []string{"istio"}, Cert: flow.Yes, SANs: []string{l.PeerSAN}}
 		if l.Protocol == "" {
 			out.TLS.ALPN = []string{"istio-peer-exchange", "istio"}
 		}

@@ -258,7 +258,7 @@ func TestUpstreamSocket(t *testing.T) {
 		cl("all", group(0, "", ep("1.0.0.1")), `, 'transport_socket': `+tls) + cl("none", group(0, "", ep("1.0.0.1")), "") +
 		cl("wrapped", group(0, "", ep("1.0.0.1")), `, 'transport_socket': {'name': 'w', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport', 'transport_socket': `+tls+`}}`) +
 		cl("alts", group(0, "", ep("1.0.0.1")), `, 'transport_socket': {'name': 'a', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.transport_sockets.alts.v3.Alts'}}`)}.load(t)
-	for name, want := range map[string]string{"mtls": "tls s istio true", "plain": "plain", "zone": "tls s istio true", "all": "tls s istio true", "none": "plain", "wrapped": "tls s istio true", "alts": "unknown"} {
+	for name, want := range map[string]string{"mtls": "tls s istio yes", "plain": "plain", "zone": "tls s istio yes", "all": "tls s istio yes", "none": "plain", "wrapped": "tls s istio yes", "alts": "unknown"} {
 		p := &pass{cfg: c, ch: new(flow.Choices), req: raw()}
 		f := p.toCluster(name, lbHints{})
 		got := "plain"

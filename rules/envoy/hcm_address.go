@@ -306,7 +306,7 @@ func (s *stream) nameNode() {
 
 // clientCertHeader is x-forwarded-client-cert by forward_client_cert_details.
 func (s *stream) clientCertHeader(n tree.Node) {
-	mutual := s.p.downTLS != nil && s.p.downTLS.Cert
+	mutual := s.p.downTLS != nil && s.p.downTLS.Cert == flow.Yes
 	switch details := n.Field("forward_client_cert_details").Enum(); {
 	case details == "ALWAYS_FORWARD_ONLY" || details == "4":
 	case details == "" || details == "SANITIZE" || details == "0" || !mutual:

@@ -34,6 +34,7 @@ func (s *stream) rbac(f *httpFilter, rc routeConfig) bool {
 		s.step(f, flow.Because(flow.WhyFilterOpaque, "rbac policy "+policy, ""))
 		st := s.p.last()
 		st.Assumed = append(st.Assumed, flow.Assumption{Reason: flow.Because(flow.WhyAssumedPass, f.name), Flag: "--pick " + quoteRef(ref) + "=allows"})
+		st.Assumed = append(st.Assumed, s.p.namesUnsaid()...)
 		return true
 	}
 	if allowed == flow.No {

@@ -141,6 +141,11 @@ func hello(sni string, alpn ...string) *flow.Request {
 	return &flow.Request{TLS: &flow.TLS{SNI: sni, ALPN: alpn}}
 }
 
+// certless is hello of a client that has no certificate.
+func certless(sni string) *flow.Request {
+	return &flow.Request{TLS: &flow.TLS{SNI: sni, Cert: flow.No}}
+}
+
 func waits() *flow.Request { return &flow.Request{Payload: []byte{}} }
 
 func get(version string) *flow.Request {

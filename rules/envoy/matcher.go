@@ -303,6 +303,8 @@ func (p *pass) networkInput(kind string, config tree.Node) (string, presence) {
 			return "", inputAbsent
 		}
 		return "'" + strings.Join(p.alpn, "','") + "'", inputPresent
+	case "UriSanInput", "DnsSanInput", "SubjectInput":
+		return p.certInput(kind)
 	case "FilterStateInput":
 		key := config.Field("key").Str()
 		if p.unsure[key] {

@@ -8,8 +8,10 @@ import (
 )
 
 func withTLS(chain, more string) string {
-	return chain[:len(chain)-1] + `, 'transport_socket': {'name': 'envoy.transport_sockets.tls', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext',
-		'common_tls_context': {'alpn_protocols': ['h2', 'http/1.1']}` + more + `}}}`
+	if !strings.Contains(more, "common_tls_context") {
+		more += `, 'common_tls_context': {'alpn_protocols': ['h2', 'http/1.1']}`
+	}
+	return chain[:len(chain)-1] + `, 'transport_socket': {'name': 'envoy.transport_sockets.tls', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext'` + more + `}}}`
 }
 
 // Section 5: what network filters do to a connection, in the order in which they run.
@@ -75,7 +77,9 @@ func TestNetworkFilters(t *testing.T) {
 	add("Istio's filters pass", chainOf("f", "", `{'name': 'istio.stats', 'typed_config': {'@type': 'type.googleapis.com/stats.PluginConfig'}}`, tcp("c")), nil, "continue l/f"+good)
 	add("TLS terminated", withTLS(chainOf("f", "", tcp("c")), ""), hello("x", "h2"), "continue l/f"+good)
 	add("plain text to TLS", withTLS(chainOf("f", "", tcp("c")), ""), nil, "refused l/f")
-	add("no client certificate", withTLS(chainOf("f", "", tcp("c")), `, 'require_client_certificate': true`), hello("x"), "refused l/f")
+	add("no client certificate", withTLS(chainOf("f", "", tcp("c")), `, 'require_client_certificate': true, 'common_tls_context': {'validation_context': {'trusted_ca': {'filename': '/ca.pem'}}}`), certless("x"), "refused l/f")
+	add("a client certificate, unsaid", withTLS(chainOf("f", "", tcp("c")), `, 'require_client_certificate': true, 'common_tls_context': {'validation_context': {'trusted_ca': {'filename': '/ca.pem'}}}`), hello("x"), "continue l/f"+good)
+	add("required, and nothing to check it by", withTLS(chainOf("f", "", tcp("c")), `, 'require_client_certificate': true`), certless("x"), "continue l/f"+good)
 	add("TLS to plain HTTP", chainOf("f", "", netFilter("http_connection_manager", "HttpConnectionManager", `'route_config': {}`)), hello("x"), "refused l/f DPE http1.codec_error")
 	c := mesh{
 		listeners: listeners,
@@ -118,9 +122,9 @@ func TestNetworkRBAC(t *testing.T) {
 	}
 	for _, r := range rows {
 		f := netFilter("rbac", "RBAC", `'rules': {'policies': {'p': {`+r.policy+`}}}`)
-		c := mesh{listeners: lis("l", "0.0.0.0", 443, lfilters(tlsInspector), chainList(withTLS(chainOf("f", "", f, tcp("c")), `, 'require_client_certificate': true`))), clusters: static("c", "10.1.0.1:80")}.load(t)
+		c := mesh{listeners: lis("l", "0.0.0.0", 443, lfilters(tlsInspector), chainList(withTLS(chainOf("f", "", f, tcp("c")), `, 'require_client_certificate': true, 'common_tls_context': {'validation_context': {'trusted_ca': {'filename': '/ca.pem'}}}`))), clusters: static("c", "10.1.0.1:80")}.load(t)
 		req := hello("a.com")
-		req.TLS.Cert, req.TLS.SANs = true, []string{"spiffe://x/a"}
+		req.TLS.Cert, req.TLS.SANs = flow.Yes, []string{"spiffe://x/a"}
 		got := c.Accept(Conn{Accept: addr("10.5.5.5:443"), Src: addr("10.9.9.9:1"), Proto: flow.TCP}, req, new(flow.Choices))
 		if got.Caller.Details != r.want || (got.Verdict == flow.Continue) != (r.want == fine) {
 			t.Errorf("%s: %v %q, want %q", r.name, got.Verdict, got.Caller.Details, r.want)

@@ -36,6 +36,10 @@ type pass struct {
 	// downTLS is the TLS session that the chain's transport socket terminated; nil for
 	// plain text and for TLS that is passed through.
 	downTLS *flow.TLS
+	// client is what is known of the certificate that the client presented there, and valid
+	// whether it passed the chain's checks. Valid iff downTLS is set.
+	client clientNames
+	valid  flow.Answer
 
 	// state is filter state by key, meta dynamic metadata by namespace, as far as literal
 	// configuration sets them. A key whose value cannot be known holds no entry, and its

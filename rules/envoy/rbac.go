@@ -126,7 +126,7 @@ func (r *rbac) rule(n tree.Node) flow.Answer {
 }
 
 // authenticated is a TLS connection, and with principal_name a name of the client's
-// certificate; without a certificate the name is "".
+// certificate.
 func (r *rbac) authenticated(n tree.Node) flow.Answer {
 	t := r.p.downTLS
 	if t == nil {
@@ -136,17 +136,7 @@ func (r *rbac) authenticated(n tree.Node) flow.Answer {
 	if !name.Exists() {
 		return flow.Yes
 	}
-	if !t.Cert {
-		return r.p.cfg.stringMatch(name, "")
-	}
-	a := flow.No
-	for _, san := range t.SANs {
-		a = a.Or(r.p.cfg.stringMatch(name, san))
-	}
-	if len(t.SANs) == 0 {
-		return flow.Maybe // the subject, which the request does not say
-	}
-	return a
+	return r.p.principal(name)
 }
 
 // snake is a protobuf field name in snake_case.
@@ -180,11 +170,13 @@ func (n *network) rbac(e extension, f tree.Node) bool {
 	}
 	r := rbac{p: n.pass, remote: n.remote.Addr()}
 	allowed, policy := r.verdict(rules)
+	var unsaid []flow.Assumption
 	if allowed == flow.Maybe {
-		allowed = n.ch.Answer(n.ref("rbac "+e.name+" "+policy), flow.Unmodelled)
+		allowed, unsaid = n.ch.Answer(n.ref("rbac "+e.name+" "+policy), flow.Unmodelled), n.namesUnsaid()
 	}
 	if allowed == flow.Yes {
 		n.rbacAllows(e, f, policy)
+		n.last().Assumed = unsaid
 		return true
 	}
 	n.rbacDenies(e, f, policy)

@@ -68,22 +68,13 @@ func (s *stream) input() routeInput {
 	in := routeInput{h: s.h, version: s.p.cfg.version, full: path, path: withoutQuery(path), hasPath: has, connect: s.upgrade == "CONNECT",
 		grpc: s.h.isGRPC(), state: s.p.state, unsure: s.p.unsure, presented: flow.No, validated: flow.No}
 	if t := s.p.downTLS; t != nil {
-		in.presented, in.validated = flow.Is(t.Cert), flow.Is(t.Cert)
-		if t.Cert && !s.validates() {
-			in.validated = flow.No
-		}
+		in.presented, in.validated = t.Cert, s.p.valid
 	}
 	if s.table != nil && s.table.ignoreParam {
 		in.path = withoutParameters(in.path, s.p.cfg.version)
 	}
 	in.head = headOf(in.path).bits
 	return in
-}
-
-// validates says whether the chain's transport socket checks client certificates.
-func (s *stream) validates() bool {
-	_, config := unwrapSocket(s.p.chain.Field("transport_socket"))
-	return config.Path("common_tls_context").Field("validation_context", "validation_context_sds_secret_config", "combined_validation_context").Exists()
 }
 
 // hostName is the name that virtual hosts are looked up by; false: there is none.
@@ -374,11 +365,6 @@ func (s *stream) matcherInput(kind string, config tree.Node) (string, presence) 
 			return v, inputPresent
 		}
 		return "", inputAbsent
-	case "UriSanInput", "DnsSanInput", "SubjectInput":
-		if s.p.downTLS == nil || !s.p.downTLS.Cert {
-			return "", inputAbsent
-		}
-		return "", inputUnknown
 	}
 	return s.p.networkInput(kind, config)
 }

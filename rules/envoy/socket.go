@@ -67,26 +67,26 @@ func (p *pass) downstreamSocket() bool {
 		return false
 	case !p.odd(flow.TransportSocket, "downstream", config, oddDownstream(config, hello)):
 		return false
-	case config.Field("require_client_certificate").Bool(false) && !hello.Cert:
-		s.Reason = flow.Because(flow.WhyClientCertMissing)
-		p.refuse(s, "", "")
-		return false
 	default:
-		alpn := negotiate(config.Path("common_tls_context", "alpn_protocols"), hello.ALPN)
-		p.downTLS = &flow.TLS{SNI: strings.ToLower(hello.SNI), Cert: hello.Cert, SANs: hello.SANs}
-		if alpn != "" {
-			p.downTLS.ALPN = []string{alpn}
+		if p.terminate(&s, config, hello); p.over {
+			return false
 		}
-		if !hello.Cert || !config.Path("common_tls_context").Field("validation_context", "validation_context_sds_secret_config", "combined_validation_context").Exists() {
-			p.downTLS.Cert, p.downTLS.SANs = hello.Cert && config.Field("require_client_certificate").Bool(false), nil
-			if p.downTLS.Cert {
-				p.downTLS.SANs = hello.SANs
-			}
-		}
-		s.Reason = flow.Because(flow.WhyTLSTerminated, hello.SNI, alpn, p.cfg.certificates(config.Field("common_tls_context")))
 	}
 	p.add(s)
 	return true
+}
+
+// terminate is the handshake of a TLS chain; s has not been added yet, unless the pass has ended.
+func (p *pass) terminate(s *flow.Step, config tree.Node, hello *flow.TLS) {
+	common := config.Field("common_tls_context")
+	alpn := negotiate(common.Field("alpn_protocols"), hello.ALPN)
+	p.downTLS = &flow.TLS{SNI: strings.ToLower(hello.SNI)}
+	if alpn != "" {
+		p.downTLS.ALPN = []string{alpn}
+	}
+	if p.clientCertificate(s, config, hello) {
+		s.Reason = flow.Because(flow.WhyTLSTerminated, hello.SNI, alpn, p.cfg.certificates(common))
+	}
 }
 
 // negotiate is the protocol that the server takes of the client's list: the first of the
@@ -140,7 +140,7 @@ func (s *upstreamSocket) readTLS(config tree.Node) {
 	for _, a := range common.Field("alpn_protocols").All() {
 		s.tls.ALPN = append(s.tls.ALPN, a.Str())
 	}
-	s.tls.Cert = common.Field("tls_certificates").Len()+common.Field("tls_certificate_sds_secret_configs").Len() > 0
+	s.tls.Cert = flow.Is(common.Field("tls_certificates").Len()+common.Field("tls_certificate_sds_secret_configs").Len() > 0)
 	s.sans, s.auto = sanNames(common), config.Field("auto_host_sni").Bool(false)
 }
 

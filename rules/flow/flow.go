@@ -104,10 +104,15 @@ func Stages() []Stage {
 type TLS struct {
 	SNI  string   // empty: no server_name extension
 	ALPN []string // in the client's order
-	// Cert says that the client presents a certificate that the server accepts.
-	Cert bool
-	// SANs of that certificate; valid iff Cert.
+	// Cert says whether the client presents a certificate to a server that asks for one.
+	// Maybe: nobody said.
+	Cert Answer
+	// SANs are the names in that certificate, which has no subject then: one with :// is a
+	// URI, one with @ an e-mail address. Valid iff Cert is Yes; nil: not said.
 	SANs []string
+	// Certificate is what the client presents, in PEM, its own first. Valid iff Cert is Yes;
+	// nil: only its names are said, or nothing.
+	Certificate []byte
 }
 
 // HTTP is one HTTP request as its client sends it.

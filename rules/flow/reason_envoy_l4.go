@@ -56,6 +56,17 @@ const (
 	WhyTLSExpected         // the client speaks plain text to a TLS chain
 	WhyHandshakeWaits      // both sides wait
 	WhyClientCertMissing   // the client has no certificate
+	WhyClientCertUntrusted // no authority that the chain trusts signed the client's. Args: names of the client's
+	WhyClientCertNames     // it has no name that is asked for. Args: names wanted, names of the client's
+	WhyClientCertPin       // it is none of those listed by hash
+	WhyHandshakeEnd        // how the client sees that its certificate was refused
+	WhyAssumedCert         // the client is taken as presenting a certificate that is accepted
+	WhyAssumedNoCert       // the client is taken as presenting no certificate
+	WhyAssumedTrusted      // its certificate is taken as signed by a trusted authority
+	WhyAssumedNames        // its certificate is taken as having a name that is asked for. Args: names wanted
+	WhyAssumedPin          // its certificate is taken as one of those listed by hash
+	WhyAssumedDated        // its certificate is taken as not ended. Args: when it ends
+	WhyNamesUnsaid         // nobody said what names its certificate has
 	WhyTLSToPlainHTTP      // the client speaks TLS to a plain HTTP chain
 	WhyNoSocket            // no transport socket: plain text
 	WhySocketMatch         // transport_socket_matches chose it. Args: name

@@ -178,7 +178,29 @@ func chainWords(k flow.ReasonKind, a [3]string) string {
 	case flow.WhyHandshakeWaits:
 		return "waits for a ClientHello while the client waits too"
 	case flow.WhyClientCertMissing:
-		return "requires a client certificate that is accepted, and the client has none"
+		return "requires a client certificate that is accepted, and the client has none: the handshake fails"
+	case flow.WhyClientCertUntrusted:
+		return "trusts no authority that signed the client's certificate" + named(", for ", a[0]) + ": the handshake fails"
+	case flow.WhyClientCertNames:
+		return "asks for a client certificate with the name " + a[0] + ", the client's has " + or(a[1], "none") + ": the handshake fails"
+	case flow.WhyClientCertPin:
+		return "takes only client certificates that it lists by hash, and not the client's: the handshake fails"
+	case flow.WhyHandshakeEnd:
+		return "with TLS 1.2 the client's handshake fails; with TLS 1.3 it succeeds, and the alert comes in place of the answer"
+	case flow.WhyAssumedCert:
+		return "the client presents a certificate that this chain accepts"
+	case flow.WhyAssumedNoCert:
+		return "the client presents no certificate, and none is required"
+	case flow.WhyAssumedTrusted:
+		return "an authority that this chain trusts signed the client's certificate"
+	case flow.WhyAssumedNames:
+		return "the client's certificate has a name that is asked for: " + a[0]
+	case flow.WhyAssumedPin:
+		return "the client's certificate is one that this chain lists by hash"
+	case flow.WhyAssumedDated:
+		return "the client's certificate is valid now; it ends " + a[0]
+	case flow.WhyNamesUnsaid:
+		return "the names in the client's certificate are not known"
 	case flow.WhyTLSToPlainHTTP:
 		return "HTTP without TLS is expected, the client speaks TLS"
 	case flow.WhyNoSocket:

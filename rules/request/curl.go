@@ -192,7 +192,7 @@ func (c *curl) draft() (Draft, error) {
 	r.HTTP = &flow.HTTP{Method: c.verb(), Authority: t.Authority, Path: c.path(t.Path), Version: c.version}
 	r.HTTP.Headers = c.allHeaders(r.HTTP)
 	if t.Scheme == "https" {
-		r.TLS = &flow.TLS{SNI: t.Host, ALPN: c.alpn, Cert: c.cert}
+		r.TLS = &flow.TLS{SNI: t.Host, ALPN: c.alpn, Cert: flow.Is(c.cert)} // without --cert curl presents none
 		r.HTTP.Version = tlsVersion(c.version)
 	}
 	if c.src != "" || c.srcPort != "" {

@@ -5,7 +5,9 @@ package request
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -37,8 +39,11 @@ type Form struct {
 type TLSForm struct {
 	SNI  string   `json:"sni"`
 	ALPN []string `json:"alpn"`
-	Cert bool     `json:"cert,omitempty"`
-	SANs []string `json:"sans,omitempty"`
+	// Cert says whether the client presents a certificate; absent: nobody said. SANs and
+	// Certificate (PEM) say which, and that it does.
+	Cert        *bool    `json:"cert,omitempty"`
+	SANs        []string `json:"sans,omitempty"`
+	Certificate string   `json:"certificate,omitempty"`
 }
 
 // HTTPForm is the JSON form of an HTTP request.
@@ -62,10 +67,7 @@ func FormOf(r flow.Request) Form {
 		f.Pick = map[string]string{}
 	}
 	if r.TLS != nil {
-		f.TLS = &TLSForm{SNI: r.TLS.SNI, ALPN: r.TLS.ALPN, Cert: r.TLS.Cert, SANs: r.TLS.SANs}
-		if f.TLS.ALPN == nil {
-			f.TLS.ALPN = []string{}
-		}
+		f.TLS = tlsForm(r.TLS)
 	}
 	if h := r.HTTP; h != nil {
 		f.HTTP = &HTTPForm{Method: orElse(h.Method, "GET"), Scheme: h.Scheme, Authority: h.Authority,
@@ -79,6 +81,56 @@ func FormOf(r flow.Request) Form {
 		f.Payload = &s
 	}
 	return f
+}
+
+func tlsForm(t *flow.TLS) *TLSForm {
+	f := &TLSForm{SNI: t.SNI, ALPN: t.ALPN, SANs: t.SANs, Certificate: string(t.Certificate)}
+	if f.ALPN == nil {
+		f.ALPN = []string{}
+	}
+	if t.Cert != flow.Maybe {
+		yes := t.Cert == flow.Yes
+		f.Cert = &yes
+	}
+	return f
+}
+
+// tls is the client that the form means.
+func (f *TLSForm) tls() (*flow.TLS, error) {
+	t := &flow.TLS{SNI: f.SNI, ALPN: f.ALPN, SANs: f.SANs}
+	named := f.SANs != nil || f.Certificate != ""
+	switch {
+	case f.Cert != nil && !*f.Cert && named:
+		return nil, fmt.Errorf("request: tls: cert is false, so there are neither sans nor a certificate")
+	case f.SANs != nil && f.Certificate != "":
+		return nil, fmt.Errorf("request: tls: the certificate holds its names; sans cannot stand beside it")
+	case f.Cert != nil || named:
+		t.Cert = flow.Is(named || *f.Cert)
+	}
+	if f.Certificate == "" {
+		return t, nil
+	}
+	return t, SetCertificate(t, []byte(f.Certificate))
+}
+
+// SetCertificate says that the client presents the certificates of a PEM text, its own first.
+// What else the text holds, such as a private key, is left out.
+func SetCertificate(t *flow.TLS, text []byte) error {
+	var out []byte
+	for b, rest := pem.Decode(text); b != nil; b, rest = pem.Decode(rest) {
+		if b.Type != "CERTIFICATE" {
+			continue
+		}
+		if _, err := x509.ParseCertificate(b.Bytes); err != nil {
+			return fmt.Errorf("client certificate: %w", err)
+		}
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: b.Type, Bytes: b.Bytes})...)
+	}
+	if out == nil {
+		return fmt.Errorf("client certificate: no CERTIFICATE in PEM")
+	}
+	t.Cert, t.SANs, t.Certificate = flow.Yes, nil, out
+	return nil
 }
 
 // AddrPort writes an address as the JSON form does; a zero one is 0.0.0.0:0.
@@ -129,7 +181,9 @@ func (f Form) Request() (flow.Request, error) {
 		}
 	}
 	if f.TLS != nil {
-		r.TLS = &flow.TLS{SNI: f.TLS.SNI, ALPN: f.TLS.ALPN, Cert: f.TLS.Cert, SANs: f.TLS.SANs}
+		if r.TLS, err = f.TLS.tls(); err != nil {
+			return r, err
+		}
 	}
 	if h := f.HTTP; h != nil {
 		r.HTTP = &flow.HTTP{Method: h.Method, Scheme: h.Scheme, Authority: h.Authority, Path: h.Path, Headers: h.Headers, Version: h.Version}

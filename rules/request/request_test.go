@@ -1,9 +1,16 @@
 package request
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"math/big"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,6 +131,9 @@ func TestFormRoundTrip(t *testing.T) {
 	for _, in := range []string{
 		`{"direction":"inbound","src":"10.0.0.1:5","dst":"[fd00::1]:8080","proto":"udp","uid":1,"gid":2,"mark":3,"in":"eth0","pick":{"a":"b"}}`,
 		`{"direction":"outbound","src":"0.0.0.0:0","dst":"10.0.0.2:443","proto":"tcp","uid":0,"gid":0,"mark":0,"in":"","tls":{"sni":"a","alpn":["h2"]},"pick":{},"http":{"method":"POST","authority":"x","path":"/y","headers":[["a","b"]],"version":"2"},"payload":""}`,
+		`{"direction":"outbound","src":"0.0.0.0:0","dst":"10.0.0.2:443","proto":"tcp","uid":0,"gid":0,"mark":0,"in":"","tls":{"sni":"","alpn":[],"cert":false},"pick":{}}`,
+		`{"direction":"outbound","src":"0.0.0.0:0","dst":"10.0.0.2:443","proto":"tcp","uid":0,"gid":0,"mark":0,"in":"","tls":{"sni":"","alpn":[],"cert":true},"pick":{}}`,
+		`{"direction":"outbound","src":"0.0.0.0:0","dst":"10.0.0.2:443","proto":"tcp","uid":0,"gid":0,"mark":0,"in":"","tls":{"sni":"","alpn":[],"cert":true,"sans":["spiffe://a/b"]},"pick":{}}`,
 	} {
 		r, err := Parse([]byte(in))
 		if err != nil {
@@ -140,7 +150,9 @@ func TestParseRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		`{`: "unexpected EOF", `{"dst":"10.0.0.1:80","dts":1}`: `unknown field "dts"`, `{}`: "dst is missing", `{"dst":"x:1"}`: "dst", `{"dst":"10.0.0.1"}`: "no port",
 		`{"dst":"10.0.0.1:80","direction":"up"}`: "outbound or inbound", `{"dst":"10.0.0.1:80","proto":"x"}`: "protocol", `{"dst":"10.0.0.1:80","src":"x"}`: "src",
-		`{"dst":"10.0.0.1:80"} {}`: "more text",
+		`{"dst":"10.0.0.1:80"} {}`: "more text", `{"dst":"10.0.0.1:80","tls":{"cert":false,"sans":["a"]}}`: "cert is false",
+		`{"dst":"10.0.0.1:80","tls":{"sans":["a"],"certificate":"x"}}`: "sans cannot stand", `{"dst":"10.0.0.1:80","tls":{"certificate":"x"}}`: "no CERTIFICATE in PEM",
+		`{"dst":"10.0.0.1:80","tls":{"certificate":"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}}`: "client certificate: x509",
 	} {
 		if _, err := Parse([]byte(in)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Parse(%s): %v, want %q", in, err, want)
@@ -175,4 +187,39 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%s reads back as %s, %v", in, out, err)
 		}
 	})
+}
+
+// Of a file in PEM only certificates are taken, never the key beside them; names said with it
+// or without say that one is presented.
+func TestCertificates(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	secret := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: []byte("secret")})
+	tls := flow.TLS{SANs: []string{"x"}}
+	if err := SetCertificate(&tls, slices.Concat(secret, cert, secret, cert)); err != nil || string(tls.Certificate) != string(cert)+string(cert) || tls.Cert != flow.Yes || tls.SANs != nil {
+		t.Errorf("%+v, %v", tls, err)
+	}
+	if err := SetCertificate(&tls, secret); err == nil {
+		t.Error("a key alone is taken as a certificate")
+	}
+	in, _ := json.Marshal(map[string]any{"dst": "10.0.0.1:443", "tls": map[string]any{"certificate": string(cert)}})
+	if r, err := Parse(in); err != nil || r.TLS.Cert != flow.Yes || FormOf(r).TLS.Certificate != string(cert) {
+		t.Errorf("%+v, %v", r.TLS, err)
+	}
+	if r, err := Parse([]byte(`{"dst":"10.0.0.1:443","tls":{"sans":["a"]}}`)); err != nil || r.TLS.Cert != flow.Yes {
+		t.Errorf("names only: %+v, %v", r.TLS, err)
+	}
+	for cmd, want := range map[string]flow.Answer{"curl https://a/": flow.No, "curl -E c.pem https://a/": flow.Yes} {
+		if d, err := Curl(cmd); err != nil || d.Request.TLS.Cert != want {
+			t.Errorf("%s: %+v, %v", cmd, d.Request.TLS, err)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package plain
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
@@ -19,7 +20,8 @@ type requestFlags struct {
 	container                string
 	tls, raw                 bool
 	sni                      string
-	alpn                     []string
+	alpn, sans               []string
+	cert                     string
 	method, authority, path  string
 	headers, picks           []string
 	set                      func(name string) bool // the flag was given
@@ -40,6 +42,8 @@ func (r *requestFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&r.tls, "tls", false, "the client speaks TLS")
 	f.StringVar(&r.sni, "sni", "", "server name of the ClientHello")
 	f.StringSliceVar(&r.alpn, "alpn", nil, "protocols of the ClientHello; h2c: HTTP/2 without TLS")
+	f.StringVar(&r.cert, "cert", "", "the client's certificate: a file in PEM, or none (unsaid: one that is accepted, where one is required)")
+	f.StringArrayVar(&r.sans, "san", nil, "the client presents a certificate of that name, such as spiffe://...; instead of --cert FILE")
 	f.BoolVar(&r.raw, "raw", false, "no HTTP: bytes of no known protocol")
 	f.StringVarP(&r.method, "method", "X", "", "HTTP method")
 	f.StringVar(&r.authority, "authority", "", "Host or :authority")
@@ -77,7 +81,9 @@ func (r *requestFlags) draft() (request.Draft, error) {
 	if q.Proto, err = request.Proto(r.proto); err != nil {
 		return d, usage("--proto: %w", err)
 	}
-	r.setTLS(q, d.Host, scheme)
+	if err := r.setTLS(q, d.Host, scheme); err != nil {
+		return d, err
+	}
 	if err := r.setHTTP(q); err != nil {
 		return d, err
 	}
@@ -104,6 +110,7 @@ func (r *requestFlags) conflicts() error {
 		{"inbound", "mark", "the mark is that of a socket in the pod"},
 		{"outbound", "in", "an outbound request comes in by no device"},
 		{"raw", "curl", "curl speaks HTTP"}, {"raw", "method", "raw bytes are no HTTP"}, {"raw", "authority", "raw bytes are no HTTP"},
+		{"cert", "san", "a certificate holds its names"},
 		{"raw", "path", "raw bytes are no HTTP"}, {"raw", "header", "raw bytes are no HTTP"},
 	} {
 		if err := both(c[0], c[1], c[2]); err != nil {
@@ -114,10 +121,15 @@ func (r *requestFlags) conflicts() error {
 		return usage("--in %s: only a request with --inbound comes in by a device", r.in)
 	}
 	if r.proto == "udp" {
-		for _, f := range append([]string{"tls", "sni", "alpn", "curl"}, httpFlags...) {
+		for _, f := range append([]string{"tls", "sni", "alpn", "cert", "san", "curl"}, httpFlags...) {
 			if r.set(f) {
 				return usage("--proto udp and --%s cannot stand together: HTTP/3 and DTLS are not traced", f)
 			}
+		}
+	}
+	for _, f := range []string{"cert", "san"} {
+		if r.set(f) && !r.speaksTLS() {
+			return usage("--%s needs --tls: without TLS there is no certificate", f)
 		}
 	}
 	if !r.speaksTLS() && r.set("alpn") && !slices.Equal(r.alpn, []string{"h2c"}) {
@@ -157,12 +169,12 @@ func (r *requestFlags) base() (request.Draft, string, error) {
 	return d, t.Scheme, nil
 }
 
-func (r *requestFlags) setTLS(q *flow.Request, host, scheme string) {
+func (r *requestFlags) setTLS(q *flow.Request, host, scheme string) error {
 	if q.TLS == nil && (r.tls || r.set("sni") || scheme == "https") {
 		q.TLS = &flow.TLS{SNI: host}
 	}
 	if q.TLS == nil {
-		return
+		return nil
 	}
 	if r.set("sni") {
 		q.TLS.SNI = r.sni
@@ -170,6 +182,26 @@ func (r *requestFlags) setTLS(q *flow.Request, host, scheme string) {
 	if r.set("alpn") {
 		q.TLS.ALPN = r.alpn
 	}
+	return r.setCert(q.TLS)
+}
+
+// setCert says what certificate the client presents.
+func (r *requestFlags) setCert(t *flow.TLS) error {
+	switch {
+	case r.set("san"):
+		t.Cert, t.SANs = flow.Yes, r.sans
+	case r.cert == "none":
+		t.Cert = flow.No
+	case r.set("cert"):
+		text, err := os.ReadFile(r.cert)
+		if err == nil {
+			err = request.SetCertificate(t, text)
+		}
+		if err != nil {
+			return usage("--cert %s: %w (or --cert none)", r.cert, err)
+		}
+	}
+	return nil
 }
 
 func (r *requestFlags) setHTTP(q *flow.Request) error {

@@ -40,6 +40,10 @@ func TestDraft(t *testing.T) {
 			`{"direction":"outbound","src":"0.0.0.0:0","dst":"10.0.0.1:443","proto":"tcp","uid":0,"gid":0,"mark":0,"in":"","tls":{"sni":"a","alpn":["h2","http/1.1"]},"pick":{},"http":{"method":"GET","authority":"z","path":"/x","headers":[]}}`},
 		{[]string{"--to", "10.0.0.1:443", "--tls"},
 			`{"direction":"outbound","src":"0.0.0.0:0","dst":"10.0.0.1:443","proto":"tcp","uid":0,"gid":0,"mark":0,"in":"","tls":{"sni":"","alpn":[]},"pick":{},"http":{"method":"GET","authority":"10.0.0.1:443","path":"/","headers":[]}}`},
+		{[]string{"--to", "10.0.0.1:443", "--tls", "--cert", "none", "--raw"},
+			`{"direction":"outbound","src":"0.0.0.0:0","dst":"10.0.0.1:443","proto":"tcp","uid":0,"gid":0,"mark":0,"in":"","tls":{"sni":"","alpn":[],"cert":false},"pick":{}}`},
+		{[]string{"--to", "10.0.0.1:443", "--tls", "--san", "a,b", "--san", "spiffe://x", "--raw"},
+			`{"direction":"outbound","src":"0.0.0.0:0","dst":"10.0.0.1:443","proto":"tcp","uid":0,"gid":0,"mark":0,"in":"","tls":{"sni":"","alpn":[],"cert":true,"sans":["a,b","spiffe://x"]},"pick":{}}`},
 		{[]string{"--curl", "curl -A c -H Accept: http://10.0.0.1/", "--to", "10.0.0.2:81", "--uid", "3", "-X", "POST"},
 			`{"direction":"outbound","src":"0.0.0.0:0","dst":"10.0.0.2:81","proto":"tcp","uid":3,"gid":0,"mark":0,"in":"","pick":{},"http":{"method":"POST","authority":"10.0.0.1","path":"/","headers":[["User-Agent","c"]]}}`},
 	} {
