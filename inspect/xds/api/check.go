@@ -1,0 +1,125 @@
+package api
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// The options that hold rules, in a field's and a oneof's options (validate.proto).
+const (
+	fieldRules    = 1071
+	oneofRequired = 1071
+)
+
+// Check asks the rules that the API gives for the fields of a message of Types, as Envoy does
+// before it takes one (protoc-gen-validate). The messages in its fields are not asked themselves.
+// The error names the field.
+func Check(m protoreflect.Message) error {
+	list, err := loaded().checklist(m.Descriptor())
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		if why := c.ask(m); why.reason != "" {
+			return fmt.Errorf("invalid %s%s.%s%s: %s", why.key, m.Descriptor().Name(), c.name, why.at, why.reason)
+		}
+	}
+	return nil
+}
+
+// asker is the rules of one field or oneof.
+type asker struct {
+	name protoreflect.Name
+	ask  func(protoreflect.Message) wrong
+}
+
+// wrong is how a value breaks its rules; no reason: it does not.
+type wrong struct {
+	key    string // "key for " where it is the key of a map
+	at     string // of a list or map: "[2]"
+	reason string
+}
+
+type check func(protoreflect.Value) wrong
+
+// fieldCheck is the rules of one field.
+type fieldCheck struct {
+	fd       protoreflect.FieldDescriptor
+	required string // what is wrong where the field is not set; empty: nothing
+	value    check  // nil: none
+}
+
+func (c *fieldCheck) ask(m protoreflect.Message) wrong {
+	switch {
+	case c.fd.HasPresence() && !m.Has(c.fd):
+		if c.fd.ContainingOneof() == nil {
+			return wrong{reason: c.required}
+		}
+		return wrong{}
+	case c.value == nil:
+		return wrong{}
+	}
+	return c.value(m.Get(c.fd))
+}
+
+// checklist makes the rules of a message ready, once, in the order in which the generated code asks
+// them: fields that are in no oneof, those that are, and the optional ones.
+func (s *set) checklist(d protoreflect.MessageDescriptor) (list []asker, err error) {
+	rules, err := s.message("validate.FieldRules")
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if list, ok := s.checked[d.FullName()]; ok {
+		return list, nil
+	}
+	add := func(fd protoreflect.FieldDescriptor) {
+		if raw := option(fd.Options(), fieldRules); raw != nil && err == nil {
+			var c *fieldCheck
+			if c, err = ready(rules, raw, fd); err == nil {
+				list = append(list, asker{fd.Name(), c.ask})
+			}
+		}
+	}
+	for i := range d.Fields().Len() {
+		if fd := d.Fields().Get(i); fd.ContainingOneof() == nil {
+			add(fd)
+		}
+	}
+	for i := range d.Oneofs().Len() { // those of optional fields are the last
+		o := d.Oneofs().Get(i)
+		for i := range o.Fields().Len() {
+			add(o.Fields().Get(i))
+		}
+		if option(o.Options(), oneofRequired) != nil {
+			list = append(list, asker{o.Name(), func(m protoreflect.Message) wrong { return broken(m.WhichOneof(o) == nil, "value is required") }})
+		}
+	}
+	if err == nil {
+		s.checked[d.FullName()] = list
+	}
+	return list, err
+}
+
+// option is an option as it is encoded: a message's bytes, a bool's one byte; nil: it is not
+// given, or false. None is known to the options' own type, since need keeps them raw.
+func option(o proto.Message, field protowire.Number) (out []byte) {
+	for b := o.ProtoReflect().GetUnknown(); len(b) > 0; {
+		n, kind, l := protowire.ConsumeTag(b)
+		size := protowire.ConsumeFieldValue(n, kind, b[l:])
+		switch v := b[l : l+size]; {
+		case n != field:
+		case kind == protowire.BytesType:
+			v, _ = protowire.ConsumeBytes(v)
+			out = append(out, v...) // a message may be given in parts
+		case v[0] != 0:
+			out = v
+		}
+		b = b[l+size:]
+	}
+	return out
+}
