@@ -168,6 +168,28 @@ func links(t *testing.T, program string, heavy ...string) {
 	}
 }
 
+// The program starts lightly for every verb: a generated package of Envoy's API costs each start its
+// init, and all of them together cost as much as everything else. The control plane has the
+// messages as data (inspect/xds/api); what it names in Go stays within a bound.
+func TestStartIsLight(t *testing.T) {
+	const most = 33
+	out, err := exec.Command("go", "list", "-deps", module[:len(module)-1]).CombinedOutput()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, out)
+	}
+	var generated []string
+	for _, dep := range strings.Fields(string(out)) {
+		for _, of := range []string{"github.com/envoyproxy/", "github.com/cncf/xds/", "cel.dev/expr", "google.golang.org/genproto/"} {
+			if strings.HasPrefix(dep, of) {
+				generated = append(generated, dep)
+			}
+		}
+	}
+	if len(generated) > most {
+		t.Errorf("the program links %d generated packages of Envoy's API, want %d at most: take messages from inspect/xds/api\n%q", len(generated), most, generated)
+	}
+}
+
 func allowed(own string, may []string) bool {
 	for _, m := range may {
 		if m == own || m == "..." {

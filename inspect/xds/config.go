@@ -23,6 +23,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/meshtop/meshtop/inspect/xds/api"
 )
 
 // Config is one static configuration, apart: what is served, and what stays in the bootstrap.
@@ -149,8 +151,9 @@ func opens(cl *cluster.Cluster) bool {
 func servable(m proto.Message, where string) error {
 	asks := false
 	messages(m.ProtoReflect(), func(m protoreflect.Message) {
-		src, ok := m.Interface().(*core.ConfigSource)
-		asks = asks || ok && (src.GetAds() != nil || src.GetSelf() != nil)
+		if d := m.Descriptor(); d.FullName() == "envoy.config.core.v3.ConfigSource" {
+			asks = asks || m.Has(d.Fields().ByName("ads")) || m.Has(d.Fields().ByName("self"))
+		}
 	})
 	if asks {
 		return fmt.Errorf("%s: its configuration asks ADS for more, and only listeners and clusters are served", where)
@@ -161,9 +164,9 @@ func servable(m proto.Message, where string) error {
 // messages visits m and every message in it, into each Any.
 func messages(m protoreflect.Message, visit func(protoreflect.Message)) {
 	visit(m)
-	if a, ok := m.Interface().(*anypb.Any); ok {
-		if in, err := a.UnmarshalNew(); err == nil {
-			messages(in.ProtoReflect(), visit)
+	if m.Descriptor().FullName() == "google.protobuf.Any" {
+		if in, err := inside(m); err == nil {
+			messages(in, visit)
 		}
 		return
 	}
@@ -186,6 +189,17 @@ func messages(m protoreflect.Message, visit func(protoreflect.Message)) {
 		}
 		return true
 	})
+}
+
+// inside is the message in an Any.
+func inside(a protoreflect.Message) (protoreflect.Message, error) {
+	fields := a.Descriptor().Fields()
+	t, err := api.Types{}.FindMessageByURL(a.Get(fields.ByName("type_url")).String())
+	if err != nil {
+		return nil, err
+	}
+	m := t.New()
+	return m, proto.Unmarshal(a.Get(fields.ByName("value")).Bytes(), m.Interface())
 }
 
 // texts visits every single text in m.
@@ -254,7 +268,7 @@ func adsClusterAt(serve netip.AddrPort) (*cluster.Cluster, error) {
 // asYAML is a message as people write Envoy's configuration. Texts stay quoted: yaml-cpp takes more
 // words for bools than others do.
 func asYAML(m proto.Message) ([]byte, error) {
-	data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	data, err := protojson.MarshalOptions{UseProtoNames: true, Resolver: api.Types{}}.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("write the bootstrap: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meshtop/meshtop/inspect/admin"
+	"github.com/meshtop/meshtop/inspect/xds/api"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -215,7 +216,7 @@ func same(raw json.RawMessage, want *listener.Listener) error {
 		return fmt.Errorf("listener %q: %w", want.Name, err)
 	}
 	got := &listener.Listener{}
-	if err := protojson.Unmarshal(plain, got); err != nil {
+	if err := (protojson.UnmarshalOptions{Resolver: api.Types{}}).Unmarshal(plain, got); err != nil {
 		return fmt.Errorf("listener %q: %w", want.Name, err)
 	}
 	if !proto.Equal(got, want) {

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/meshtop/meshtop/inspect/xds/api"
 )
 
 // reader turns YAML, of which JSON is a part, into protobuf messages, and takes what Envoy takes:
@@ -222,7 +222,7 @@ func (r *reader) any(n *yaml.Node, m protoreflect.Message, path string) error {
 	if url == "" {
 		return r.fail(n, path, `there is no "@type"`)
 	}
-	t, err := protoregistry.GlobalTypes.FindMessageByURL(url)
+	t, err := api.Types{}.FindMessageByURL(url)
 	if err != nil {
 		return r.fail(n, path, "the type %q is not one that this build can serve", url)
 	}
@@ -237,22 +237,25 @@ func (r *reader) any(n *yaml.Node, m protoreflect.Message, path string) error {
 	if err := r.message(body, msg, path); err != nil {
 		return err
 	}
-	packed := &anypb.Any{}
-	if err := anypb.MarshalFrom(packed, msg.Interface(), proto.MarshalOptions{Deterministic: true}); err != nil {
+	packed, err := proto.MarshalOptions{Deterministic: true}.Marshal(msg.Interface())
+	if err != nil {
 		return r.fail(n, path, "%v", err)
 	}
-	packed.TypeUrl = url
-	proto.Merge(m.Interface(), packed)
+	fields := m.Descriptor().Fields()
+	m.Set(fields.ByName("type_url"), protoreflect.ValueOfString(url))
+	m.Set(fields.ByName("value"), protoreflect.ValueOfBytes(packed))
 	return nil
 }
 
 // valid asks the rules that Envoy's API gives for a message (protoc-gen-validate).
 func (r *reader) valid(n *yaml.Node, m protoreflect.Message, path string) error {
-	v, ok := m.Interface().(interface{ Validate() error })
-	if !ok {
-		return nil
+	var err error
+	if v, ok := m.Interface().(interface{ Validate() error }); ok {
+		err = v.Validate()
+	} else {
+		err = api.Check(m)
 	}
-	if err := v.Validate(); err != nil {
+	if err != nil {
 		return r.fail(n, path, "%v", err)
 	}
 	return nil

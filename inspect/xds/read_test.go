@@ -42,7 +42,7 @@ func TestMistakes(t *testing.T) {
 		{"stat_prefix: out", "statprefix: out", `envoy.yaml: line 12: static_resources.listeners[0].filter_chains[0].filters[0].typed_config: envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy has no field "statprefix"`},
 		{"stat_prefix: out", "stat_prefix: 18", `line 12: static_resources.listeners[0].filter_chains[0].filters[0].typed_config.stat_prefix: Envoy reads 18 as a number or bool, and a string belongs here: quote it`},
 		{"stat_prefix: out", "stat_prefix: yes", `Envoy reads yes as a number or bool`},
-		{"stat_prefix: out", `stat_prefix: ""`, `line 11: static_resources.listeners[0].filter_chains[0].filters[0].typed_config: invalid TcpProxy.StatPrefix: value length must be at least 1 runes`},
+		{"stat_prefix: out", `stat_prefix: ""`, `line 11: static_resources.listeners[0].filter_chains[0].filters[0].typed_config: invalid TcpProxy.stat_prefix: value length must be at least 1 runes`},
 		{"stat_prefix: out", "stat_prefix: out\n                max_connect_attempts: 1.5", `line 13: static_resources.listeners[0].filter_chains[0].filters[0].typed_config.max_connect_attempts: "1.5" is no uint32`},
 		{"stat_prefix: out", "stat_prefix: out\n                max_connect_attempts: 4294967296", `"4294967296" is no uint32`},
 		{"stat_prefix: out", "stat_prefix: out\n                max_connect_attempts: -1", `"-1" is no uint32`},
@@ -78,6 +78,34 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%s\n got %v\nwant %s", c.new, err, c.want)
 		case strings.Contains(err.Error(), "\n"):
 			t.Errorf("%s: more than a sentence: %v", c.new, err)
+		}
+	}
+}
+
+// Every type of the API can be served, one in another too, and one that only Envoy's contrib build has;
+// its rules are asked.
+func TestEveryType(t *testing.T) {
+	for _, c := range []struct{ config, want string }{
+		{`"@type": type.googleapis.com/envoy.extensions.filters.network.golang.v3alpha.Config, library_id: a, library_path: b, plugin_name: c`, ""},
+		{`"@type": type.googleapis.com/envoy.extensions.filters.network.golang.v3alpha.Config, library_id: a, library_path: b`,
+			"line 10: static_resources.listeners[0].filter_chains[0].filters[0].typed_config: invalid Config.plugin_name: value length must be at least 1 runes"},
+		{`"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: out, cluster: AllowAll,
+                  access_log: { name: a, typed_config: { "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /dev/null } }`, ""},
+		{`"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: out, cluster: AllowAll,
+                  access_log: { name: a, typed_config: { "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: "" } }`,
+			"line 11: static_resources.listeners[0].filter_chains[0].filters[0].typed_config.access_log[0].typed_config: invalid FileAccessLog.path: value length must be at least 1 runes"},
+		{`"@type": type.googleapis.com/google.protobuf.Struct, value: { a: [1, x, { b: ~ }] }`, ""},
+		{`"@type": type.googleapis.com/envoy.extensions.filters.network.dubbo_proxy.v3.DubboProxy, stat_prefix: x, drds: { config_source: {} }`, "invalid ConfigSource.config_source_specifier: value is required"},
+	} {
+		before, rest, _ := strings.Cut(one, "typed_config:\n")
+		_, after, _ := strings.Cut(rest, "cluster: AllowAll\n")
+		got, err := Parse("envoy.yaml", []byte(before+"typed_config: { "+c.config+" }\n"+after))
+		if c.want == "" {
+			if err != nil || len(got.listeners) != 1 {
+				t.Errorf("%s: %v", c.config, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s\n got %v\nwant %s", c.config, err, c.want)
 		}
 	}
 }
