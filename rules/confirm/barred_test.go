@@ -49,6 +49,34 @@ func TestRejectionOnTheWire(t *testing.T) {
 		if got := word(r, 0, 2); got != c.want && (c.want != NotObserved || got != Unverifiable) {
 			t.Errorf("%s: %v %v, want %v", c.what, got, r.Steps[2].Why, c.want)
 		}
+		if got := r.Steps[0].Why.Kind; c.want == Confirmed && got != flow.SeenRefused {
+			t.Errorf("%s: the socket: %v", c.what, r.Steps[0].Why)
+		}
+	}
+}
+
+// Where a rule refuses the proxy's own connection, the caller gets what the proxy makes of that, and
+// the endpoint counts no request.
+func TestProxysConnectionRejected(t *testing.T) {
+	tr := mesh()
+	tr.Verdict, tr.Caller = flow.Refused, flow.Symptom{Code: 503, Flags: "UF", TCP: flow.TCPOK}
+	tr.Legs[1].Steps = []flow.Step{{Stage: flow.Socket, Verdict: flow.Continue}, {Stage: flow.Netfilter, Subject: "inet meshtop out 2", Verdict: flow.Refused}}
+	reset := pkt(5, "lo", svc, up, flow.RST|flow.ACK, 0)
+	first := append(asSeen()[:4:4], counter("cluster c endpoint "+svc.String()+" rq_total", "", 3, 3))
+	for _, c := range []struct {
+		what     string
+		seen     []flow.Observation
+		rule     Word
+		endpoint flow.ReasonKind
+	}{
+		{"as predicted", append(first[:5:5], reset, answer("503", "ok")), Confirmed, flow.SeenRefused},
+		{"the RST was not seen", append(first[:5:5], answer("503", "ok")), NotObserved, flow.SeenNoneOfIt},
+		{"the endpoint answered", append(first[:5:5], answer("200", "ok")), Contradicted, flow.SeenNoneOfIt},
+	} {
+		r := Check(tr, c.seen, flow.Loss{}, ours)
+		if word(r, 1, 1) != c.rule || r.Steps[5].Why.Kind != c.endpoint {
+			t.Errorf("%s: %v, endpoint %v, want %v and %v", c.what, r.Steps[7], r.Steps[5], c.rule, c.endpoint)
+		}
 	}
 }
 

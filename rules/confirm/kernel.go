@@ -3,6 +3,7 @@ package confirm
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -100,11 +101,16 @@ func (c *check) ruleCounter(st flow.Step) (n *flow.Observation, gone bool) {
 	return nil, c.counters[family+rulesRead] != nil
 }
 
-// barred: a rule drops or rejects the packet.
+// barred: a rule drops or rejects the packet. Of the proxy's own connection the caller only gets
+// what the proxy makes of that.
 func (c *check) barred(l int, x *conn, n *flow.Observation) Step {
 	leg := c.trace.Legs[l]
-	if c.sent != nil && c.sent.Fields["tcp"] == flow.TCPOK.String() {
+	switch want := strconv.Itoa(c.trace.Caller.Code); {
+	case c.sent == nil:
+	case l == 0 && c.sent.Fields["tcp"] == flow.TCPOK.String():
 		return contradicted(c.sent, flow.SeenStatus, or(c.sent.Fields["code"], "0"), "0")
+	case l > 0 && c.sentCode() != "" && c.sentCode() != want:
+		return contradicted(c.sent, flow.SeenStatus, c.sentCode(), want)
 	}
 	if x != nil {
 		if p := x.synAck(); p != nil {

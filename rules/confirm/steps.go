@@ -118,13 +118,16 @@ func (c *check) socketStep(l, s int, st flow.Step, x *conn) Step {
 	case x.track != nil:
 		return confirmed(x.track, flow.SeenSYN, x.client.String()+"->"+x.dst.String(), "conntrack")
 	case len(x.packets) > 0:
-		return firstPacket(x)
+		return c.firstPacket(x)
 	}
 	return nothing
 }
 
-func firstPacket(x *conn) Step {
+func (c *check) firstPacket(x *conn) Step {
 	p := x.packets[0]
+	if c.rejection(x) != nil {
+		return confirmed(p, flow.SeenRefused, p.Tuple.Src.String())
+	}
 	if p.Flags&flow.SYN == 0 {
 		return confirmed(p, flow.SeenPooled, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
 	}
@@ -236,7 +239,7 @@ func (c *check) endpointStep(l int) Step {
 			return confirmed(p, flow.SeenPooled, p.Tuple.Src.String()+"->"+p.Tuple.Dst.String())
 		}
 		if len(x.packets) > 0 {
-			return firstPacket(x)
+			return c.firstPacket(x)
 		}
 		if x.track != nil {
 			return confirmed(x.track, flow.SeenSYN, x.client.String()+"->"+x.dst.String(), "conntrack")

@@ -44,6 +44,9 @@ func (c *check) upstream(i int) *conn {
 	if i == 1 {
 		stays, elsewhere = c.hostStays()
 	}
+	if end := c.trace.Legs[i].Steps; len(end) > 0 && (end[len(end)-1].Verdict == flow.Refused || end[len(end)-1].Verdict == flow.Dropped) {
+		stays = false // no request comes as far as being counted
+	}
 	for _, x := range []*conn{carrier, opened, pooled} {
 		switch {
 		case x == nil || elsewhere || stays && x != carrier: // what went there was not for this request

@@ -87,6 +87,16 @@ func WordMark(w confirm.Word) string {
 	return [...]string{"○", "●", "!", "·", "?"}[w]
 }
 
+// unlike says that what was sent came where it was to, and got another answer than an endpoint
+// gives that answers well, which is all that a trace foretells of it.
+func unlike(t flow.Trace, s *sentForm) string {
+	want := Symptom(t.Caller)
+	if want == "" || t.Verdict != flow.Delivered || s.Code == t.Caller.Code && s.TCP == t.Caller.TCP.String() {
+		return ""
+	}
+	return ", unlike an endpoint that answers well: " + want
+}
+
 // ReportText is a report as text: the word first, then every step with what was seen of it.
 func ReportText(r confirm.Report) string {
 	w := &writer{}
@@ -99,7 +109,7 @@ func ReportText(r confirm.Report) string {
 		if s.Code == 0 {
 			text = "no HTTP answer"
 		}
-		w.field("sent", fmt.Sprintf("%s, tcp %s, %g ms%s", text, s.TCP, s.MS, after(". ", Clean(s.Note))))
+		w.field("sent", fmt.Sprintf("%s, tcp %s, %g ms%s%s", text, s.TCP, s.MS, unlike(r.Trace, s), after(". ", Clean(s.Note))))
 	}
 	w.field("packets", lossText(r.Loss))
 	for _, g := range r.Loss.Unread {
