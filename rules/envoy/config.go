@@ -25,6 +25,8 @@ type Config struct {
 	complete   [resourceEnd]bool
 	asked      map[resourceName]bool
 	unmodelled map[string]*flow.NotModelled // by type
+	strange    []strange                    // of those the extensions
+	naming     sync.Once                    // of strange
 	oddities   []flow.Gap                   // what was read all the same, and what was left out
 
 	listeners *listeners

@@ -205,7 +205,7 @@ func (x *indexer) config(n, at int) (int, error) {
 func (x *indexer) typeOf(i int) (string, error) {
 	typ := ""
 	ahead := x.scan
-	ahead.Notes = nil
+	ahead.Notes, ahead.Types = nil, nil
 	_, err := ahead.Object(i, func(name []byte, at int) (int, error) {
 		if string(name) != "@type" {
 			return ahead.Skip(at)
@@ -225,7 +225,9 @@ func (x *indexer) typeOf(i int) (string, error) {
 // errFound ends a walk early.
 var errFound = &tree.SyntaxError{Msg: "found"}
 
+// boot reads the bootstrap. What it holds for requests stands in other sections again.
 func (x *indexer) boot(base string, at int) (int, error) {
+	defer x.uncounted()()
 	return x.scan.Object(at, func(name []byte, at int) (int, error) {
 		end, err := x.scan.Skip(at)
 		if string(name) == "bootstrap" {

@@ -74,7 +74,7 @@ func (c *Config) dump(name string, raw []byte) error {
 		return err
 	}
 	p := &part{name: name, raw: raw, cache: c.cache}
-	x := &indexer{scan: tree.Scanner{Raw: raw, Notes: new(tree.Notes)}, part: p, unmodelled: c.unmodelled, loaded: c.loaded}
+	x := &indexer{scan: tree.Scanner{Raw: raw, Notes: new(tree.Notes), Types: new(tree.Types)}, part: p, unmodelled: c.unmodelled, loaded: c.loaded}
 	if err := x.index(); err != nil {
 		return err
 	}
@@ -87,6 +87,7 @@ func (c *Config) dump(name string, raw []byte) error {
 	}
 	c.odd(name, x.scan.Notes, func(at int) string { return x.owner(at) })
 	c.leaveOut(x)
+	c.notUnderstood(x)
 	c.parts = append(c.parts, p)
 	c.entries = append(c.entries, x.entries...)
 	c.heads = append(c.heads, x.heads...)

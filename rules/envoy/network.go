@@ -93,12 +93,24 @@ func (n *network) filter(f tree.Node) {
 		})
 	case "ratelimit":
 		n.opaque(flow.NetworkFilter, e.name, flow.Because(flow.WhyService, e.kind), f)
-	case "sni_dynamic_forward_proxy", "geoip", "mongo_proxy", "mysql_proxy", "postgres_proxy", "kafka_broker", "zookeeper_proxy", "metadata_exchange",
-		"envoy.tcp.metadataexchange.config.MetadataExchange", "stats.PluginConfig", "io.istio.network.authn.Config", "istio_authn", "peer_metadata":
-		n.step(e, f, flow.Because(flow.WhyPasses, e.kind))
 	default:
+		if countsOnly(e.kind) {
+			n.step(e, f, flow.Because(flow.WhyPasses, e.kind))
+			return
+		}
 		n.opaque(flow.NetworkFilter, e.name, flow.Because(flow.WhyOpaque, e.kind), f)
 	}
+}
+
+// countsOnly says that a network filter of this kind neither ends a connection nor sends it
+// another way. Istio's own are here under the types of their configurations.
+func countsOnly(kind string) bool {
+	switch kind {
+	case "sni_dynamic_forward_proxy", "geoip", "mongo_proxy", "mysql_proxy", "postgres_proxy", "kafka_broker", "zookeeper_proxy", "metadata_exchange",
+		"envoy.tcp.metadataexchange.config.MetadataExchange", "stats.PluginConfig", "io.istio.network.authn.Config", "istio_authn", "peer_metadata":
+		return true
+	}
+	return false
 }
 
 // limits meets the filters that count connections.

@@ -15,6 +15,7 @@ func (c *Config) Unmodelled() []flow.NotModelled {
 	if c == nil {
 		return nil
 	}
+	c.nameStrange()
 	var out []flow.NotModelled
 	for _, u := range c.unmodelled {
 		out = append(out, *u)
@@ -25,6 +26,7 @@ func (c *Config) Unmodelled() []flow.NotModelled {
 
 // unknown passes over a value that is not modelled, or a list of such, and counts it.
 func (x *indexer) unknown(typ, pointer string, at int) (int, error) {
+	defer x.uncounted()()
 	if at >= len(x.scan.Raw) || x.scan.Raw[at] != '[' {
 		name, end, err := x.named(at, 2)
 		x.count(typ, name, pointer)
@@ -35,6 +37,14 @@ func (x *indexer) unknown(typ, pointer string, at int) (int, error) {
 		x.count(typ, name, pointer+"/"+strconv.Itoa(n))
 		return end, err
 	})
+}
+
+// uncounted leaves the types of what is passed over next out of the count, until its answer
+// is called.
+func (x *indexer) uncounted() (again func()) {
+	types := x.scan.Types
+	x.scan.Types = nil
+	return func() { x.scan.Types = types }
 }
 
 // named passes over a value and answers the name that it bears, or that an object in it
@@ -59,7 +69,9 @@ func (x *indexer) named(at, depth int) (name string, end int, err error) {
 	return orDefault(name, inner), end, err
 }
 
-func (x *indexer) count(typ, name, pointer string) {
+func (x *indexer) count(typ, name, pointer string) { x.countMany(typ, name, pointer, 1) }
+
+func (x *indexer) countMany(typ, name, pointer string, n int) {
 	u := x.unmodelled[typ]
 	if u == nil && len(x.unmodelled) >= unknownNames {
 		typ = "other names"
@@ -72,7 +84,7 @@ func (x *indexer) count(typ, name, pointer string) {
 		u = &flow.NotModelled{Type: typ, Name: name, Ref: pointer}
 		x.unmodelled[typ] = u
 	}
-	u.Count++
+	u.Count += n
 }
 
 // lookOver looks for what is odd in a part that no walk of its own has looked over.

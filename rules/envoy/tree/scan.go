@@ -15,6 +15,8 @@ type Scanner struct {
 	// Notes, if not nil, gets what is odd and read all the same: strings that are not UTF-8,
 	// members of one object that bear the same name.
 	Notes *Notes
+	// Types, if not nil, counts the messages that the text names.
+	Types *Types
 	depth int
 }
 
@@ -165,7 +167,9 @@ func (s *Scanner) name(i int) ([]byte, int, error) {
 			return nil, at, s.fail(at, "a colon is missing")
 		}
 	}
-	return s.Raw[i+1 : end-1], s.Space(at + 1), nil
+	at = s.Space(at + 1)
+	s.Types.name(s.Raw, s.Raw[i+1:end-1], at)
+	return s.Raw[i+1 : end-1], at, nil
 }
 
 // str is where the string at i ends, and whether it holds escapes.
