@@ -26,7 +26,10 @@ func (c *Config) readServerInfo(name string, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	c.version = parseVersion(n.Field("version").Str())
+	text := n.Field("version").Str()
+	if c.version = parseVersion(text); c.version == (Version{}) {
+		c.said = brief([]byte(text))
+	}
 	return nil
 }
 

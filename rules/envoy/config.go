@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"fmt"
 	"strconv"
 	"sync"
 
@@ -12,6 +13,7 @@ import (
 // decodes is kept for the next ones, within a bound.
 type Config struct {
 	version     Version
+	said        string // the version's text. Valid iff nobody can tell the version from it
 	runtime     map[string]string
 	runtimeRead bool // from /runtime, not guessed from the bootstrap
 	runtimeDoc  tree.Node
@@ -62,6 +64,23 @@ func (v Version) atLeast(major, minor, patch int) bool {
 		return v.Minor > minor
 	}
 	return v.Patch >= patch
+}
+
+// newest is the version up to which meshtop was measured against Envoy, in any patch.
+var newest = Version{Major: 1, Minor: 40}
+
+// versionTaken is the assumption that Envoy does what the newest measured version does;
+// false: its version is known to be no newer.
+func (c *Config) versionTaken() (flow.Assumption, bool) {
+	v, text := c.version, c.said
+	switch {
+	case v == (Version{}):
+	case v.atLeast(newest.Major, newest.Minor+1, 0):
+		text = v.String()
+	default:
+		return flow.Assumption{}, false
+	}
+	return flow.Assumption{Reason: flow.Because(flow.WhyVersionTaken, text, fmt.Sprintf("%d.%d", newest.Major, newest.Minor))}, true
 }
 
 // found says how a look-up by name went.
