@@ -151,7 +151,14 @@ func (s *stream) service(f *httpFilter, rc routeConfig) bool {
 	}
 	switch f.kind {
 	case "ext_authz":
-		if e := f.config.Field("filter_enabled"); e.Exists() && s.p.cfg.readFraction(e, "default_value").never() {
+		if s.never(f, "filter_enabled") {
+			if deny := f.config.Field("deny_at_disable"); deny.Exists() && s.p.cfg.flag(deny) {
+				code := statusCode(f.config.Path("status_on_error", "code"))
+				if code == 0 {
+					code = 403
+				}
+				return s.deny(f, flow.Because(flow.WhyHTTPFilterOff, "filter_enabled"), code, s.flags("UAEX"), "ext_authz_error")
+			}
 			s.step(f, flow.Because(flow.WhyHTTPFilterOff, "filter_enabled"))
 			return true
 		}
@@ -165,9 +172,20 @@ func (s *stream) service(f *httpFilter, rc routeConfig) bool {
 			s.step(f, flow.Because(flow.WhyFilterPasses, "ratelimit without actions for this route"))
 			return true
 		}
+		if s.never(f, "filter_enabled") {
+			s.step(f, flow.Because(flow.WhyHTTPFilterOff, "filter_enabled"))
+			return true
+		}
 	}
 	s.marked = true
 	return s.opaque(f, f.kind, serviceKnown(f.config))
+}
+
+// never says whether a filter's RuntimeFractionalPercent lets it run for no request; one that
+// is not there lets it run.
+func (s *stream) never(f *httpFilter, field string) bool {
+	n := f.config.Field(field)
+	return n.Exists() && s.p.cfg.readFraction(n, "default_value").never()
 }
 
 // serviceKnown says whom a filter asks, and what a failure means.
@@ -197,6 +215,10 @@ func (s *stream) limited(f *httpFilter, rc routeConfig) bool {
 
 // shed are the filters that refuse by load.
 func (s *stream) shed(f *httpFilter) bool {
+	if key, off := s.p.cfg.off(f.config, "enabled"); off {
+		s.step(f, flow.Because(flow.WhyRuntimeOff, key))
+		return true
+	}
 	choice := flow.Choice{Ref: s.p.ref(f.kind), Kind: flow.Condition, Options: []flow.Option{{Value: "passes"}, {Value: "sheds", When: f.kind + " sheds load"}}}
 	if s.p.ch.Take(choice) == 1 {
 		details := "denied_by_admission_control"

@@ -274,6 +274,7 @@ func TestListenerFilters(t *testing.T) {
 			lis("vip", "10.0.0.1", 80, noBind, toC("vip")) +
 			lis("odd", "0.0.0.0", 9, lfilters(`{'name': 'x', 'typed_config': {'@type': 'type.googleapis.com/acme.Filter', 'a': 1}}`), tcpChains) +
 			lis("limit", "0.0.0.0", 10, lfilters(`{'name': 'rl', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit', 'token_bucket': {'max_tokens': 1}}}`), tcpChains) +
+			lis("unlimited", "0.0.0.0", 12, lfilters(`{'name': 'rl', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit', 'token_bucket': {'max_tokens': 1}, 'runtime_enabled': {'default_value': false, 'runtime_key': 'k'}}}`), tcpChains) +
 			lis("ecds", "0.0.0.0", 11, lfilters(`{'name': 'e', 'config_discovery': {}}`), tcpChains),
 		clusters: static("c", "10.1.0.1:80"),
 	}.load(t)
@@ -309,6 +310,7 @@ func TestListenerFilters(t *testing.T) {
 		{"no PROXY header", at(8), nil, "refused pp/"},
 		{"a filter nobody knows", at(9), nil, "continue odd/raw" + good + " | unknown odd/"},
 		{"a bucket", at(10), nil, "continue limit/raw" + good + " | refused limit/"},
+		{"a bucket switched off", at(12), nil, "continue unlimited/raw" + good},
 		{"ECDS never came", at(11), nil, "refused ecds/"},
 	})
 }

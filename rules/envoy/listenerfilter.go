@@ -88,6 +88,10 @@ func (p *pass) listenerFilter(f tree.Node) filterFate {
 	case "proxy_protocol":
 		return p.proxyProtocol(name, e.config)
 	case "local_ratelimit", "listener_local_ratelimit":
+		if key, off := p.cfg.off(e.config, "runtime_enabled"); off {
+			p.listenerStep(name, f, flow.Because(flow.WhyRuntimeOff, key))
+			return filterGoes
+		}
 		return goes(p.bucket(flow.ListenerFilter, name, f, e.config, "", ""))
 	}
 	return goes(p.opaque(flow.ListenerFilter, name, flow.Because(flow.WhyOpaque, e.kind), f))

@@ -115,19 +115,20 @@ func countsOnly(kind string) bool {
 
 // limits meets the filters that count connections.
 func (n *network) limits(e extension, f tree.Node) bool {
+	if e.kind != "local_ratelimit" && e.kind != "connection_limit" {
+		return false
+	}
+	if key, off := n.cfg.off(e.config, "runtime_enabled"); off {
+		n.step(e, f, flow.Because(flow.WhyRuntimeOff, key))
+		return true
+	}
 	switch e.kind {
 	case "local_ratelimit":
-		if r := e.config.Field("runtime_enabled"); r.Exists() && !n.cfg.flag(r) {
-			n.step(e, f, flow.Because(flow.WhyRuntimeOff, r.Field("runtime_key").Str()))
-			return true
-		}
 		n.bucket(flow.NetworkFilter, e.name, f, e.config, "URX", "")
 	case "connection_limit":
 		limit := e.config.Field("max_connections").Str()
 		n.add(flow.Step{Stage: flow.NetworkFilter, Subject: e.name, Verdict: flow.Continue, Reason: flow.Because(flow.WhyConnectionLimit, limit), Evidence: n.evidence(f),
 			Assumed: []flow.Assumption{{Reason: flow.Because(flow.WhyBelowLimit, "max_connections", limit)}}})
-	default:
-		return false
 	}
 	return true
 }
@@ -183,6 +184,13 @@ func (c *Config) flag(n tree.Node) bool {
 		return false
 	}
 	return n.Field("default_value").Bool(false)
+}
+
+// off says whether a filter's RuntimeFeatureFlag switches it off, and by which key; a flag
+// that is not there does not.
+func (c *Config) off(config tree.Node, flag string) (key string, off bool) {
+	n := config.Field(flag)
+	return n.Field("runtime_key").Str(), n.Exists() && !c.flag(n)
 }
 
 func (p *pass) setState(key, value string) {

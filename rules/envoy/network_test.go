@@ -61,6 +61,7 @@ func TestNetworkFilters(t *testing.T) {
 	add("a bucket", chainOf("f", "", bucket(""), tcp("c")), nil, "continue l/f"+good+" | refused l/f URX")
 	add("a bucket switched off", chainOf("f", "", bucket(`, 'runtime_enabled': {'default_value': true, 'runtime_key': 'rl.off'}`), tcp("c")), nil, "continue l/f"+good)
 	add("connection_limit", chainOf("f", "", netFilter("connection_limit", "ConnectionLimit", `'max_connections': 5`), tcp("c")), nil, "continue l/f"+good)
+	add("connection_limit switched off", chainOf("f", "", netFilter("connection_limit", "ConnectionLimit", `'max_connections': 5, 'runtime_enabled': {'default_value': false, 'runtime_key': 'k'}`), tcp("c")), nil, "continue l/f"+good)
 	add("direct_response", chainOf("f", "", rbac("DENY", anyone, anyone), netFilter("direct_response", "Config", `'response': {'inline_string': 'x'}`)), nil, "delivered l/f direct_response")
 	add("echo after rbac", chainOf("f", "", rbac("DENY", anyone, anyone), netFilter("echo", "Echo", "")), nil, "refused l/f rbac_access_denied_matched_policy[p]")
 	add("ext_authz", chainOf("f", "", netFilter("ext_authz", "ExtAuthz", ""), tcp("c")), nil, "continue l/f"+good+" | unknown l/f"+good)
