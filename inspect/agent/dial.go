@@ -58,12 +58,13 @@ func Dial(ctx context.Context, rw io.ReadWriteCloser, opt DialOptions) (*Pod, er
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 		HTTP2:       &http.HTTP2Config{SendPingTimeout: or(opt.Heartbeat, Heartbeat), PingTimeout: or(opt.Patience, Patience)},
 	}
-	cc, err := t.NewClientConn(ctx, "http", "agent:80")
-	if err != nil {
+	p := &Pod{conn: conn, opt: opt}
+	var err error
+	if p.http, err = t.NewClientConn(ctx, "http", "agent:80"); err != nil {
+		err = p.broken(ctx, err)
 		_ = conn.Close()
 		return nil, fmt.Errorf("greet the agent: %w", err)
 	}
-	p := &Pod{conn: conn, http: cc, opt: opt}
 	if err := p.call(ctx, pathHello, struct{}{}, &p.hello); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("greet the agent: %w", err)
@@ -196,16 +197,35 @@ func (p *Pod) broken(ctx context.Context, err error) error {
 	default:
 		return err
 	}
-	why := p.conn.err
-	if p.opt.Ended != nil {
-		if said := p.opt.Ended(); said != nil {
-			why = said
-		}
-	}
-	return &EndedError{why}
+	return &EndedError{p.why()}
 }
 
-// EndedError says that the stream to the agent has ended.
+// why is the reason why the stream has ended, in the transport's words where it has some. Of an
+// end that HTTP/2 gave up because no heartbeat was answered the transport knows nothing yet.
+func (p *Pod) why() error {
+	patience := or(p.opt.Patience, Patience)
+	if errors.Is(p.conn.err, errClosed) && p.conn.silent >= patience {
+		return fmt.Errorf("nothing was heard of the agent for %v", p.conn.silent.Round(min(patience, time.Second)))
+	}
+	if p.opt.Ended != nil {
+		if said := p.opt.Ended(); said != nil {
+			return said
+		}
+	}
+	return p.conn.err
+}
+
+// Ended is the reason why the stream has ended; nil: it has not.
+func (p *Pod) Ended() error {
+	select {
+	case <-p.conn.done:
+		return &EndedError{p.why()}
+	default:
+		return nil
+	}
+}
+
+// EndedError says that the stream to the agent has ended. What was on its way may have been done.
 type EndedError struct{ Why error }
 
 // Error is the reason in the transport's words.

@@ -5,19 +5,25 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // pipe is a stream as a net.Conn. Its deadlines do nothing: what ends it is Close.
 type pipe struct {
 	io.ReadWriteCloser
-	once sync.Once
-	done chan struct{} // closed when the stream is
-	err  error         // why it ended; read after done
+	once  sync.Once
+	done  chan struct{} // closed when the stream is
+	heard atomic.Int64  // when something was read, in Unix nanoseconds
+	// Why it ended, and for how long nothing had been read then. Valid once done is closed.
+	err    error
+	silent time.Duration
 }
 
 func newPipe(rw io.ReadWriteCloser) *pipe {
-	return &pipe{ReadWriteCloser: rw, done: make(chan struct{})}
+	p := &pipe{ReadWriteCloser: rw, done: make(chan struct{})}
+	p.heard.Store(time.Now().UnixNano())
+	return p
 }
 
 // Read reads; the end of the stream is remembered, so that it can be told why it ended.
@@ -26,18 +32,32 @@ func (p *pipe) Read(b []byte) (int, error) {
 	if err != nil {
 		p.end(err)
 	}
+	p.heard.Store(time.Now().UnixNano())
 	return n, err
 }
 
+// Write writes. Where it fails the stream is over, and why is the stream's to tell: "write on a
+// closed pipe" is only how it is noticed first.
+func (p *pipe) Write(b []byte) (int, error) {
+	n, err := p.ReadWriteCloser.Write(b)
+	if err != nil {
+		p.end(err)
+	}
+	return n, err
+}
+
+// errClosed is how a stream ends that this end closes, or that HTTP/2 gives up.
+var errClosed = errors.New("closed by this end")
+
 // Close closes the stream; it may be called twice.
 func (p *pipe) Close() error {
-	p.end(errors.New("closed by this end"))
+	p.end(errClosed)
 	return nil
 }
 
 func (p *pipe) end(why error) {
 	p.once.Do(func() {
-		p.err = why
+		p.err, p.silent = why, time.Since(time.Unix(0, p.heard.Load()))
 		_ = p.ReadWriteCloser.Close() // the stream's own error is the one that is told
 		close(p.done)
 	})

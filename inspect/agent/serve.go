@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -56,7 +57,7 @@ func Serve(ctx context.Context, rw io.ReadWriteCloser, pod inspect.Pod, opt Serv
 	<-over
 	err := s.letGo()
 	switch {
-	case ctx.Err() != nil, errors.Is(p.err, io.EOF), errors.Is(p.err, io.ErrClosedPipe):
+	case ctx.Err() != nil, errors.Is(p.err, io.EOF), errors.Is(p.err, io.ErrClosedPipe), errors.Is(p.err, syscall.EPIPE):
 		return err
 	}
 	return errors.Join(err, fmt.Errorf("the stream ended: %w", p.err))
