@@ -103,13 +103,15 @@ func ago(d time.Duration) string {
 // footer shows the keys of the screen, or what there is to say.
 func footer(c *canvas, s *state, keys [][]binding) {
 	y := c.h - 1
-	if s.say != "" {
-		ink := style.Bar
-		if s.alarm {
+	if s.say != "" || s.link != "" {
+		ink, words := style.Bar, s.say
+		if words == "" {
+			ink, words = style.Alarm, s.link
+		} else if s.alarm {
 			ink = style.Alarm
 		}
 		c.wash(rect{0, y, c.w, 1}, ink)
-		c.put(1, y, c.w-2, ink, s.say)
+		c.put(1, y, c.w-2, ink, words)
 		return
 	}
 	c.wash(rect{0, y, c.w, 1}, style.Bar)

@@ -56,7 +56,7 @@ func newModel(ctx context.Context, opt Options, now time.Time) *model {
 
 // Init reads the pod; the first frame does not wait for it.
 func (m *model) Init() tea.Cmd {
-	cmds := []tea.Cmd{m.readPod(), m.showPolicy(), m.tick()}
+	cmds := []tea.Cmd{m.readPod(), m.showPolicy(), m.tick(), m.news()}
 	if m.s.opt.Theme == style.Auto || m.s.opt.Theme == "" {
 		cmds = append(cmds, tea.RequestBackgroundColor)
 	}
@@ -109,6 +109,8 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.gotPolicy(msg)
 	case plannedMsg:
 		return m.gotPlan(msg)
+	case newsMsg:
+		return m.gotNews(msg)
 	case copiedMsg:
 		m.s.say = "copied " + msg.what
 	}

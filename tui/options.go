@@ -48,6 +48,8 @@ type Source struct {
 	Export func(t flow.Trace, seen []flow.Observation, loss flow.Loss) (file string, err error)
 	// Egress sees and changes the egress policy. Nil: the target has none.
 	Egress *Egress
+	// News is what the target tells by itself. Nil: nothing.
+	News <-chan News
 }
 
 // Watch is what a watch is to do and whom it tells. Its functions do not block.

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"cmp"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -118,8 +119,8 @@ func (p *problem) draw(c *canvas, s *state) {
 	c.clear(rect{0, y, c.w, 1})
 	c.wash(rect{0, y, c.w, 1}, style.Bar)
 	words := "1-" + itoa(len(p.ways)) + " choose  enter go on  r try again  c copy error  @ activity  ? help"
-	if s.say != "" {
-		words = s.say
+	if s.say != "" || s.link != "" {
+		words = cmp.Or(s.say, s.link)
 	}
 	c.put(1, y, c.w-2, style.Bar, words)
 }

@@ -52,8 +52,9 @@ type state struct {
 	survey survey // what the overview is drawn from
 	policy policyState
 
-	gen    int // of the last question asked; an answer to an older one is dropped
-	docGen int // the same of documents
+	gen    int    // of the last question asked; an answer to an older one is dropped
+	docGen int    // the same of documents
+	link   string // how the way to the target stands, if that is worth a word
 	say    string
 	alarm  bool // say is an error
 	mouse  bool

@@ -57,14 +57,16 @@ type App struct {
 	Getenv func(name string) string
 
 	mapped []*archive.Mapped // files that the parts refer to
+	news   *news             // of a pod of a cluster; nil: there is none
 }
 
 // Cluster is what opens pods of a cluster.
 type Cluster struct {
 	// Register adds the flags that say which cluster is meant to those of a verb.
 	Register func(*pflag.FlagSet)
-	// Open opens the pod that kind ("pod", "deploy") and name mean. say is told what is done;
-	// what is lasting is worth keeping, and the rest is replaced by the next.
+	// Open opens the pod that kind ("pod", "deploy") and name mean. say is told what is done, also
+	// later and from other goroutines; what is lasting is worth keeping, and the rest is replaced by
+	// the next.
 	Open func(ctx context.Context, kind, name string, say func(line string, lasting bool)) (inspect.Pod, error)
 	// Configured says whether a cluster is configured at all; Pods lists its pods.
 	Configured func() bool

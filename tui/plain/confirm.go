@@ -134,6 +134,9 @@ func (a *App) capture(cmd *cobra.Command, args []string, o *captureOptions) erro
 		return cannot(prefixed(l.target, fmt.Errorf("capture: %w", err)))
 	}
 	a.say(fmt.Errorf("%d packets, %d dropped", loss.Seen, loss.Dropped))
+	for _, b := range loss.Blind {
+		a.say(fmt.Errorf("not everything was seen: %s: %s", b.Part, b.Reason))
+	}
 	return nil
 }
 

@@ -52,8 +52,10 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 		return err
 	}
 	src := &source{pod: pod, live: t.live(), full: full}
+	told, over := a.news.show()
+	defer over()
 	opt.Target, opt.Command, opt.Requests = pod.Name(), t.String(), requests
-	opt.Source = tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, s.allowPolicy)}
+	opt.Source = tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, s.allowPolicy), News: told}
 	if len(requests) > 0 {
 		opt.Request, opt.Requests = &requests[0], requests[1:]
 	}
