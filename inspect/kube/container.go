@@ -108,7 +108,8 @@ func envoyOf(p *v1.Pod) *v1.Container {
 	return nil
 }
 
-// put adds the agent's container to the pod and waits until it runs.
+// put adds the agent's container to the pod and waits until it runs. Beside an error the name is
+// that of a container that was added.
 func (c *cluster) put(ctx context.Context, p *v1.Pod) (string, error) {
 	if c.image == "" {
 		return "", errNoImage

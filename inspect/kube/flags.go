@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -67,8 +66,7 @@ func (f *Flags) loader() clientcmd.ClientConfig {
 // cluster is the one that the flags mean. Nothing is sent.
 func (f *Flags) cluster(tell say) (*cluster, error) {
 	// client-go tells by klog what it returns as errors too; on a screen that is dirt.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	klog.SetLogger(klog.Logger{}) // which discards; to another output alone errors would go, too
 	loader := f.loader()
 	config, err := loader.ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {

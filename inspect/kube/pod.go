@@ -7,24 +7,21 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/agent"
 	"github.com/meshtop/meshtop/rules/flow"
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // Pod is a pod of a cluster, seen by the agent beside it. Where the stream to that has ended
-// (an API server that was restarted, a laptop that slept), the next question opens another.
+// another is opened, and a question that may be asked twice is asked once more.
 type Pod struct {
 	cluster *cluster
 	object  *v1.Pod // as it was when it was opened
-
-	mu     sync.Mutex
-	agents []*agent.Pod // the last is in use; what was read of the others is too
-	closed bool
+	link    *link
 }
 
 var (
@@ -36,69 +33,64 @@ var (
 // attach opens the pod by the agent beside it.
 func (c *cluster) attach(ctx context.Context, o *v1.Pod) (*Pod, error) {
 	p := &Pod{cluster: c, object: o}
-	a, err := p.reach(ctx, o)
+	p.link = newLink(p.Name(), c.wait, c.say, p.again)
+	c.say(fmt.Sprintf("pod %s: greeting its agent", o.Name), false)
+	a, err := p.reach(ctx, o, true, c.wait)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, p.link.close())
 	}
-	p.agents = append(p.agents, a)
+	p.link.take(a)
 	return p, nil
 }
 
-// reach speaks to the agent beside the pod, which it puts there if none runs.
-func (p *Pod) reach(ctx context.Context, o *v1.Pod) (*agent.Pod, error) {
+// reach speaks to the agent beside the pod. put: which it puts there if none runs.
+func (p *Pod) reach(ctx context.Context, o *v1.Pod, put bool, wait time.Duration) (*agent.Pod, error) {
 	c := p.cluster
 	name := running(o, c.image)
+	if name == "" && !put {
+		return nil, errNone
+	}
 	if name == "" {
 		var err error
-		if name, err = c.put(ctx, o); err != nil {
+		if name, err = c.put(ctx, o); err != nil && name != "" {
+			return nil, &told{err, errGone, ""} // it is in the pod for good: another try would add another
+		} else if err != nil {
 			return nil, err
 		}
 	}
-	c.say(fmt.Sprintf("pod %s: greeting the agent in %s", o.Name, name), false)
 	s, err := c.exec(o, name, agentArgs("serve", o))
 	if err != nil {
 		return nil, err
 	}
-	within, cancel := context.WithTimeout(ctx, c.wait)
+	within, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	return agent.Dial(within, s, agent.DialOptions{Name: p.Name(), Ended: s.ended})
+	a, err := agent.Dial(within, s, agent.DialOptions{Name: p.Name(), Ended: s.ended})
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("the agent in %s did not answer within %s: the API server, kubelet or the container hangs", name, wait)
+	}
+	return a, err
 }
 
-// live is the agent in use, or a new stream to it.
-func (p *Pod) live(ctx context.Context) (*agent.Pod, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return nil, fmt.Errorf("%s: it was closed", p.Name())
-	}
-	last := p.agents[len(p.agents)-1]
-	select {
-	case <-last.Done():
-	default:
-		return last, nil
-	}
-	o, err := p.again(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%s: the stream to the agent has ended, and another cannot be opened: %w", p.Name(), worded(err))
-	}
-	a, err := p.reach(ctx, o)
-	if err != nil {
-		return nil, fmt.Errorf("%s: the stream to the agent has ended, and another cannot be opened: %w", p.Name(), worded(err))
-	}
-	p.agents = append(p.agents, a)
-	return a, nil
-}
+// once is how long one question of the API server may take while a stream is opened again.
+const once = 5 * time.Second
 
-// again is the pod as it is now, if it still is that pod and runs.
-func (p *Pod) again(ctx context.Context) (*v1.Pod, error) {
-	o, err := p.cluster.api.pod(ctx, p.object.Namespace, p.object.Name)
-	if err != nil {
+// again opens another stream, if the pod still is that pod and runs.
+func (p *Pod) again(ctx context.Context, put bool) (*agent.Pod, error) {
+	within, cancel := context.WithTimeout(ctx, once)
+	defer cancel()
+	o, err := p.cluster.api.pod(within, p.object.Namespace, p.object.Name)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, &told{err, errGone, ""} // kubelet answers so, too, for a moment after its start; this is the API server
+	case err != nil:
 		return nil, err
+	case o.UID != p.object.UID:
+		return nil, &told{errors.New("the pod was replaced by another of its name"), errGone, ""}
 	}
-	if o.UID != p.object.UID {
-		return nil, errors.New("the pod was replaced by another of its name")
+	if err := runs(o); err != nil {
+		return nil, &told{err, errGone, ""}
 	}
-	return o, runs(o)
+	return p.reach(ctx, o, put, min(p.cluster.wait, agent.Patience))
 }
 
 // Name is the pod with its namespace.
@@ -109,11 +101,7 @@ const objectPart = "pod.json"
 
 // Read brings the agent's parts, and the pod's object.
 func (p *Pod) Read(ctx context.Context, want inspect.Want) (inspect.Snapshot, error) {
-	a, err := p.live(ctx)
-	if err != nil {
-		return inspect.Snapshot{}, err
-	}
-	s, err := a.Read(ctx, want)
+	s, err := twice(ctx, p.link, func(a *agent.Pod) (inspect.Snapshot, error) { return a.Read(ctx, want) })
 	if err != nil {
 		return s, err
 	}
@@ -144,73 +132,43 @@ func (p *Pod) json(ctx context.Context) ([]byte, error) {
 	return json.MarshalIndent(o, "", " ")
 }
 
-// Observe watches the legs' traffic.
-func (p *Pod) Observe(ctx context.Context, legs []flow.Leg, opt inspect.ObserveOptions) (inspect.Watch, error) {
-	a, err := p.live(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return a.Observe(ctx, legs, opt)
-}
-
-// Send makes one real request from inside.
+// Send makes one real request from inside. It is not made twice.
 func (p *Pod) Send(ctx context.Context, r flow.Request) (inspect.Sent, error) {
-	a, err := p.live(ctx)
-	if err != nil {
-		return inspect.Sent{}, err
+	sent, err := single(ctx, p.link, func(a *agent.Pod) (inspect.Sent, error) { return a.Send(ctx, r) })
+	if cut(err) {
+		err = fmt.Errorf("send the request: %w; whether it was sent is not known", err)
 	}
-	return a.Send(ctx, r)
+	return sent, err
 }
 
 // Resolve is what the pod's own processes would get for a name.
 func (p *Pod) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
-	a, err := p.live(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return a.Resolve(ctx, name)
+	return twice(ctx, p.link, func(a *agent.Pod) ([]netip.Addr, error) { return a.Resolve(ctx, name) })
 }
 
 // Policy reads what is in force.
 func (p *Pod) Policy(ctx context.Context) (flow.Policy, error) {
-	a, err := p.live(ctx)
-	if err != nil {
-		return flow.Policy{}, err
-	}
-	return a.Policy(ctx)
+	return twice(ctx, p.link, func(a *agent.Pod) (flow.Policy, error) { return a.Policy(ctx) })
 }
 
 // Apply puts the change into force. On the host's network it is refused: the rules there are
-// the node's.
+// the node's. The agent carries out what has reached it, also when the stream ends meanwhile.
 func (p *Pod) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 	if p.object.Spec.HostNetwork {
 		return flow.Policy{}, fmt.Errorf("%s: refused: it runs in the network namespace of its node %s (hostNetwork): a policy there would cut off the node", p.Name(), p.object.Spec.NodeName)
 	}
-	a, err := p.live(ctx)
-	if err != nil {
-		return flow.Policy{}, err
+	pol, err := single(ctx, p.link, func(a *agent.Pod) (flow.Policy, error) { return a.Apply(ctx, c) })
+	if cut(err) {
+		err = fmt.Errorf("%s: %w; whether it is in force is not known: look before it is tried again", c.Kind, err)
 	}
-	return a.Apply(ctx, c)
+	return pol, err
 }
 
 // Renew sets the lease of what is in force to ttl from now.
 func (p *Pod) Renew(ctx context.Context, ttl time.Duration) error {
-	a, err := p.live(ctx)
-	if err != nil {
-		return err
-	}
-	return a.Renew(ctx, ttl)
+	_, err := twice(ctx, p.link, func(a *agent.Pod) (struct{}, error) { return struct{}{}, a.Renew(ctx, ttl) })
+	return err
 }
 
 // Close closes the stream; it may be called twice. The agent stays for a while.
-func (p *Pod) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	var errs []error
-	for _, a := range p.agents {
-		errs = append(errs, a.Close())
-	}
-	p.agents = nil
-	return errors.Join(errs...)
-}
+func (p *Pod) Close() error { return p.link.close() }
