@@ -38,6 +38,7 @@ type capturerAsked struct {
 // capturerSaid is what the child has seen when it ends.
 type capturerSaid struct {
 	Observed, Payload int
+	New               int // connections of which conntrack told
 	Seen, Dropped     uint64
 	Blind             int
 }
@@ -84,7 +85,11 @@ func capturer(order string) error {
 	var said capturerSaid
 	for batch := range w.C() {
 		for i := range batch {
-			if o := &batch[i]; o.Tuple.Dst.Port() == ask.Port {
+			o := &batch[i]
+			if o.Event == "NEW" {
+				said.New++
+			}
+			if o.Tuple.Dst.Port() == ask.Port {
 				said.Observed++
 				said.Payload += o.Len
 			}
@@ -116,7 +121,7 @@ func judge(b *testing.B, times, bar float64) {
 // run. Traffic that does not match never wakes either; its cost is the filter's, which the
 // sender pays, so there the sender's own time counts, with one of the two beside it.
 func BenchmarkTcpdump(b *testing.B) {
-	power.Tools(b, "tcpdump", "ip")
+	power.Tools(b, "tcpdump", "ip", "iptables-nft")
 	file := filepath.Join(b.TempDir(), "out.pcap")
 	for _, c := range []struct {
 		name string
@@ -132,6 +137,7 @@ func BenchmarkTcpdump(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) { inNamespace(b, func() { matching(b, c.ask, c.to) }) })
 	}
 	b.Run("not matching", func(b *testing.B) { inNamespace(b, func() { notMatching(b) }) })
+	b.Run("not matching connections", func(b *testing.B) { inNamespace(b, func() { foreign(b) }) })
 }
 
 // The load of the bar: packets of 200 bytes at 100,000 a second.

@@ -54,3 +54,7 @@ type Packet struct {
 	Len    int    // bytes from the IP header on, as on the wire
 	Data   []byte // from the IP header on, at most the snaplen
 }
+
+// DiagSize is how many bytes a socket's message of sock_diag(7) has before its attributes: struct
+// inet_diag_msg (include/uapi/linux/inet_diag.h).
+const DiagSize = 72

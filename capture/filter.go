@@ -94,11 +94,7 @@ func (p *program) v4(f Filter) []bpf.Instruction {
 			continue
 		}
 		for side, addr := range []uint32{v4Src, v4Dst} {
-			var words [][2]uint32
-			if e.Addr.IsValid() {
-				b := e.Addr.As4()
-				words = [][2]uint32{{addr, binary.BigEndian.Uint32(b[:])}}
-			}
+			words := words(e.Addr, func(n uint32) bpf.Instruction { return bpf.LoadAbsolute{Off: addr + n, Size: 4} })
 			out = append(out, p.side(words, bpf.LoadIndirect{Off: uint32(2 * side), Size: 2}, e.Port)...)
 		}
 	}
@@ -121,22 +117,33 @@ func (p *program) v6(f Filter) []bpf.Instruction {
 			continue
 		}
 		for side, addr := range []uint32{v6Src, v6Dst} {
-			var words [][2]uint32
-			if e.Addr.IsValid() {
-				b := e.Addr.As16()
-				for i := uint32(0); i < 16; i += 4 {
-					words = append(words, [2]uint32{addr + i, binary.BigEndian.Uint32(b[i:])})
-				}
-			}
+			words := words(e.Addr, func(n uint32) bpf.Instruction { return bpf.LoadAbsolute{Off: addr + n, Size: 4} })
 			out = append(out, p.side(words, bpf.LoadAbsolute{Off: v6Ports + uint32(2*side), Size: 2}, e.Port)...)
 		}
 	}
 	return append(out, bpf.RetConstant{Val: 0})
 }
 
+// word is four bytes that are loaded, and what they should be.
+type word struct {
+	load bpf.Instruction
+	want uint32
+}
+
+// words are those of an address, loaded each from so many bytes behind its first; none: any
+// address will do.
+func words(a netip.Addr, load func(n uint32) bpf.Instruction) []word {
+	var out []word
+	for b := a.AsSlice(); len(out) < len(b)/4; {
+		n := 4 * len(out)
+		out = append(out, word{load(uint32(n)), binary.BigEndian.Uint32(b[n:])})
+	}
+	return out
+}
+
 // side tests the words of an address and then a port; all equal keeps the packet, else it
 // goes on with what follows.
-func (p *program) side(words [][2]uint32, port bpf.Instruction, want uint16) []bpf.Instruction {
+func (p *program) side(words []word, port bpf.Instruction, want uint16) []bpf.Instruction {
 	var out []bpf.Instruction
 	rest := uint8(2*len(words)) + 1
 	if want != 0 {
@@ -144,7 +151,7 @@ func (p *program) side(words [][2]uint32, port bpf.Instruction, want uint16) []b
 	}
 	for _, w := range words {
 		rest -= 2
-		out = append(out, bpf.LoadAbsolute{Off: w[0], Size: 4}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: w[1], SkipFalse: rest})
+		out = append(out, w.load, bpf.JumpIf{Cond: bpf.JumpEqual, Val: w.want, SkipFalse: rest})
 	}
 	if want != 0 {
 		out = append(out, port, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(want), SkipFalse: 1})

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -72,13 +73,13 @@ func OpenRing(device string, f Filter, opt RingOptions) (*Ring, error) {
 	if r.raw, err = r.file.SyscallConn(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	if err := r.setup(prog2kernel(prog), iface); err != nil {
+	if err := r.setup(prog, iface); err != nil {
 		return nil, errors.Join(fmt.Errorf("capture on %q: %w", device, err), r.Close())
 	}
 	return r, nil
 }
 
-func (r *Ring) setup(prog []unix.SockFilter, iface *net.Interface) error {
+func (r *Ring) setup(prog []bpf.RawInstruction, iface *net.Interface) error {
 	if err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
 		return os.NewSyscallError("PACKET_VERSION", err)
 	}
@@ -87,9 +88,8 @@ func (r *Ring) setup(prog []unix.SockFilter, iface *net.Interface) error {
 			return os.NewSyscallError("PACKET_IGNORE_OUTGOING", err)
 		}
 	}
-	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
-	if err := unix.SetsockoptSockFprog(r.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &fprog); err != nil {
-		return os.NewSyscallError("SO_ATTACH_FILTER", err)
+	if err := attach(r.fd, prog); err != nil {
+		return err
 	}
 	const frame = 2048
 	req := unix.TpacketReq3{

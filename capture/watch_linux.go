@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ti-mo/conntrack"
-
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
@@ -78,7 +76,7 @@ func Open(opt WatchOptions) (*Watch, error) {
 		return nil, errors.Join(errs...)
 	}
 	var err error
-	if w.tracker, err = openTracker(); err != nil {
+	if w.tracker, err = openTracker(opt.Filter); err != nil {
 		w.loss.Blind = append(w.loss.Blind, flow.Gap{Part: "conntrack events", Reason: err.Error()})
 	}
 	if w.sampler, err = openSampler(opt.Filter, opt.Owners); err != nil {
@@ -313,10 +311,21 @@ func (w *Watch) finish() {
 	close(w.out)
 }
 
+// pauseForeign is how long events may wait after such as are all of foreign flows. In a busy pod
+// these come one by one, and to be woken for each costs more than to read it.
+const pauseForeign = 5 * time.Millisecond
+
 // events reads conntrack's events until it is woken.
 func (w *Watch) events() {
 	for {
-		e, err := w.tracker.next()
+		b := w.room()
+		var err error
+		for len(b.seen) == 0 && err == nil {
+			b.seen, err = w.tracker.next(b.seen)
+		}
+		if len(b.seen) > 0 {
+			w.send(b)
+		}
 		switch {
 		case errors.Is(err, ErrWoken):
 			return
@@ -325,17 +334,10 @@ func (w *Watch) events() {
 		case err != nil:
 			w.blind("conntrack events", err)
 			return
-		default:
-			w.event(e)
 		}
-	}
-}
-
-// event tells of every new flow, since one to another place than expected is what contradicts,
-// and of what becomes of those of the filter.
-func (w *Watch) event(e conntrack.Event) {
-	if o, ok := observeEvent(e, time.Now()); ok && (o.Event == "NEW" || w.opt.Filter.holds(o.Tuple) || w.opt.Filter.holds(o.Reply)) {
-		w.send(batch{seen: []flow.Observation{o}})
+		if !w.tracker.ours && err == nil {
+			time.Sleep(pauseForeign)
+		}
 	}
 }
 

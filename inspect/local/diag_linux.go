@@ -2,40 +2,34 @@ package local
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
 
+	"github.com/meshtop/meshtop/capture"
 	"github.com/meshtop/meshtop/inspect/netns"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
-// Numbers of sock_diag(7): include/uapi/linux/sock_diag.h and inet_diag.h.
+// Numbers of sock_diag(7): include/uapi/linux/inet_diag.h.
 const (
-	netlinkSockDiag  = 4
-	sockDiagByFamily = 20
-	diagSize         = 72 // struct inet_diag_msg
-	attrSKV6Only     = 11 // INET_DIAG_SKV6ONLY
-	attrSockOpt      = 22 // INET_DIAG_SOCKOPT: struct inet_diag_sockopt
-	optTransparent   = 1 << 5
+	attrSKV6Only   = 11 // INET_DIAG_SKV6ONLY
+	attrSockOpt    = 22 // INET_DIAG_SOCKOPT: struct inet_diag_sockopt
+	optTransparent = 1 << 5
 )
 
 // diagnose reads the TCP and UDP sockets of a namespace. It needs no power.
 func diagnose(space *netns.Space) ([]socket, error) {
 	var all []socket
 	err := space.Do(func() error {
-		fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, netlinkSockDiag)
+		fd, err := capture.OpenDiag()
 		if err != nil {
 			return err
 		}
 		defer syscall.Close(fd)
 		devices, err := deviceNames()
 		if err != nil {
-			return err
-		}
-		if err := syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: 5}); err != nil {
 			return err
 		}
 		for _, proto := range []flow.Proto{flow.TCP, flow.UDP} {
@@ -70,54 +64,23 @@ const maxSockets = 1 << 20
 
 // dumpSockets asks for all sockets of one family and protocol, and reads the answer.
 func dumpSockets(fd int, family uint8, proto flow.Proto, devices map[uint32]string) ([]socket, error) {
-	req := make([]byte, 16+56) // nlmsghdr, inet_diag_req_v2
-	ne := binary.NativeEndian
-	ne.PutUint32(req[0:], uint32(len(req)))
-	ne.PutUint16(req[4:], sockDiagByFamily)
-	ne.PutUint16(req[6:], syscall.NLM_F_REQUEST|syscall.NLM_F_DUMP)
-	req[16], req[17] = family, uint8(proto)
-	ne.PutUint32(req[20:], 0xffffffff) // all states
-	if err := syscall.Sendto(fd, req, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
-		return nil, err
-	}
 	var out []socket
-	buf := make([]byte, 64<<10)
-	for {
-		n, _, err := syscall.Recvfrom(fd, buf, 0)
-		if errors.Is(err, syscall.EINTR) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		msgs, err := syscall.ParseNetlinkMessage(buf[:n])
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range msgs {
-			switch m.Header.Type {
-			case syscall.NLMSG_DONE:
-				return out, nil
-			case syscall.NLMSG_ERROR:
-				if len(m.Data) >= 4 {
-					return nil, syscall.Errno(-int32(ne.Uint32(m.Data)))
-				}
-				return nil, errors.New("an error without a number")
-			}
-			if s, ok := diagMessage(m.Data, proto); ok {
-				s.device = devices[s.index]
-				out = append(out, s)
-			}
+	err := capture.DumpSockets(fd, family, proto, capture.AllStates, func(b []byte) error {
+		if s, ok := diagMessage(b, proto); ok {
+			s.device = devices[s.index]
+			out = append(out, s)
 		}
 		if len(out) > maxSockets {
-			return nil, fmt.Errorf("more than %d sockets", maxSockets)
+			return fmt.Errorf("more than %d sockets", maxSockets)
 		}
-	}
+		return nil
+	})
+	return out, err
 }
 
 // diagMessage reads a struct inet_diag_msg and the attributes behind it.
 func diagMessage(b []byte, proto flow.Proto) (socket, bool) {
-	if len(b) < diagSize {
+	if len(b) < capture.DiagSize {
 		return socket{}, false
 	}
 	ne := binary.NativeEndian
@@ -127,7 +90,7 @@ func diagMessage(b []byte, proto flow.Proto) (socket, bool) {
 	s.peer = diagAddr(b[24:], binary.BigEndian.Uint16(b[6:]), s.v6)
 	s.index = ne.Uint32(b[40:])
 	s.recvQ, s.sendQ, s.uid, s.inode = ne.Uint32(b[56:]), ne.Uint32(b[60:]), ne.Uint32(b[64:]), ne.Uint32(b[68:])
-	for rest := b[diagSize:]; len(rest) >= 4; {
+	for rest := b[capture.DiagSize:]; len(rest) >= 4; {
 		n, kind := int(ne.Uint16(rest)), ne.Uint16(rest[2:])
 		if n < 4 || n > len(rest) {
 			break

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/meshtop/meshtop/capture"
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // sample is a message as the kernel sends it: an IPv6 socket that listens on port 80 for
 // both families, with a mark of attributes behind it.
 func sample() []byte {
-	b := make([]byte, diagSize)
+	b := make([]byte, capture.DiagSize)
 	b[0], b[1] = 10, stateListen
 	b[5] = 80
 	b[64], b[65] = 0x39, 0x05                           // uid 1337
@@ -24,11 +25,11 @@ func TestDiagMessage(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	only := sample()
-	only[diagSize+4] = 1
+	only[capture.DiagSize+4] = 1
 	if s, _ := diagMessage(only, flow.TCP); s.dual || s.text(s.local) != "[::]:80" {
 		t.Errorf("v6 only: %+v", s)
 	}
-	if _, ok := diagMessage(sample()[:diagSize-1], flow.TCP); ok {
+	if _, ok := diagMessage(sample()[:capture.DiagSize-1], flow.TCP); ok {
 		t.Error("a message that is too short was taken")
 	}
 }
@@ -37,7 +38,7 @@ func TestDiagMessage(t *testing.T) {
 // stays one line.
 func FuzzDiagMessage(f *testing.F) {
 	f.Add(sample())
-	f.Add(sample()[:diagSize+3])
+	f.Add(sample()[:capture.DiagSize+3])
 	f.Add(append(sample(), 0, 0, 0, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, ok := diagMessage(b, flow.UDP)

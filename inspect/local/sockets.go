@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meshtop/meshtop/capture"
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -50,7 +51,7 @@ func (r *reading) sockets(ctx context.Context) ([]socket, error) {
 	}
 	call := inspect.Call{What: "sock_diag: TCP and UDP sockets", Start: time.Now()}
 	all, err := diagnose(r.pod.space)
-	call.Took, call.Bytes = time.Since(call.Start), int64(len(all))*diagSize
+	call.Took, call.Bytes = time.Since(call.Start), int64(len(all))*capture.DiagSize
 	if err != nil {
 		err = fmt.Errorf("sock_diag: %w", err)
 		call.Err = err.Error()
