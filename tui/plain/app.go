@@ -12,6 +12,7 @@ import (
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/archive"
+	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui"
 	"github.com/spf13/cobra"
@@ -71,6 +72,8 @@ type Cluster struct {
 	// Configured says whether a cluster is configured at all; Pods lists its pods.
 	Configured func() bool
 	Pods       tui.Pods
+	// CanI asks what the account may do with the pod that kind and name mean.
+	CanI func(ctx context.Context, kind, name string) (flow.Rights, error)
 }
 
 // failure is an error with the exit status that it means.
@@ -167,10 +170,10 @@ func newRoot(app *App) *cobra.Command {
 		Args: cobra.ArbitraryArgs, DisableAutoGenTag: true, SuggestionsMinimumDistance: 2,
 	}
 	attach := newAttach(app, root)
-	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newControlPlane(app), newVersion(app), newCompletion(app, root))
+	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newControlPlane(app), newCanI(app), newVersion(app), newCompletion(app, root))
 	if app.Cluster != nil {
 		for _, cmd := range append(root.Commands(), root) {
-			if cmd.Flags().Lookup("admin") != nil { // it takes a target that is alive
+			if cmd.Flags().Lookup("admin") != nil || cmd.Name() == "can-i" { // it takes a target that is alive
 				app.Cluster.Register(cmd.Flags())
 			}
 		}
