@@ -136,6 +136,18 @@ type Enforcer interface {
 	Renew(ctx context.Context, ttl time.Duration) error
 }
 
+// Driven is a Pod that carries some drivers out by another Enforcer than itself.
+type Driven interface {
+	Driven(d flow.Driver) (Enforcer, error)
+}
+
+// Selector is an Enforcer whose policies choose pods by their labels.
+type Selector interface {
+	Enforcer
+	// Selects names the pods that a change would choose.
+	Selects(ctx context.Context, c flow.Change) ([]string, error)
+}
+
 // Server is an Enforcer that serves a configuration to one Envoy, which need not be that of the
 // pod that is meant.
 type Server interface {

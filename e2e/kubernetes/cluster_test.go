@@ -138,6 +138,8 @@ func TestCluster(t *testing.T) {
 	t.Run("requests", c.requests)
 	t.Run("mesh", m.mesh)
 	t.Run("policy", m.policy)
+	t.Run("record", m.record)
+	t.Run("objects", m.objects)
 	t.Run("inbound", m.inbound)
 	t.Run("screens", m.screens)
 	t.Run("pick", m.pick)

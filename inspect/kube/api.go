@@ -2,10 +2,13 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 
 	apps "k8s.io/api/apps/v1"
+	authentication "k8s.io/api/authentication/v1"
+	coordination "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -36,6 +39,10 @@ var (
 	namespaces  = kind{v1.SchemeGroupVersion, "namespaces"}
 	events      = kind{v1.SchemeGroupVersion, "events"}
 	deployments = kind{apps.SchemeGroupVersion, "deployments"}
+	leases      = kind{coordination.SchemeGroupVersion, "leases"}
+	reviews     = kind{authentication.SchemeGroupVersion, "selfsubjectreviews"}
+	policies    = kind{schema.GroupVersion{Group: "networking.k8s.io", Version: "v1"}, "networkpolicies"}
+	sidecars    = kind{schema.GroupVersion{Group: "networking.istio.io", Version: "v1"}, "sidecars"}
 )
 
 // coding is how the objects above and the options of a question are written.
@@ -47,7 +54,7 @@ type coding struct {
 var codecs = sync.OnceValue(func() coding {
 	s := runtime.NewScheme()
 	meta.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
-	for _, add := range []func(*runtime.Scheme) error{v1.AddToScheme, apps.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{v1.AddToScheme, apps.AddToScheme, coordination.AddToScheme, authentication.AddToScheme} {
 		if err := add(s); err != nil {
 			panic(err) // one kind twice: a fault of the list
 		}
@@ -87,6 +94,15 @@ func (a *api) get(ctx context.Context, k kind, namespace, name string, into runt
 	return c.Get().Namespace(namespace).Resource(k.plural).Name(name).Do(ctx).Into(into)
 }
 
+// raw reads one object of a kind that has no type here.
+func (a *api) raw(ctx context.Context, k kind, namespace, name string) ([]byte, error) {
+	c, err := a.client(k.group)
+	if err != nil {
+		return nil, err
+	}
+	return c.Get().Namespace(namespace).Resource(k.plural).Name(name).Do(ctx).Raw()
+}
+
 // list reads a list of objects.
 func (a *api) list(ctx context.Context, k kind, namespace string, opt meta.ListOptions, into runtime.Object) error {
 	c, err := a.client(k.group)
@@ -103,6 +119,43 @@ func (a *api) patch(ctx context.Context, k kind, namespace, name string, how typ
 		return err
 	}
 	return c.Patch(how).Namespace(namespace).Resource(k.plural).Name(name).SubResource(sub...).Body(body).Do(ctx).Error()
+}
+
+// create makes an object; into takes it as it was made, if it is not nil.
+func (a *api) create(ctx context.Context, k kind, namespace string, o, into runtime.Object) error {
+	c, err := a.client(k.group)
+	if err != nil {
+		return err
+	}
+	r := c.Post().NamespaceIfScoped(namespace, namespace != "").Resource(k.plural).Body(o).Do(ctx)
+	if into == nil {
+		return r.Error()
+	}
+	return r.Into(into)
+}
+
+// apply makes an object what o says, and leaves alone what o does not say (server-side apply).
+func (a *api) apply(ctx context.Context, k kind, o meta.Object) error {
+	c, err := a.client(k.group)
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	// By force: whose it was does not matter, for it is named for what it is about.
+	return c.Patch(types.ApplyPatchType).Namespace(o.GetNamespace()).Resource(k.plural).Name(o.GetName()).
+		Param("fieldManager", manager).Param("force", "true").Body(raw).Do(ctx).Error()
+}
+
+// delete takes an object away.
+func (a *api) delete(ctx context.Context, k kind, namespace, name string) error {
+	c, err := a.client(k.group)
+	if err != nil {
+		return err
+	}
+	return c.Delete().Namespace(namespace).Resource(k.plural).Name(name).Do(ctx).Error()
 }
 
 // pod reads one pod.

@@ -131,7 +131,7 @@ func (f *far) dialled() []bool {
 func reached(t *testing.T, f *far, wait time.Duration) *Pod {
 	t.Helper()
 	f.questions, f.watches, f.want = make(chan string, 9), make(chan *farWatch, 9), make(chan inspect.ObserveOptions, 9)
-	p := &Pod{object: pod(nil), link: newLink("pod x.y", wait, f.say, f.dial)}
+	p := &Pod{cluster: nobody(), object: pod(nil), link: newLink("pod x.y", wait, f.say, f.dial)}
 	a, err := f.dial(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)

@@ -148,7 +148,11 @@ func (p *Pod) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 
 // Policy reads what is in force.
 func (p *Pod) Policy(ctx context.Context) (flow.Policy, error) {
-	return twice(ctx, p.link, func(a *agent.Pod) (flow.Policy, error) { return a.Policy(ctx) })
+	now, err := twice(ctx, p.link, func(a *agent.Pod) (flow.Policy, error) { return a.Policy(ctx) })
+	if err != nil {
+		return now, err
+	}
+	return p.joined(ctx, now), nil
 }
 
 // Apply puts the change into force. On the host's network it is refused: the rules there are
@@ -161,13 +165,18 @@ func (p *Pod) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 	if cut(err) {
 		err = fmt.Errorf("%s: %w; whether it is in force is not known: look before it is tried again", c.Kind, err)
 	}
+	if err == nil {
+		pol.Record = p.record(ctx, c, pol)
+	}
 	return pol, err
 }
 
 // Renew sets the lease of what is in force to ttl from now.
 func (p *Pod) Renew(ctx context.Context, ttl time.Duration) error {
-	_, err := twice(ctx, p.link, func(a *agent.Pod) (struct{}, error) { return struct{}{}, a.Renew(ctx, ttl) })
-	return err
+	if _, err := twice(ctx, p.link, func(a *agent.Pod) (struct{}, error) { return struct{}{}, a.Renew(ctx, ttl) }); err != nil {
+		return err
+	}
+	return p.renewed(ctx, ttl)
 }
 
 // Close closes the stream; it may be called twice. The agent stays for a while.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -12,9 +13,15 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
-// Enforcer is the side of a pod that carries out policies; inspect.ErrReadOnly where it has
-// none.
-func Enforcer(pod inspect.Pod) (inspect.Enforcer, error) {
+// Enforcer is the side of a pod that carries out policies by a driver, other than xds, which the
+// pod knows nothing of; inspect.ErrReadOnly where it has none.
+func Enforcer(pod inspect.Pod, d flow.Driver) (inspect.Enforcer, error) {
+	if d == flow.Sidecar || d == flow.NetworkPolicy {
+		if by, ok := pod.(inspect.Driven); ok {
+			return by.Driven(d)
+		}
+		return nil, fmt.Errorf("driver %s: %w: it is an object of a cluster, and this is no pod of one", d, inspect.ErrReadOnly)
+	}
 	if e, ok := pod.(inspect.Enforcer); ok {
 		return e, nil
 	}
@@ -29,19 +36,54 @@ const readOn = 5 * time.Second
 // read on for a while, and the plan made again; the reading that is returned holds it.
 func PlanPolicy(ctx context.Context, pod inspect.Pod, r Reading, ask egress.Ask, progress func(inspect.Progress)) (Reading, flow.Change, error) {
 	c, err := egress.Plan(r.Snapshot, ask)
-	if !unsure(c, err) {
-		return r, c, err
+	if unsure(c, err) {
+		had := len(r.Files)
+		r = readForPlan(ctx, pod, r, progress)
+		if ctx.Err() != nil {
+			return r, flow.Change{}, ctx.Err()
+		}
+		if len(r.Files) > had {
+			c, err = egress.Plan(r.Snapshot, ask)
+		}
 	}
-	had := len(r.Files)
-	r = readForPlan(ctx, pod, r, progress)
-	if ctx.Err() != nil {
-		return r, flow.Change{}, ctx.Err()
+	if err == nil {
+		err = selects(ctx, pod, &c)
 	}
-	if len(r.Files) == had {
-		return r, c, err
-	}
-	c, err = egress.Plan(r.Snapshot, ask)
 	return r, c, err
+}
+
+// selects names the pods that a change chooses, which the snapshot of one of them cannot tell.
+func selects(ctx context.Context, pod inspect.Pod, c *flow.Change) error {
+	if _, ok := pod.(inspect.Driven); !ok || c.Driver != flow.Sidecar && c.Driver != flow.NetworkPolicy {
+		return nil
+	}
+	e, err := Enforcer(pod, c.Driver)
+	if err != nil {
+		return err
+	}
+	s, ok := e.(inspect.Selector)
+	if !ok {
+		return nil
+	}
+	names, err := s.Selects(ctx, *c)
+	if err != nil {
+		return err
+	}
+	for i, r := range c.NotCovered {
+		if r.What == "pods" {
+			c.NotCovered[i].Whose = fmt.Sprintf("%d selected by these labels: %s; an object that conflicts is not looked for", len(names), some(names))
+		}
+	}
+	return nil
+}
+
+// some are the first of many names.
+func some(names []string) string {
+	const most = 8
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }
 
 // unsure says whether more of the configuration could change a plan.

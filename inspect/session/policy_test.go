@@ -68,8 +68,10 @@ func TestPlanUnknown(t *testing.T) {
 
 // A recording has no live side.
 func TestEnforcer(t *testing.T) {
-	if _, err := Enforcer(demo(t, "mesh")); !errors.Is(err, inspect.ErrReadOnly) {
-		t.Errorf("%v", err)
+	for _, d := range []flow.Driver{flow.Kernel, flow.Sidecar} {
+		if _, err := Enforcer(demo(t, "mesh"), d); !errors.Is(err, inspect.ErrReadOnly) {
+			t.Errorf("%s: %v", d, err)
+		}
 	}
 }
 

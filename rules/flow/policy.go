@@ -161,6 +161,13 @@ type Proof struct {
 // how many go on.
 type OpenCount struct{ Before, Closed, Left int }
 
+// Record is where other people find a policy without entering the pod. It proves nothing.
+type Record struct {
+	Where string // such as "Lease default/meshtop-egress-web"; empty: nowhere
+	By    string // who put it into force, as the place knows them
+	Why   string // what of it could not be written or read, or is not so
+}
+
 // Policy is what is in force, as it was read back.
 type Policy struct {
 	State   PolicyState
@@ -170,4 +177,5 @@ type Policy struct {
 	Open    OpenCount
 	Proof   []Proof
 	Refused uint64 // connections that the kernel's rules refused since
+	Record  Record
 }

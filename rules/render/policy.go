@@ -37,6 +37,13 @@ type policyForm struct {
 	Kept       []keptForm   `json:"kept"`
 	Refused    uint64       `json:"refused"`
 	Proof      []proofForm  `json:"proof"`
+	Record     recordForm   `json:"record"`
+}
+
+type recordForm struct {
+	Where string `json:"where"`
+	By    string `json:"by"`
+	Why   string `json:"why,omitempty"`
 }
 
 type effectForm struct {
@@ -79,7 +86,7 @@ func PolicyJSON(p flow.Policy) []byte {
 		Since: timeForm(c.Since), Expires: timeForm(p.Expires), Permanent: c.Permanent, Hold: c.Hold, By: c.By, Reason: c.Reason,
 		Edits: list(c.Edits), Undo: list(c.Undo), Except: holes(c.Except), Opens: holes(c.Open), All: c.All, Strong: c.Strong,
 		Covers: reaches(c.Covers), NotCovered: reaches(c.NotCovered), Effects: []effectForm{}, Untraced: c.Untraced,
-		Open: openForm(p.Open), Kept: []keptForm{}, Refused: p.Refused, Proof: []proofForm{}}
+		Open: openForm(p.Open), Kept: []keptForm{}, Refused: p.Refused, Proof: []proofForm{}, Record: recordForm(p.Record)}
 	for _, e := range c.Effects {
 		one := effectForm{Dst: e.Dst.String(), Proto: e.Proto.String(), UID: e.UID, Host: e.Host, For: effectKind(e), Before: e.Before.String(), After: e.After.String(), Direct: e.Direct, Around: []string{}}
 		for _, r := range e.Around {
@@ -156,6 +163,7 @@ func PolicyText(p flow.Policy, o PolicyOptions) string {
 		w.field("why", Clean(p.Why))
 	}
 	if p.State == flow.StateNone || c.Kind == flow.NoPolicy {
+		w.record(p.Record)
 		return w.b.String()
 	}
 	w.field("driver", driverWords(c))
@@ -165,6 +173,7 @@ func PolicyText(p flow.Policy, o PolicyOptions) string {
 	if s := endWords(p, o); s != "" {
 		w.field("ends", s)
 	}
+	w.record(p.Record)
 	for i, x := range p.Proof {
 		w.para(lead("proof", i), proofWords(x))
 	}
@@ -190,6 +199,16 @@ func PolicyText(p flow.Policy, o PolicyOptions) string {
 	return w.b.String()
 }
 
+// record says where else the policy is told, and what is wrong there.
+func (w *writer) record(r flow.Record) {
+	if r.Where != "" {
+		w.field("record", Clean(r.Where)+after(", by ", Clean(r.By)))
+	}
+	if r.Why != "" {
+		w.field("record", "! "+Clean(r.Why))
+	}
+}
+
 // lead names a field on its first line only.
 func lead(name string, i int) string {
 	if i > 0 {
@@ -203,8 +222,8 @@ func policySentence(p flow.Policy, o PolicyOptions) string {
 	what := p.Change.Kind.String() + after(" of ", Clean(o.Target))
 	switch p.State {
 	case flow.StateNone:
-		if p.Change.Driver == flow.XDS {
-			return "none" + after(" of ", Clean(o.Target)) + ": nothing of meshtop's xds driver is there"
+		if d := p.Change.Driver; d == flow.XDS || d == flow.Sidecar || d == flow.NetworkPolicy {
+			return "none" + after(" of ", Clean(o.Target)) + ": nothing of meshtop's " + d.String() + " driver is there"
 		}
 		return "none" + after(" of ", Clean(o.Target)) + ": nothing of meshtop's kernel or runtime driver is there (xds: --driver xds)"
 	case flow.StatePlanned:
@@ -250,7 +269,7 @@ func endWords(p flow.Policy, o PolicyOptions) string {
 		who = "only a meshtop that still runs ends it"
 	}
 	switch {
-	case c.Kind == flow.Restore || p.State == flow.StateExpired || c.Driver == flow.Sidecar || c.Driver == flow.NetworkPolicy:
+	case c.Kind == flow.Restore || p.State == flow.StateExpired:
 		return ""
 	case c.Permanent:
 		return "NEVER by itself: permanent until somebody restores"

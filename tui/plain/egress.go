@@ -12,7 +12,7 @@ import (
 
 // egress is how screens see and change the pod's egress policy; nil: it has no live side.
 func (a *App) egress(t target, pod inspect.Pod, allow bool) *tui.Egress {
-	e, err := session.Enforcer(pod)
+	e, err := session.Enforcer(pod, flow.Kernel)
 	if err != nil {
 		return nil
 	}

@@ -121,16 +121,16 @@ func (o *policyOptions) check(a *App, cmd *cobra.Command, t target) error {
 		return usage("--controlplane: of --driver xds only")
 	case o.dryRun && o.ask.Kind == flow.NoPolicy:
 		return usage("--dry-run: show changes nothing")
-	case printed(o.ask.Driver) && (!o.dryRun || o.ask.Kind == flow.Restore):
-		return usage("--driver %s: its object is only printed, by block-all --dry-run", o.ask.Driver)
+	case ofCluster(o.ask.Driver) && !t.ofCluster() && (!o.dryRun || o.ask.Kind == flow.Restore):
+		return usage("--driver %s: its object belongs to a cluster: want pod NAME, or --dry-run, which prints it", o.ask.Driver)
 	case o.changes() && !o.yes && !(a.InTerminal && a.ErrTerminal):
 		return usage("policy %s changes a running pod: say --yes, or run it on a terminal and type the pod's name", o.ask.Kind)
 	}
 	return nil
 }
 
-// printed says whether a driver's object is printed and not applied.
-func printed(d flow.Driver) bool { return d == flow.Sidecar || d == flow.NetworkPolicy }
+// ofCluster says whether a driver makes an object of Kubernetes.
+func ofCluster(d flow.Driver) bool { return d == flow.Sidecar || d == flow.NetworkPolicy }
 
 // changes says whether the verb is to change anything.
 func (o *policyOptions) changes() bool { return o.ask.Kind != flow.NoPolicy && !o.dryRun }
@@ -209,7 +209,7 @@ func (v *policyVerb) enforcer(ctx context.Context) (inspect.Enforcer, error) {
 		}
 		return e, v.served(ctx, e)
 	}
-	e, err := session.Enforcer(v.looked.pod)
+	e, err := session.Enforcer(v.looked.pod, v.o.ask.Driver)
 	if errors.Is(err, inspect.ErrReadOnly) {
 		return nil, v.cannot(fmt.Errorf("%w, so that its egress can only be planned (--dry-run)", err))
 	}
@@ -447,7 +447,7 @@ func (v *policyVerb) print(p flow.Policy) {
 		_, _ = v.app.Stdout.Write(render.PolicyJSON(p))
 		return
 	}
-	if v.o.dryRun && printed(p.Change.Driver) {
+	if v.o.dryRun && ofCluster(p.Change.Driver) {
 		// The object alone goes to standard output, as kubectl apply -f - takes it.
 		fmt.Fprintln(v.app.Stdout, strings.Join(p.Change.Edits, "\n"))
 		fmt.Fprint(v.app.Stderr, render.PolicyText(p, render.PolicyOptions{Target: v.looked.target.String(), Now: time.Now()}))

@@ -121,8 +121,11 @@ func (a *App) open(ctx context.Context, t *target, admin netip.AddrPort) (inspec
 // local says whether the target is a namespace of this machine.
 func (t target) local() bool { return t.kind == "netns" || t.kind == "pid" }
 
+// ofCluster says whether the target is a pod of a cluster.
+func (t target) ofCluster() bool { return t.kind == "pod" || t.kind == "deploy" }
+
 // live says whether the target can change under who looks at it.
-func (t target) live() bool { return t.local() || t.kind == "pod" || t.kind == "deploy" }
+func (t target) live() bool { return t.local() || t.ofCluster() }
 
 func opened(p inspect.Pod, err error) (inspect.Pod, error) {
 	if err != nil {

@@ -1,0 +1,199 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/meshtop/meshtop/rules/flow"
+	authentication "k8s.io/api/authentication/v1"
+	coordination "k8s.io/api/coordination/v1"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// A policy that is in force is told where those look who may not enter the pod: in a Lease that
+// says who, what and until when, and in an Event of the pod. The Lease belongs to the pod, and
+// goes with it. Neither proves anything: what is in force is what the pod itself says.
+
+const (
+	manager = "meshtop" // of the fields that are ours, and the component of events
+	domain  = "meshtop.github.io/"
+
+	policyMark = domain + "policy"
+	driverMark = domain + "driver"
+	byMark     = domain + "by"
+	reasonMark = domain + "reason"
+	sinceMark  = domain + "since"
+	endMark    = domain + "expires" // RFC 3339, or "never"
+)
+
+// never is the end of what nobody ends.
+const never = "never"
+
+// leaseName is the pod's Lease. A name of Kubernetes has at most 253 characters.
+func leaseName(pod string) string {
+	name := "meshtop-egress-" + pod
+	return strings.TrimRight(name[:min(len(name), 253)], "-.")
+}
+
+// marks are a policy as the annotations of an object.
+func marks(c flow.Change, by string, expires time.Time) map[string]string {
+	end := never
+	if !expires.IsZero() {
+		end = expires.UTC().Format(time.RFC3339)
+	}
+	return map[string]string{policyMark: c.Kind.String(), driverMark: c.Driver.String(), byMark: by, reasonMark: c.Reason,
+		sinceMark: c.Since.UTC().Format(time.RFC3339Nano), endMark: end}
+}
+
+// marked is the policy that an object's annotations tell of; false: they tell of none.
+func marked(a map[string]string) (c flow.Change, expires time.Time, ok bool) {
+	for k := flow.BlockAll; k <= flow.AllowAll; k++ {
+		if a[policyMark] == k.String() {
+			c.Kind = k
+		}
+	}
+	for d := flow.Kernel; d <= flow.NetworkPolicy; d++ {
+		if a[driverMark] == d.String() {
+			c.Driver = d
+		}
+	}
+	c.By, c.Reason = a[byMark], a[reasonMark]
+	c.Since, _ = time.Parse(time.RFC3339, a[sinceMark])
+	expires, err := time.Parse(time.RFC3339, a[endMark])
+	c.Permanent = a[endMark] == never
+	if !c.Permanent && err == nil && !c.Since.IsZero() {
+		c.TTL = expires.Sub(c.Since)
+	}
+	return c, expires, c.Kind != flow.NoPolicy && c.Driver != flow.NoDriver && (c.Permanent || err == nil)
+}
+
+// who is the user as the API server knows it, with the name that the client gave.
+func (p *Pod) who(ctx context.Context, by string) string {
+	var s authentication.SelfSubjectReview
+	if err := p.cluster.api.create(ctx, reviews, "", &authentication.SelfSubjectReview{}, &s); err != nil || s.Status.UserInfo.Username == "" {
+		return by
+	}
+	if by == "" {
+		return s.Status.UserInfo.Username
+	}
+	return s.Status.UserInfo.Username + " (" + by + ")"
+}
+
+// lease is what is told of a policy until expires; a zero time: until somebody ends it.
+func (p *Pod) lease(c flow.Change, by string, expires time.Time) *coordination.Lease {
+	o := p.object
+	since, now := meta.NewMicroTime(c.Since), meta.NewMicroTime(time.Now())
+	l := &coordination.Lease{TypeMeta: meta.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},
+		ObjectMeta: meta.ObjectMeta{Name: leaseName(o.Name), Namespace: o.Namespace, Annotations: marks(c, by, expires),
+			Labels:          map[string]string{"app.kubernetes.io/managed-by": manager},
+			OwnerReferences: []meta.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: o.Name, UID: o.UID}}},
+		Spec: coordination.LeaseSpec{HolderIdentity: &by, AcquireTime: &since, RenewTime: &now}}
+	if !expires.IsZero() {
+		seconds := max(int32(time.Until(expires).Round(time.Second)/time.Second), 1)
+		l.Spec.LeaseDurationSeconds = &seconds
+	}
+	return l
+}
+
+// record writes down what was put into force, or taken back.
+func (p *Pod) record(ctx context.Context, c flow.Change, now flow.Policy) flow.Record {
+	by := p.who(ctx, c.By)
+	if c.Kind == flow.Restore {
+		err := p.cluster.api.delete(ctx, leases, p.object.Namespace, leaseName(p.object.Name))
+		if apierrors.IsNotFound(err) {
+			err = nil
+		}
+		return p.recorded("", err, p.event(ctx, "EgressRestored", v1.EventTypeNormal, "meshtop took the egress policy back, by "+by))
+	}
+	where := "Lease " + p.object.Namespace + "/" + leaseName(p.object.Name)
+	end := never
+	if !now.Expires.IsZero() {
+		end = now.Expires.UTC().Format(time.RFC3339)
+	}
+	why := ""
+	if c.Reason != "" {
+		why = ": " + c.Reason
+	}
+	reason := map[flow.PolicyKind]string{flow.BlockAll: "EgressBlocked", flow.AllowAll: "EgressOpened"}[c.Kind]
+	note := fmt.Sprintf("meshtop put %s into force by the %s driver (%s), by %s, until %s%s", c.Kind, c.Driver, now.State, by, end, why)
+	return p.recorded(where, p.cluster.api.apply(ctx, leases, p.lease(c, by, now.Expires)), p.event(ctx, reason, v1.EventTypeWarning, note))
+}
+
+// recorded is where a record stands, and what of it could not be written.
+func (p *Pod) recorded(where string, lease, event error) flow.Record {
+	r := flow.Record{Where: where}
+	if lease != nil {
+		r.Where = ""
+		lease = fmt.Errorf("the Lease: %w", lease)
+	}
+	if event != nil {
+		event = fmt.Errorf("the Event: %w", event)
+	}
+	if err := errors.Join(lease, event); err != nil {
+		r.Why = strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return r
+}
+
+// longest note of an event (events.k8s.io/v1).
+const longest = 1024
+
+func (p *Pod) event(ctx context.Context, reason, kind, note string) error {
+	o, now := p.object, meta.Now()
+	return p.cluster.api.create(ctx, events, o.Namespace, &v1.Event{
+		ObjectMeta:     meta.ObjectMeta{GenerateName: o.Name[:min(len(o.Name), 200)] + ".", Namespace: o.Namespace},
+		InvolvedObject: v1.ObjectReference{APIVersion: "v1", Kind: "Pod", Name: o.Name, Namespace: o.Namespace, UID: o.UID},
+		Reason:         reason, Message: strings.ToValidUTF8(note[:min(len(note), longest)], ""), Type: kind, Count: 1,
+		FirstTimestamp: now, LastTimestamp: now, Source: v1.EventSource{Component: manager}, ReportingController: manager,
+	}, nil)
+}
+
+// told is the policy that the pod's Lease tells of. None, one whose time is over, and one of an
+// older pod of the same name are no error and no record.
+func (p *Pod) told(ctx context.Context) (flow.Policy, flow.Record) {
+	var l coordination.Lease
+	err := p.cluster.api.get(ctx, leases, p.object.Namespace, leaseName(p.object.Name), &l)
+	switch {
+	case apierrors.IsNotFound(err):
+		return flow.Policy{}, flow.Record{}
+	case err != nil:
+		return flow.Policy{}, flow.Record{Why: "the Lease could not be read: " + err.Error()}
+	}
+	c, expires, ok := marked(l.Annotations)
+	if len(l.OwnerReferences) != 1 || l.OwnerReferences[0].UID != p.object.UID || !ok || !expires.IsZero() && expires.Before(time.Now()) {
+		return flow.Policy{}, flow.Record{}
+	}
+	return flow.Policy{Change: c, Expires: expires}, flow.Record{Where: "Lease " + l.Namespace + "/" + l.Name}
+}
+
+// renewed moves the end of a record.
+func (p *Pod) renewed(ctx context.Context, ttl time.Duration) error {
+	was, r := p.told(ctx)
+	if r.Where == "" {
+		return nil // nobody wrote one; the policy is renewed all the same
+	}
+	return p.cluster.api.apply(ctx, leases, p.lease(was.Change, was.Change.By, time.Now().Add(ttl)))
+}
+
+// joined is what the pod says of its policy, with what stands in its record. Where they differ
+// the pod is right, and the difference is said.
+func (p *Pod) joined(ctx context.Context, now flow.Policy) flow.Policy {
+	lease, r := p.told(ctx)
+	now.Record = r
+	kind := lease.Change.Kind
+	switch live := now.State == flow.StateApplied || now.State == flow.StateAccepted || now.State == flow.StateUnknown && now.Change.Kind != flow.NoPolicy; {
+	case r.Where == "":
+	case live && now.Change.Kind == kind:
+		now.Record.By = lease.Change.By
+	case live:
+		now.Record.Why = fmt.Sprintf("it tells of %s by %s, which is not what is in force", kind, lease.Change.By)
+	case now.State != flow.StateUnknown:
+		now.Record.Why = fmt.Sprintf("it tells of %s by %s until %s, and nothing of that is in force in the pod", kind, lease.Change.By, lease.Expires.UTC().Format(time.RFC3339))
+	}
+	return now
+}
