@@ -62,16 +62,16 @@ func TestProxysConnectionRejected(t *testing.T) {
 	tr.Verdict, tr.Caller = flow.Refused, flow.Symptom{Code: 503, Flags: "UF", TCP: flow.TCPOK}
 	tr.Legs[1].Steps = []flow.Step{{Stage: flow.Socket, Verdict: flow.Continue}, {Stage: flow.Netfilter, Subject: "inet meshtop out 2", Verdict: flow.Refused}}
 	reset := pkt(5, "lo", svc, up, flow.RST|flow.ACK, 0)
-	first := append(asSeen()[:4:4], counter("cluster c endpoint "+svc.String()+" rq_total", "", 3, 3))
+	first := append(asSeen()[:4:4], counter("cluster c endpoint "+svc.String()+" rq_total", "", 3, 3), counter("cluster.c.upstream_cx_connect_fail", "", 1, 2))
 	for _, c := range []struct {
 		what     string
 		seen     []flow.Observation
 		rule     Word
 		endpoint flow.ReasonKind
 	}{
-		{"as predicted", append(first[:5:5], reset, answer("503", "ok")), Confirmed, flow.SeenRefused},
-		{"the RST was not seen", append(first[:5:5], answer("503", "ok")), NotObserved, flow.SeenNoneOfIt},
-		{"the endpoint answered", append(first[:5:5], answer("200", "ok")), Contradicted, flow.SeenNoneOfIt},
+		{"as predicted", append(first[:6:6], reset, answer("503", "ok")), Confirmed, flow.SeenRefused},
+		{"the RST was not seen", append(first[:6:6], answer("503", "ok")), NotObserved, flow.SeenNoneOfIt},
+		{"the endpoint answered", append(first[:6:6], answer("200", "ok")), Contradicted, flow.SeenNoneOfIt},
 	} {
 		r := Check(tr, c.seen, flow.Loss{}, ours)
 		if word(r, 1, 1) != c.rule || r.Steps[5].Why.Kind != c.endpoint {

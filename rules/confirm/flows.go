@@ -126,9 +126,14 @@ func (c *check) taken(x *conn) bool {
 }
 
 // pooled is the packet that shows that a leg went over a connection which the proxy had
-// opened before the request; nil: it opened one, or none was seen.
+// opened before the request; nil: it opened one, or none was seen. It had where nothing was lost
+// and no beginning was seen: that came before the watch.
 func (c *check) pooled(l int) *flow.Observation {
-	if l == 0 || c.legs[l] == nil || c.legs[0] == nil || !c.legs[l].first.Before(c.since()) {
+	if l == 0 || c.legs[l] == nil || c.legs[0] == nil {
+		return nil
+	}
+	before := c.trace.Legs[l].From.Proto == flow.TCP && !c.legs[l].fresh() && !c.lossy()
+	if !before && !c.legs[l].first.Before(c.since()) {
 		return nil
 	}
 	return c.data(c.legs[l], c.trace.Legs[l].To.Dst)

@@ -336,7 +336,7 @@ func (c *check) otherUpstream(want string) (Step, bool) {
 	}
 	var tracked []*conn
 	for _, x := range c.conns {
-		if x == c.legs[0] || x.first.Before(c.legs[0].first) || c.taken(x) || !c.ours() && !within(n, x.first) {
+		if x.dst.String() == want || x == c.legs[0] || x.first.Before(c.legs[0].first) || c.taken(x) || !c.ours() && !within(n, x.first) {
 			continue
 		}
 		if uid, ok := x.uid(); ok && c.known.HasProxy && uid == c.known.ProxyUID && !c.legs[0].own(x.socket.Tuple.Dst) && c.hostGrew(x.socket.Tuple.Dst) {

@@ -44,9 +44,6 @@ func (c *check) upstream(i int) *conn {
 	if i == 1 {
 		stays, elsewhere = c.hostStays()
 	}
-	if end := c.trace.Legs[i].Steps; len(end) > 0 && (end[len(end)-1].Verdict == flow.Refused || end[len(end)-1].Verdict == flow.Dropped) {
-		stays = false // no request comes as far as being counted
-	}
 	for _, x := range []*conn{carrier, opened, pooled} {
 		switch {
 		case x == nil || elsewhere || stays && x != carrier: // what went there was not for this request
@@ -84,7 +81,10 @@ func (c *check) hostStays() (stays, elsewhere bool) {
 		stays = stays || at == c.trace.Outcome.Endpoint && n.After == n.Before
 		grew = grew || at != c.trace.Outcome.Endpoint && n.After > n.Before
 	}
-	return stays && c.trace.Request.Proto != flow.UDP, stays && grew
+	// Where a connection failed, no request came as far as being counted.
+	n := c.counters["cluster."+statistic(c.trace.Outcome.Cluster)+".upstream_cx_connect_fail"]
+	failed := n != nil && n.After > n.Before
+	return stays && !failed && c.trace.Request.Proto != flow.UDP, stays && grew
 }
 
 // proxys says whether a connection can be the proxy's own one of a leg.

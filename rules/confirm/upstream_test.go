@@ -79,3 +79,46 @@ func TestUntilItsAnswer(t *testing.T) {
 		}
 	}
 }
+
+// In a pod of Istio's the proxy dials the pod's own address from 127.0.0.6. It is no other client's,
+// though clients dial that address, too; and on one that was open before no rule is asked again.
+func TestInboundByOwnAddress(t *testing.T) {
+	peer, pod, in, own := netip.MustParseAddrPort("10.244.1.1:21000"), netip.MustParseAddrPort("10.244.1.7:80"), netip.MustParseAddrPort("10.244.1.7:15006"), netip.MustParseAddrPort("127.0.0.6:36266")
+	tr := inbound(in)
+	tr.Request.HTTP, tr.Outcome.Endpoint = watched().Request.HTTP, pod.String()
+	tr.Legs[1].From, tr.Legs[1].To = flow.Conn{Src: netip.AddrPortFrom(own.Addr(), 0), Dst: pod, Proto: flow.TCP, UID: 1337, Out: "lo"}, flow.Conn{Dst: pod, Proto: flow.TCP, In: "lo"}
+	tr.Legs[1].Steps[2] = flow.Step{Stage: flow.Socket, Verdict: flow.Delivered}
+	came := []flow.Observation{track(0, peer, pod, in), pkt(0, "eth0", peer, pod, flow.SYN, 0), pkt(0, "eth0", pod, peer, flow.SYN|flow.ACK, 0), wrote(1, "eth0", peer, pod, cart)}
+	passed := []flow.Observation{wrote(2, "lo", own, pod, cart), pkt(3, "lo", pod, own, flow.PSH|flow.ACK, 200), pkt(4, "eth0", pod, peer, flow.PSH|flow.ACK, 200)}
+	opened := []flow.Observation{track(1, own, pod, pod), pkt(1, "lo", own, pod, flow.SYN, 0), pkt(1, "lo", pod, own, flow.SYN|flow.ACK, 0)}
+	others := counter("ip nat OUTPUT 1", "", 7, 9)
+	for _, c := range []struct {
+		what string
+		seen []flow.Observation
+		rule Word
+	}{
+		{"opened for it", slices.Concat(came, opened, passed), Confirmed},
+		{"open before, and the rule counted others", append(slices.Concat(came, passed), others), NotObservable},
+	} {
+		r := Check(tr, c.seen, flow.Loss{}, ours)
+		if word(r, 0, 5) != Confirmed || word(r, 1, 0) != Confirmed || word(r, 1, 1) != c.rule || word(r, 1, 2) != Confirmed {
+			t.Errorf("%s: endpoint %v, leg 2 %v, %v, %v, want the rule %v", c.what, word(r, 0, 5), word(r, 1, 0), word(r, 1, 1), word(r, 1, 2), c.rule)
+		}
+	}
+}
+
+// Where the endpoint that was foretold is dialled in vain, no other one was: it counts no request
+// then, and the connection to it is the request's all the same.
+func TestEndpointDialledInVain(t *testing.T) {
+	seen := append(asSeen()[:4:4], track(2, up, svc, svc), pkt(2, "eth0", up, svc, flow.SYN, 0), pkt(3, "eth0", svc, up, flow.RST|flow.ACK, 0), answer("0", "reset"),
+		counter("cluster.c.upstream_cx_total", "", 1, 2), counter("cluster.c.upstream_cx_connect_fail", "", 1, 2), counter(endpointCount, "", 7, 7),
+		counter("cluster c endpoint "+svc.String()+" cx_total", "", 1, 2))
+	if r := Check(mesh(), seen, flow.Loss{}, ours); word(r, 0, 5) != Confirmed || word(r, 1, 0) != Confirmed {
+		t.Errorf("endpoint %v %v, leg 2 %v", word(r, 0, 5), r.Steps[5].Why, word(r, 1, 0))
+	}
+	// Without the failure's counter nothing tells whether the connection was for the request.
+	seen = slices.DeleteFunc(seen, func(o flow.Observation) bool { return o.Name == "cluster.c.upstream_cx_connect_fail" })
+	if r := Check(mesh(), seen, flow.Loss{}, ours); word(r, 0, 5) != NotObserved {
+		t.Errorf("endpoint %v %v", word(r, 0, 5), r.Steps[5].Why)
+	}
+}

@@ -283,7 +283,9 @@ func (x *conn) asking(leg flow.Leg) []span {
 	thinned := false
 	for _, p := range x.packets {
 		thinned = thinned || p.Thinned && x.own(p.Tuple.Src)
-		to := same(p.Tuple.Dst, leg.To.Dst) || leg.From.In != "" && p.Tuple.Dst == leg.From.Dst
+		// What is seen on lo has its last address: the rules of the way in are not asked of what was
+		// sent from inside (nf_nat_core.c, nf_nat_initialized), such as the proxy's own connection.
+		to := same(p.Tuple.Dst, leg.To.Dst) || leg.From.In != "" && p.Tuple.Dst == leg.From.Dst && (p.Device != "lo" || leg.From.In == "lo")
 		switch {
 		case to && x.own(p.Tuple.Src) && (p.Len > 0 || p.Flags&(flow.SYN|flow.ACK) == flow.SYN):
 			out = append(out, span{from: p.At})
