@@ -22,6 +22,8 @@ const (
 	needRoute     = "route"
 	needCluster   = "cluster"
 	needEndpoints = "endpoints"
+	needECDS      = "ecds"
+	needSecret    = "secret" // Envoy itself leaves out private keys
 )
 
 // resources are the lists of a config dump in which a need's object can be
@@ -31,7 +33,12 @@ var resources = map[string][]string{
 	needRoute:     {"dynamic_route_configs", "static_route_configs"},
 	needCluster:   {"dynamic_active_clusters", "static_clusters", "dynamic_warming_clusters"},
 	needEndpoints: {"dynamic_endpoint_configs", "static_endpoint_configs"},
+	needECDS:      {ecdsFilters},
+	needSecret:    {"dynamic_active_secrets", "static_secrets"},
 }
+
+// ecdsFilters are the configurations of filters that came by ECDS.
+const ecdsFilters = "ecds_filters"
 
 // reading is one Read under way.
 type reading struct {
@@ -62,6 +69,8 @@ func (f *Found) Read(ctx context.Context, want inspect.Want) (inspect.Snapshot, 
 	}
 	r.part(ctx, "runtime.json", question{path: "/runtime", json: true})
 	if whole {
+		// Every TLS context has its entry: 7 MB and 0.7 s where 10,000 clusters speak TLS.
+		r.part(ctx, "certs.json", question{path: "/certs", json: true, max: 64 << 20})
 		r.part(ctx, "stats", question{path: "/stats", max: 64 << 20})
 	}
 	return r.out, ctx.Err()
@@ -141,6 +150,11 @@ func (r *reading) need(ctx context.Context, n flow.Need) {
 	}
 	for _, res := range lists {
 		path := "/config_dump?resource=" + res + "&name_regex=" + url.QueryEscape(regexp.QuoteMeta(n.Name))
+		if res == ecdsFilters {
+			// There is one section for each kind of filter: resource= answers the first only,
+			// mask= all of them and nothing else (1.40).
+			path = "/config_dump?mask=" + res + "&name_regex=" + url.QueryEscape(regexp.QuoteMeta(n.Name))
+		}
 		if n.Part == needEndpoints {
 			path += "&include_eds"
 		}

@@ -22,7 +22,7 @@ import (
 )
 
 // everyPart is what a read of a live pod brings.
-var everyPart = []string{"addr.json", "clusters.json", "config_dump.json", "conntrack", "ip6tables-legacy-save", "ip6tables-save", "iptables-legacy-save",
+var everyPart = []string{"addr.json", "certs.json", "clusters.json", "config_dump.json", "conntrack", "ip6tables-legacy-save", "ip6tables-save", "iptables-legacy-save",
 	"iptables-save", "listeners.json", "nft.json", "route.json", "route6.json", "rule.json", "rule6.json", "runtime.json", "server_info.json", "sockets", "stats", "sysctl"}
 
 func live(t *testing.T, l *lab.Lab) *Pod {

@@ -65,7 +65,7 @@ func (r *reading) tell(p inspect.Progress) {
 }
 
 // envoyParts are the parts that the admin interface brings.
-var envoyParts = []string{"listeners.json", "server_info.json", "config_dump.json", "clusters.json", "runtime.json", "stats"}
+var envoyParts = []string{"listeners.json", "server_info.json", "config_dump.json", "clusters.json", "runtime.json", "certs.json", "stats"}
 
 // envoy reads Envoy's parts. Its place is looked for at each full read: an Envoy that was
 // restarted may be another one.

@@ -260,9 +260,10 @@ func (c *Config) extension(n tree.Node) *extension {
 			}
 			_, body := n.Any()
 			typed = body.Field("typed_config")
+		} else if e.unread = !c.complete[dynamicListeners] && c.has(e.name, ecdsFilters) == unread; e.unread {
+			return e // a whole dump holds every configuration that came, and need not have the section
 		} else if typed = d.Field("default_config"); !typed.Exists() {
-			e.missing = c.complete[dynamicListeners] // a whole dump holds every ECDS config that came
-			e.unread = !e.missing
+			e.missing = true
 			return e
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // certificate says of the first certificate of a chain (core.v3.DataSource) its names and
@@ -92,6 +93,33 @@ func (c *Config) certificates(common tree.Node) string {
 		}
 	}
 	return strings.Join(out, "; ")
+}
+
+// unreadSecrets are the secrets of a CommonTlsContext that came by SDS and that a partial
+// reading has not brought yet.
+func (c *Config) unreadSecrets(common tree.Node) (names []string) {
+	if c.complete[dynamicListeners] {
+		return nil
+	}
+	add := func(n tree.Node) {
+		name := n.Field("name").Str()
+		if n.Exists() && c.secrets[name] == nil && c.has(name, staticSecrets, dynamicActiveSecrets) == unread {
+			names = append(names, name)
+		}
+	}
+	for _, n := range common.Field("tls_certificate_sds_secret_configs").All() {
+		add(n)
+	}
+	add(common.Field("validation_context_sds_secret_config"))
+	add(common.Path("combined_validation_context", "validation_context_sds_secret_config"))
+	return names
+}
+
+// lacks names secrets that a further read can bring.
+func (p *pass) lacks(secrets []string) {
+	for _, name := range secrets {
+		p.res.Needs = append(p.res.Needs, flow.Need{Part: partSecret, Name: name})
+	}
 }
 
 // readCerts reads /certs, for certificates that are files (envoy/admin/v3/certs.proto).

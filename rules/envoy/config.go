@@ -98,6 +98,8 @@ const (
 	partRoute     = "route"
 	partCluster   = "cluster"
 	partEndpoints = "endpoints"
+	partECDS      = "ecds"   // the configuration of a filter
+	partSecret    = "secret" // the trace goes on without, and says less of certificates
 )
 
 // value is a runtime key's final value; false where no layer sets it.

@@ -248,7 +248,7 @@ func (s *stream) astray(f *httpFilter) {
 func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
 	switch {
 	case f.unread:
-		s.p.need(flow.HTTPFilter, "ecds", f.name)
+		s.p.need(flow.HTTPFilter, partECDS, f.name)
 		return false
 	case f.missing:
 		return s.deny(f, flow.Because(flow.WhyFilterNoConfig, f.name), 500, "NFCF", "")

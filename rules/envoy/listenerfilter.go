@@ -63,7 +63,7 @@ func (p *pass) listenerFilter(f tree.Node) filterFate {
 		}
 	}
 	if e.unread {
-		p.need(flow.ListenerFilter, "ecds", name)
+		p.need(flow.ListenerFilter, partECDS, name)
 		return filterEnds
 	}
 	if e.missing {

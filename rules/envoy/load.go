@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/url"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -85,6 +86,9 @@ func (c *Config) dump(name string, raw []byte) error {
 	default:
 		return fmt.Errorf(`a JSON text without "configs" is no config dump`)
 	}
+	if rest, ok := strings.CutPrefix(name, partsPrefix); ok {
+		x.only(c.ask(rest))
+	}
 	c.odd(name, x.scan.Notes, func(at int) string { return x.owner(at) })
 	c.leaveOut(x)
 	c.notUnderstood(x)
@@ -98,17 +102,28 @@ func (c *Config) dump(name string, raw []byte) error {
 	for r, seen := range x.seen {
 		c.complete[r] = c.complete[r] || seen
 	}
-	if rest, ok := strings.CutPrefix(name, partsPrefix); ok {
-		c.ask(rest)
-	}
 	return nil
 }
 
-// ask notes that a resource was asked for by name, so that its absence is a fact.
-func (c *Config) ask(rest string) {
+// only keeps of an answer to a question by name what was asked for: one that Envoy can only
+// answer with sections of all kinds holds no section in whole, and the bootstrap besides.
+func (x *indexer) only(r resource) {
+	if r == resNone {
+		return
+	}
+	x.entries = slices.DeleteFunc(x.entries, func(e *entry) bool { return e.res != r })
+	if r != staticListeners && r != dynamicListeners {
+		x.heads = nil
+	}
+	x.seen, x.bootstrap = [resourceEnd]bool{}, nil
+}
+
+// ask notes that a resource was asked for by name, so that its absence is a fact. The answer
+// is which; resNone: the part is no answer to such a question.
+func (c *Config) ask(rest string) (asked resource) {
 	res, escaped, ok := strings.Cut(strings.TrimSuffix(rest, ".json"), "/")
 	if !ok {
-		return
+		return resNone
 	}
 	name, err := url.PathUnescape(escaped)
 	if err != nil {
@@ -120,8 +135,10 @@ func (c *Config) ask(rest string) {
 				c.asked = map[resourceName]bool{}
 			}
 			c.asked[resourceName{r, name}] = true
+			asked = r
 		}
 	}
+	return asked
 }
 
 // notJSON is the error for an answer that is a text: Envoy reports a failed conversion

@@ -308,3 +308,60 @@ func TestVersion(t *testing.T) {
 		t.Error("a version is read wrong")
 	}
 }
+
+// A filter's configuration that was not read is a need, not its default and not a refusal; the
+// answer to a question by name holds sections of every kind, none of them whole.
+func TestECDSByName(t *testing.T) {
+	listeners := `{"configs": [{"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.DynamicListener", "name": "l", "active_state": {"listener": ` + strings.ReplaceAll(lis("l", "0.0.0.0", 80,
+		chainList(chainOf("f", "", `{'name': 'mine', 'config_discovery': {'default_config': {'@type': 'type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo'}}}`))), "'", `"`) + `}}]}`
+	section := func(filters string) string {
+		return `{"@type": "type.googleapis.com/envoy.admin.v3.EcdsConfigDump"` + filters + `}`
+	}
+	direct := `{"ecds_filter": {"@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig", "name": "mine", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.direct_response.v3.Config"}}}`
+	for _, c := range []struct {
+		name, answer string
+		want         flow.ReasonKind
+	}{
+		{"not asked", "", flow.WhyNotRead},
+		{"none came", section(""), flow.WhyEcho},
+		{"in the second section", section("") + "," + section(`, "ecds_filters": [`+direct+`]`), flow.WhyDirectBytes},
+	} {
+		files := map[string][]byte{"config_dump/dynamic_listeners/l.json": []byte(listeners)}
+		if c.answer != "" {
+			files["config_dump/ecds_filters/mine.json"] = []byte(`{"configs": [` + c.answer + `]}`)
+		}
+		cfg, gaps, err := Load(files)
+		if err != nil || len(gaps) > 0 {
+			t.Fatal(err, gaps)
+		}
+		r := cfg.Accept(Conn{Listener: "l", Accept: addr("10.0.0.1:80"), Src: addr("10.0.0.2:1"), Proto: flow.TCP}, &flow.Request{}, new(flow.Choices))
+		if got := r.Steps[len(r.Steps)-1].Reason.Kind; got != c.want || (len(r.Needs) > 0) != (c.want == flow.WhyNotRead) {
+			t.Errorf("%s: reason %d %+v, want %d; needs %v", c.name, got, r.Steps[len(r.Steps)-1], c.want, r.Needs)
+		}
+	}
+}
+
+// A secret that was not read is a need, and the trace goes on without; one that does not exist
+// is none.
+func TestSecretNeeded(t *testing.T) {
+	chain := withTLS(chainOf("f", "", tcp("c")), `, 'common_tls_context': {'tls_certificate_sds_secret_configs': [{'name': 'own'}], 'combined_validation_context': {'validation_context_sds_secret_config': {'name': 'ca'}}}`)
+	listeners := `{"configs": [{"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.DynamicListener", "name": "l", "active_state": {"listener": ` + strings.ReplaceAll(lis("l", "0.0.0.0", 80, chainList(chain)), "'", `"`) + `}}]}`
+	files := map[string][]byte{"config_dump/dynamic_listeners/l.json": []byte(listeners)}
+	for _, want := range []string{"own ca", "ca"} {
+		cfg, _, err := Load(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := cfg.Accept(Conn{Listener: "l", Accept: addr("10.0.0.1:80"), Src: addr("10.0.0.2:1"), Proto: flow.TCP}, hello("x"), new(flow.Choices))
+		var got []string
+		for _, n := range r.Needs {
+			if n.Part == partSecret {
+				got = append(got, n.Name)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("needs %v, want %s", r.Needs, want)
+		}
+		files["config_dump/dynamic_active_secrets/own.json"], files["config_dump/static_secrets/own.json"] = []byte("{}"), []byte("{}")
+	}
+}

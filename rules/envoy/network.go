@@ -61,7 +61,7 @@ func (n *network) step(e extension, f tree.Node, why flow.Reason) {
 func (n *network) filter(f tree.Node) {
 	e := n.extension(f)
 	if e.unread {
-		n.need(flow.NetworkFilter, "ecds", e.name)
+		n.need(flow.NetworkFilter, partECDS, e.name)
 		return
 	}
 	if e.missing {

@@ -84,6 +84,7 @@ func (p *pass) terminate(s *flow.Step, config tree.Node, hello *flow.TLS) {
 	if alpn != "" {
 		p.downTLS.ALPN = []string{alpn}
 	}
+	p.lacks(p.cfg.unreadSecrets(common))
 	if p.clientCertificate(s, config, hello) {
 		s.Reason = flow.Because(flow.WhyTLSTerminated, hello.SNI, alpn, p.cfg.certificates(common))
 	}
@@ -109,8 +110,9 @@ type upstreamSocket struct {
 	match tree.Node // what the endpoint's metadata must hold
 	kind  string    // "" plain text, "tls", or what is not modelled
 	tls   flow.TLS
-	sans  string // names that the peer's certificate must hold
-	cert  string // what Envoy presents itself
+	sans  string   // names that the peer's certificate must hold
+	cert  string   // what Envoy presents itself
+	lacks []string // secrets that were not read
 	tests []flow.Test
 	// hands says that an internal_upstream socket hands the endpoint's original_dst
 	// metadata to the internal listener.
@@ -123,7 +125,7 @@ func (c *Config) newUpstreamSocket(ts tree.Node) upstreamSocket {
 	var config tree.Node
 	if s.kind, config = unwrapSocket(ts); s.kind == "tls" {
 		s.readTLS(config)
-		s.cert = c.certificates(config.Field("common_tls_context"))
+		s.cert, s.lacks = c.certificates(config.Field("common_tls_context")), c.unreadSecrets(config.Field("common_tls_context"))
 	}
 	if kind, outer := kindOf(ts); kind == "InternalUpstreamTransport" {
 		for _, m := range outer.Field("passthrough_metadata").All() {
@@ -186,6 +188,7 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 		if !known && !p.opaque(flow.TransportSocket, "upstream", flow.Because(flow.WhyStateUnknown, stateServerName), ts.node) {
 			return false
 		}
+		p.lacks(ts.lacks)
 		p.res.Upstream.TLS = t
 		s.Reason = flow.Because(flow.WhyTLSUpstream, t.SNI, ts.sans, ts.cert)
 	}
