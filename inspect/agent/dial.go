@@ -58,6 +58,8 @@ func Dial(ctx context.Context, rw io.ReadWriteCloser, opt DialOptions) (*Pod, er
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 		HTTP2:       &http.HTTP2Config{SendPingTimeout: or(opt.Heartbeat, Heartbeat), PingTimeout: or(opt.Patience, Patience)},
 	}
+	// A stream that takes nothing would hold HTTP/2's first write for ever, whatever ctx says.
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	p := &Pod{conn: conn, opt: opt}
 	var err error
 	if p.http, err = t.NewClientConn(ctx, "http", "agent:80"); err != nil {

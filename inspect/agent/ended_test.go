@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -47,5 +48,21 @@ func TestSilenceIsTold(t *testing.T) {
 	}
 	if err := pod.Ended(); err == nil || !strings.Contains(err.Error(), "nothing was heard of the agent") {
 		t.Errorf("ended: %v", err)
+	}
+}
+
+// stuck is a stream of which nobody takes or gives anything, as where kubelet is stopped.
+type stuck struct{ over chan struct{} }
+
+func (s *stuck) Read([]byte) (int, error)  { <-s.over; return 0, io.EOF }
+func (s *stuck) Write([]byte) (int, error) { <-s.over; return 0, io.ErrClosedPipe }
+func (s *stuck) Close() error              { close(s.over); return nil }
+
+// A greeting ends with its context, also where not even its first byte is taken.
+func TestGreetingEnds(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := Dial(ctx, &stuck{make(chan struct{})}, DialOptions{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
 	}
 }
