@@ -132,7 +132,7 @@ func (c *cluster) put(ctx context.Context, p *v1.Pod) (string, error) {
 func (c *cluster) await(ctx context.Context, p *v1.Pod, name string) error {
 	within, cancel := context.WithTimeout(ctx, c.wait)
 	defer cancel()
-	last := "kubelet has not begun it"
+	last, heard := "kubelet has not begun it", c.hearing(p, name)
 	for pause := 100 * time.Millisecond; ; pause = min(pause*3/2, time.Second) {
 		now, err := c.api.pod(within, p.Namespace, p.Name)
 		if err != nil && within.Err() == nil {
@@ -146,6 +146,7 @@ func (c *cluster) await(ctx context.Context, p *v1.Pod, name string) error {
 			if last, done, err = state(now, name, last); done || err != nil {
 				return err
 			}
+			heard.tell(within)
 			c.say(fmt.Sprintf("pod %s: %s: %s", p.Name, name, last), false)
 		}
 		select {

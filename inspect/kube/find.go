@@ -75,7 +75,8 @@ func runs(p *v1.Pod) error {
 	case windows:
 		return errors.New("it runs on Windows, which has neither iptables nor nftables")
 	case p.DeletionTimestamp != nil:
-		return fmt.Errorf("it is being deleted (since %s)", p.DeletionTimestamp.UTC().Format("15:04:05 MST"))
+		// The time is not when that was asked for, but when its grace is over (ObjectMeta).
+		return fmt.Errorf("it is being deleted (and is gone by %s)", p.DeletionTimestamp.UTC().Format("15:04:05 MST"))
 	case p.Status.Phase == v1.PodRunning:
 		return nil
 	case p.Status.Phase == v1.PodPending:

@@ -28,10 +28,10 @@ func TestRuns(t *testing.T) {
 	now := meta.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	for want, p := range map[string]*v1.Pod{
 		"": pod(nil),
-		"it is being deleted (since 03:04:05 UTC)": pod(func(p *v1.Pod) { p.DeletionTimestamp = &now }),
-		"it does not run any more (Succeeded)":     pod(func(p *v1.Pod) { p.Status.Phase = v1.PodSucceeded }),
-		"it does not run any more (Failed)":        pod(func(p *v1.Pod) { p.Status.Phase = v1.PodFailed }),
-		"it does not run yet (Pending)":            pod(func(p *v1.Pod) { p.Status.Phase = v1.PodPending }),
+		"it is being deleted (and is gone by 03:04:05 UTC)": pod(func(p *v1.Pod) { p.DeletionTimestamp = &now }),
+		"it does not run any more (Succeeded)":              pod(func(p *v1.Pod) { p.Status.Phase = v1.PodSucceeded }),
+		"it does not run any more (Failed)":                 pod(func(p *v1.Pod) { p.Status.Phase = v1.PodFailed }),
+		"it does not run yet (Pending)":                     pod(func(p *v1.Pod) { p.Status.Phase = v1.PodPending }),
 		"it does not run yet (Pending: PodScheduled: Unschedulable: 0/1 nodes are available)": pod(func(p *v1.Pod) {
 			p.Status.Phase = v1.PodPending
 			p.Status.Conditions = []v1.PodCondition{{Type: v1.PodScheduled, Status: v1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes are available"}}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -35,7 +36,7 @@ func (c *cluster) attach(ctx context.Context, o *v1.Pod) (*Pod, error) {
 	p := &Pod{cluster: c, object: o}
 	p.link = newLink(p.Name(), c.wait, c.say, p.again)
 	c.say(fmt.Sprintf("pod %s: greeting its agent", o.Name), false)
-	a, err := p.reach(ctx, o, true, c.wait)
+	a, err := p.patiently(ctx, o)
 	if err != nil {
 		return nil, errors.Join(err, p.link.close())
 	}
@@ -65,10 +66,28 @@ func (p *Pod) reach(ctx context.Context, o *v1.Pod, put bool, wait time.Duration
 	within, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	a, err := agent.Dial(within, s, agent.DialOptions{Name: p.Name(), Ended: s.ended})
-	if err != nil && within.Err() != nil && ctx.Err() == nil {
+	switch {
+	case err != nil && within.Err() != nil && ctx.Err() == nil:
 		err = fmt.Errorf("the agent in %s did not answer within %s: the API server, kubelet or the container hangs", name, wait)
+	case err != nil && strings.Contains(err.Error(), "error dialing backend"): // so the API server words it
+		err = fmt.Errorf("%w: kubelet on node %s does not answer", err, o.Spec.NodeName)
 	}
 	return a, err
+}
+
+// patiently reaches the pod. A kubelet that was restarted knows no pod for a moment.
+func (p *Pod) patiently(ctx context.Context, o *v1.Pod) (*agent.Pod, error) {
+	for began := time.Now(); ; {
+		a, err := p.reach(ctx, o, true, p.cluster.wait)
+		if err == nil || !strings.Contains(err.Error(), "pod does not exist") || time.Since(began) > min(once, p.cluster.wait) {
+			return a, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(2 * firstPause):
+		}
+	}
 }
 
 // once is how long one question of the API server may take while a stream is opened again.
