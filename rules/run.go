@@ -26,6 +26,7 @@ type run struct {
 	verdict flow.Verdict
 	outcome flow.Outcome
 	caller  flow.Symptom
+	sent    *flow.HTTP // by the first pass
 	needs   []flow.Need
 	again   bool // a failure that the proxy may mend by a try at another endpoint
 }
@@ -215,7 +216,7 @@ func (r *run) proxy(c envoy.Conn, tls *flow.TLS, http *flow.HTTP, own bool) {
 	r.needs = addNeeds(r.needs, res.Needs)
 	nested := len(r.passes) > 1
 	if !nested {
-		r.outcome, r.caller = res.Outcome, res.Caller
+		r.outcome, r.caller, r.sent = res.Outcome, res.Caller, res.Upstream.HTTP
 	}
 	if res.Verdict != flow.Continue {
 		if nested {
@@ -335,7 +336,7 @@ func (r *run) upstreamFailed(last flow.Symptom) flow.Symptom {
 
 // variant is the run as a variant of the trace.
 func (r *run) variant() flow.Variant {
-	v := flow.Variant{Choices: r.ch.Made(), Legs: r.legs, Verdict: r.verdict, Outcome: r.outcome, Caller: r.caller, Needs: r.needs,
+	v := flow.Variant{Choices: r.ch.Made(), Legs: r.legs, Verdict: r.verdict, Outcome: r.outcome, Caller: r.caller, Upstream: r.sent, Needs: r.needs,
 		Probability: 1, Computable: true}
 	for _, c := range v.Choices {
 		if c.Pinned {

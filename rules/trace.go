@@ -1,6 +1,10 @@
 package rules
 
-import "github.com/meshtop/meshtop/rules/flow"
+import (
+	"slices"
+
+	"github.com/meshtop/meshtop/rules/flow"
+)
 
 const (
 	maxVariants = 64 // runs of one trace; beyond them Trace.Cut is set
@@ -46,7 +50,9 @@ func join(t flow.Trace, variants []flow.Variant) flow.Trace {
 	first := variants[0]
 	t.Legs, t.Verdict, t.Outcome, t.Caller, t.Needs = first.Legs, first.Verdict, first.Outcome, first.Caller, first.Needs
 	merged := merge(variants)
+	t.Upstream = merged[0].Upstream
 	for _, v := range merged[1:] {
+		t.Upstream = sharedUpstream(t.Upstream, v.Upstream)
 		t.Outcome = sharedOutcome(t.Outcome, v.Outcome)
 		t.Caller = sharedCaller(t.Caller, v.Caller)
 		t.Needs = addNeeds(t.Needs, v.Needs)
@@ -107,6 +113,7 @@ next:
 			}
 			o.Probability, o.Computable = o.Probability+v.Probability, o.Computable && v.Computable
 			o.Needs = addNeeds(o.Needs, v.Needs)
+			o.Upstream = sharedUpstream(o.Upstream, v.Upstream)
 			continue next
 		}
 		out = append(out, v)
@@ -130,6 +137,19 @@ func sharedOutcome(a, b flow.Outcome) flow.Outcome {
 	}
 	if a.RouteIndex != b.RouteIndex {
 		a.RouteIndex = -1
+	}
+	return a
+}
+
+// sharedUpstream is the request if both are the same, else nil.
+func sharedUpstream(a, b *flow.HTTP) *flow.HTTP {
+	switch {
+	case a == b:
+		return a
+	case a == nil || b == nil || a.Method != b.Method || a.Authority != b.Authority || a.Path != b.Path || a.Version != b.Version || a.NoHost != b.NoHost:
+		return nil
+	case !slices.Equal(a.Headers, b.Headers) || !slices.Equal(a.Unsure, b.Unsure):
+		return nil
 	}
 	return a
 }

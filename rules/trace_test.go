@@ -55,6 +55,30 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// What the endpoint gets is told where all ways agree on it, also those that end alike.
+func TestJoinUpstream(t *testing.T) {
+	sends := func(cluster, path, header string) flow.Variant {
+		v := variantOf(flow.Delivered, cluster, took(flow.Chance, "random", 0))
+		v.Upstream = &flow.HTTP{Path: path, Headers: [][2]string{{"a", header}}}
+		return v
+	}
+	for _, c := range []struct {
+		a, b flow.Variant
+		want bool
+	}{
+		{sends("c", "/", "1"), sends("c", "/", "1"), true},
+		{sends("c", "/", "1"), sends("d", "/", "1"), true},
+		{sends("c", "/", "1"), sends("c", "/x", "1"), false},
+		{sends("c", "/", "1"), sends("d", "/", "2"), false},
+		{sends("c", "/", "1"), variantOf(flow.Refused, "c"), false},
+	} {
+		got := join(flow.Trace{}, []flow.Variant{c.a, c.b})
+		if (got.Upstream != nil) != c.want {
+			t.Errorf("%+v and %+v: %+v", c.a.Upstream, c.b.Upstream, got.Upstream)
+		}
+	}
+}
+
 // Ways that end alike are one variant, and their odds add up.
 func TestMergeAddsOdds(t *testing.T) {
 	v := merge([]flow.Variant{variantOf(flow.Delivered, "c"), variantOf(flow.Delivered, "d"), variantOf(flow.Delivered, "c")})

@@ -28,11 +28,17 @@ type Case struct {
 // Want is what must be true of the trace. A nil field is not asked; where there are
 // several values, any of them will do.
 type Want struct {
-	Verdict   []string
-	Outcome   map[string][]string // by the JSON names of an outcome's fields
-	Caller    map[string][]string // code, flags, tcp
-	Netfilter []string            // rules hit on the first leg, in order; nil: not asked, empty: none
-	To        []string            // where the first leg arrives
+	Verdict []string
+	Outcome map[string][]string // by the JSON names of an outcome's fields
+	Caller  map[string][]string // code, flags, tcp, location, details
+	// Answer are headers of the answer that the caller sees, as far as the proxy makes them,
+	// and Upstream what the endpoint receives: its fields, and its headers by their names.
+	// Of a header nil means that it must not be there.
+	Answer          map[string][]string
+	Upstream        map[string][]string
+	UpstreamHeaders map[string][]string
+	Netfilter       []string // rules hit on the first leg, in order; nil: not asked, empty: none
+	To              []string // where the first leg arrives
 }
 
 // OutcomeFields are the JSON names of an outcome's fields in their order.
@@ -41,7 +47,13 @@ func OutcomeFields() []string {
 }
 
 // CallerFields are the JSON names of what a caller sees.
-func CallerFields() []string { return []string{"code", "flags", "tcp"} }
+func CallerFields() []string { return []string{"code", "flags", "tcp", "location", "details"} }
+
+// UpstreamFields are the JSON names of what the endpoint receives, but for its headers.
+func UpstreamFields() []string { return []string{"method", "authority", "path", "version"} }
+
+// headersField holds headers by name, in what is wanted of caller and upstream.
+const headersField = "headers"
 
 // Parse reads cases: one JSON object a line, a JSON array, or a YAML list.
 func Parse(data []byte) ([]Case, error) {
@@ -129,6 +141,7 @@ type caseForm struct {
 		Verdict   any            `json:"verdict"`
 		Outcome   map[string]any `json:"outcome"`
 		Caller    map[string]any `json:"caller"`
+		Upstream  map[string]any `json:"upstream"`
 		Netfilter *[]string      `json:"netfilter"`
 		To        any            `json:"to"`
 	} `json:"want"`
@@ -198,16 +211,48 @@ func parseForm(raw []byte) (Case, error) {
 	if w.Outcome, err = fields("outcome", f.Want.Outcome, OutcomeFields()); err != nil {
 		return c, err
 	}
-	if w.Caller, err = fields("caller", f.Want.Caller, CallerFields()); err != nil {
+	if w.Caller, w.Answer, err = withHeaders("caller", f.Want.Caller, CallerFields()); err != nil {
+		return c, err
+	}
+	if w.Upstream, w.UpstreamHeaders, err = withHeaders("upstream", f.Want.Upstream, UpstreamFields()); err != nil {
 		return c, err
 	}
 	if f.Want.Netfilter != nil {
 		w.Netfilter = append([]string{}, *f.Want.Netfilter...)
 	}
-	if w.Verdict == nil && w.To == nil && w.Outcome == nil && w.Caller == nil && w.Netfilter == nil {
+	if w.empty() {
 		return c, fmt.Errorf("want is empty: such a case cannot fail")
 	}
 	return c, nil
+}
+
+// empty says that nothing is asked.
+func (w *Want) empty() bool {
+	return w.Verdict == nil && w.To == nil && w.Netfilter == nil && len(w.Outcome)+len(w.Caller)+len(w.Answer)+len(w.Upstream)+len(w.UpstreamHeaders) == 0
+}
+
+// withHeaders is fields, where one of them holds headers: a value, a list of which any will
+// do, or null for one that must not be there.
+func withHeaders(what string, in map[string]any, known []string) (plain, headers map[string][]string, err error) {
+	rest := map[string]any{}
+	for name, v := range in {
+		if name != headersField {
+			rest[name] = v
+			continue
+		}
+		list, ok := v.(map[string]any)
+		if !ok {
+			return nil, nil, fmt.Errorf("want: %s.headers: an object of names and values", what)
+		}
+		headers = map[string][]string{}
+		for h, v := range list {
+			if headers[strings.ToLower(h)], err = values(what+".headers."+h, v); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	plain, err = fields(what, rest, known)
+	return plain, headers, err
 }
 
 func isVerdict(s string) bool {

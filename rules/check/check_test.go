@@ -75,6 +75,10 @@ func TestParseRefuses(t *testing.T) {
 		"{" + req + `,"want":{"outcome":{"clusters":"x"}}}`:    `no field "clusters"`,
 		"{" + req + `,"want":{"outcome":{"cluster":[]}}}`:      "never met",
 		"{" + req + `,"want":{"outcome":{"cluster":{}}}}`:      "a string, a number",
+		"{" + req + `,"want":{"upstream":{"host":"x"}}}`:       `upstream has no field "host"`,
+		"{" + req + `,"want":{"upstream":{"headers":"x"}}}`:    "an object of names",
+		"{" + req + `,"want":{"caller":{"headers":{}}}}`:       "cannot fail",
+		"{" + req + `,"want":{"caller":{"headers":{"a":[]}}}}`: "never met",
 		"{" + req + `,"wants":{"verdict":"delivered"}}`:        `unknown field "wants"`,
 		`{"name":"n","request":{"dst":"x"},"want":{"to":"y"}}`: `case "n": request: dst`,
 		"- request: {dst: '10.0.0.1:80'}\n  want: {1: 2}\n":    "line 1",
@@ -108,6 +112,17 @@ func TestJudge(t *testing.T) {
 		{Verdict: flow.Delivered, Outcome: flow.Outcome{Cluster: "v1"}}, {Verdict: flow.Delivered, Outcome: flow.Outcome{Cluster: "v2"}}}}
 	cut := weights
 	cut.Cut = true
+	sent := good
+	sent.Upstream = &flow.HTTP{Method: "GET", Authority: "b.test", Path: "/new", Headers: [][2]string{{"x-a", "1"}, {"x-a", "2"}}, Unsure: []string{"x-request-id"}}
+	step := flow.Step{Stage: flow.Route, Facts: []flow.Reason{flow.Because(flow.WhyAnswerHas, "x-set", "1"), flow.Because(flow.WhyAnswerAdds, "x-more", "1, 2"),
+		flow.Because(flow.WhyAnswerLoses, "x-gone"), flow.Because(flow.WhyAnswerHas, "x-late", "?"), flow.Because(flow.WhyAnswerChanged, "x-lua, x-set2")}}
+	answered := good
+	answered.Caller.Location, answered.Caller.Details = "http://b/", "direct_response"
+	answered.Legs = []flow.Leg{{Steps: []flow.Step{step}}}
+	filtered := answered
+	filtered.Legs = []flow.Leg{{Steps: []flow.Step{step, {Stage: flow.HTTPFilter, Verdict: flow.Refused}}}}
+	header := func(name string, vs ...string) Want { return Want{Answer: map[string][]string{name: vs}} }
+	gets := func(name string, vs ...string) Want { return Want{UpstreamHeaders: map[string][]string{name: vs}} }
 	outcome := func(name string, vs ...string) Want { return Want{Outcome: map[string][]string{name: vs}} }
 	for _, c := range []struct {
 		name string
@@ -139,6 +154,36 @@ func TestJudge(t *testing.T) {
 		{"halfway, may still be", halfway, Want{Netfilter: []string{"ip nat OUTPUT 2", "ip nat OUTPUT 4"}}, Unknown},
 		{"halfway, cannot be", halfway, Want{Netfilter: []string{"ip nat OUTPUT 1"}}, NotMet},
 		{"halfway, arrival", halfway, Want{To: []string{"127.0.0.1:15001"}}, Unknown},
+		// What the endpoint gets.
+		{"path after a rewrite", sent, Want{Upstream: map[string][]string{"path": {"/new"}, "authority": {"b.test"}, "method": {"GET"}}}, Met},
+		{"path before it", sent, Want{Upstream: map[string][]string{"path": {"/old"}}}, NotMet},
+		{"a version that is agreed on later", sent, Want{Upstream: map[string][]string{"version": {"2"}}}, Unknown},
+		{"second value", sent, gets("x-a", "2"), Met},
+		{"one of", sent, gets("x-a", "7", "1"), Met},
+		{"no such value", sent, gets("x-a", "3"), NotMet},
+		{"there, and must not be", sent, gets("x-a"), NotMet},
+		{"not there", sent, gets("x-b"), Met},
+		{"not there, and must be", sent, gets("x-b", "1"), NotMet},
+		{"its value cannot be told", sent, gets("x-request-id", "1"), Unknown},
+		{"nothing is sent", good, gets("x-b"), NotMet},
+		{"nothing is sent, path", good, Want{Upstream: map[string][]string{"path": {"/"}}}, NotMet},
+		{"sent, in one way or another", flow.Trace{Verdict: flow.Delivered, Outcome: flow.Outcome{Endpoint: "10.0.0.1:80"}}, gets("x-b", "1"), Unknown},
+		{"unknown what is sent", unknown, gets("x-b"), Unknown},
+		// What the caller gets.
+		{"redirect", answered, Want{Caller: map[string][]string{"location": {"http://b/"}, "details": {"direct_response"}}}, Met},
+		{"redirect elsewhere", answered, Want{Caller: map[string][]string{"location": {"http://c/"}}}, NotMet},
+		{"set", answered, header("x-set", "1"), Met},
+		{"set to another", answered, header("x-set", "2"), NotMet},
+		{"set, and must not be there", answered, header("x-set"), NotMet},
+		{"added", answered, header("x-more", "2"), Met},
+		{"added, maybe beside", answered, header("x-more", "3"), Unknown},
+		{"added, and must not be there", answered, header("x-more"), NotMet},
+		{"removed", answered, header("x-gone"), Met},
+		{"removed, and must be there", answered, header("x-gone", "1"), NotMet},
+		{"known when the answer is", answered, header("x-late", "1"), Unknown},
+		{"changed by a filter", answered, header("x-lua", "1"), Unknown},
+		{"the endpoint's own", answered, header("x-own", "1"), Unknown},
+		{"a filter answers instead", filtered, header("x-set", "1"), Unknown},
 		// Chance.
 		{"all variants", weights, Want{Verdict: []string{"delivered"}, Outcome: map[string][]string{"cluster": {"v1", "v2"}}}, Met},
 		{"some variants", weights, outcome("cluster", "v1"), Unknown},
@@ -214,4 +259,15 @@ func FuzzParse(f *testing.F) {
 			Judge(c, flow.Trace{})
 		}
 	})
+}
+
+// Headers are wanted of both ends, by names in any case; null is one that must not be there.
+func TestParseHeaders(t *testing.T) {
+	cases, err := Parse([]byte(`{"request":{"dst":"10.0.0.1:80"},"want":{"caller":{"location":"/x","headers":{"X-A":"1"}},"upstream":{"path":["/a","/b"],"headers":{"X-B":null,"x-c":[1,"2"]}}}}`))
+	want := Want{Caller: map[string][]string{"location": {"/x"}}, Answer: map[string][]string{"x-a": {"1"}},
+		Upstream: map[string][]string{"path": {"/a", "/b"}}, UpstreamHeaders: map[string][]string{"x-b": nil, "x-c": {"1", "2"}}}
+	want.Outcome = cases[0].Want.Outcome
+	if err != nil || !reflect.DeepEqual(cases[0].Want, want) {
+		t.Errorf("%+v, %v", cases[0].Want, err)
+	}
 }

@@ -60,7 +60,7 @@ func Judge(c Case, t flow.Trace) Result {
 	any := slices.Contains(c.Want.Verdict, t.Verdict.String())
 	vs := t.Variants
 	if len(vs) == 0 {
-		vs = []flow.Variant{{Legs: t.Legs, Verdict: t.Verdict, Outcome: t.Outcome, Caller: t.Caller}}
+		vs = []flow.Variant{{Legs: t.Legs, Verdict: t.Verdict, Outcome: t.Outcome, Caller: t.Caller, Upstream: t.Upstream}}
 	}
 	against := 0
 	for _, v := range vs {
@@ -119,6 +119,8 @@ func (j *judgement) run() {
 			j.one("caller."+name, want, callerField(j.v.Caller, name), unknown)
 		}
 	}
+	j.answer()
+	j.upstream()
 }
 
 // one compares a field; unknown says that its value is not known where it differs.
@@ -208,6 +210,10 @@ func callerField(s flow.Symptom, name string) string {
 		return strconv.Itoa(s.Code)
 	case "flags":
 		return s.Flags
+	case "location":
+		return s.Location
+	case "details":
+		return s.Details
 	}
 	return s.TCP.String()
 }
@@ -231,6 +237,11 @@ func stagesOf(field string) []flow.Stage {
 		return []flow.Stage{flow.Endpoint}
 	case "netfilter", "to":
 		return []flow.Stage{flow.Netfilter}
+	case "caller.location":
+		return []flow.Stage{flow.Route}
+	}
+	if strings.HasPrefix(field, "upstream.") || strings.HasPrefix(field, "caller.headers.") {
+		return []flow.Stage{flow.Route}
 	}
 	return nil
 }

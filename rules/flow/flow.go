@@ -277,16 +277,20 @@ type Variant struct {
 	Verdict     Verdict
 	Outcome     Outcome
 	Caller      Symptom
+	Upstream    *HTTP // as in Trace
 	Needs       []Need
 }
 
 // Trace is the answer: one request, the legs of its first variant, and where it ends.
 type Trace struct {
-	Request  Request
-	Legs     []Leg
-	Verdict  Verdict
-	Outcome  Outcome
-	Caller   Symptom
+	Request Request
+	Legs    []Leg
+	Verdict Verdict
+	Outcome Outcome
+	Caller  Symptom
+	// Upstream is the request that the endpoint of the first pass through the proxy receives,
+	// after all rewrites; nil: none, or variants differ in it.
+	Upstream *HTTP
 	Variants []Variant // empty when there is only one way
 	// Cut says that there were more variants than meshtop follows.
 	Cut   bool

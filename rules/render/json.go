@@ -24,6 +24,7 @@ type traceForm struct {
 	Caller   callerForm    `json:"caller"`
 	Outcome  outcomeForm   `json:"outcome"`
 	Legs     []legForm     `json:"legs"`
+	Upstream *upstreamForm `json:"upstream"`
 	Variants []variantForm `json:"variants"`
 	Cut      bool          `json:"cut,omitempty"`
 	Needs    []needForm    `json:"needs"`
@@ -49,6 +50,17 @@ type outcomeForm struct {
 	RouteIndex  int    `json:"routeIndex"`
 	Cluster     string `json:"cluster"`
 	Endpoint    string `json:"endpoint"`
+}
+
+// upstreamForm is the request that the endpoint receives. Unsure are headers that may be there
+// with a value that cannot be told.
+type upstreamForm struct {
+	Method    string      `json:"method"`
+	Authority string      `json:"authority"`
+	Path      string      `json:"path"`
+	Version   string      `json:"version,omitempty"`
+	Headers   [][2]string `json:"headers"`
+	Unsure    []string    `json:"unsure,omitempty"`
 }
 
 type connForm struct {
@@ -114,6 +126,7 @@ type variantForm struct {
 	Verdict     string            `json:"verdict"`
 	Outcome     outcomeForm       `json:"outcome"`
 	Caller      callerForm        `json:"caller"`
+	Upstream    *upstreamForm     `json:"upstream"`
 	Pick        map[string]string `json:"pick"`
 }
 
@@ -141,7 +154,7 @@ func JSON(t flow.Trace, why bool) []byte { return encode(formOf(t, why)) }
 
 func formOf(t flow.Trace, why bool) traceForm {
 	f := traceForm{Schema: TraceSchema, Request: request.FormOf(t.Request), Verdict: t.Verdict.String(),
-		Caller: callerOf(t.Caller), Outcome: outcomeOf(t.Outcome), Cut: t.Cut, Needs: needsOf(t.Needs), Gaps: gapsOf(t.Gaps)}
+		Caller: callerOf(t.Caller), Outcome: outcomeOf(t.Outcome), Upstream: upstreamOf(t.Upstream), Cut: t.Cut, Needs: needsOf(t.Needs), Gaps: gapsOf(t.Gaps)}
 	f.Unmodelled = []unmodelledForm{}
 	for _, u := range t.Unmodelled {
 		f.Unmodelled = append(f.Unmodelled, unmodelledForm(u))
@@ -159,6 +172,17 @@ func formOf(t flow.Trace, why bool) traceForm {
 
 func callerOf(s flow.Symptom) callerForm {
 	return callerForm{Code: s.Code, Flags: s.Flags, TCP: s.TCP.String(), Location: s.Location, Details: s.Details}
+}
+
+func upstreamOf(h *flow.HTTP) *upstreamForm {
+	if h == nil {
+		return nil
+	}
+	f := &upstreamForm{Method: h.Method, Authority: h.Authority, Path: h.Path, Version: h.Version, Headers: h.Headers, Unsure: h.Unsure}
+	if f.Headers == nil {
+		f.Headers = [][2]string{}
+	}
+	return f
 }
 
 func outcomeOf(o flow.Outcome) outcomeForm { return outcomeForm(o) }
@@ -225,7 +249,7 @@ func kept(s flow.Step, all bool) []flow.Miss {
 }
 
 func variantOf(v flow.Variant) variantForm {
-	f := variantForm{When: v.When, Verdict: v.Verdict.String(), Outcome: outcomeOf(v.Outcome), Caller: callerOf(v.Caller), Pick: map[string]string{}}
+	f := variantForm{When: v.When, Verdict: v.Verdict.String(), Outcome: outcomeOf(v.Outcome), Caller: callerOf(v.Caller), Upstream: upstreamOf(v.Upstream), Pick: map[string]string{}}
 	if v.Computable {
 		p := v.Probability
 		f.Probability = &p
