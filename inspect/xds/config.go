@@ -11,18 +11,9 @@ import (
 	"net/netip"
 	"strings"
 
-	bootstrap "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	upstreams "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/meshtop/meshtop/inspect/xds/api"
 )
@@ -30,33 +21,33 @@ import (
 // Config is one static configuration, apart: what is served, and what stays in the bootstrap.
 type Config struct {
 	file      string
-	stays     *bootstrap.Bootstrap // without what is served
-	listeners []*listener.Listener
-	clusters  []*cluster.Cluster // and those that the policies need, at the end
-	block     string             // the cluster without hosts
-	open      string             // the cluster that dials where the connection was going
+	stays     object // the bootstrap without what is served
+	listeners []object
+	clusters  []object // and those that the policies need, at the end
+	block     string   // the cluster without hosts
+	open      string   // the cluster that dials where the connection was going
 }
 
 // Parse reads an Envoy configuration, YAML or JSON, as Envoy reads it. An error names the file,
 // the line and the field.
 func Parse(file string, data []byte) (*Config, error) {
-	b := &bootstrap.Bootstrap{}
+	b := fresh(bootstrapType)
 	if err := readMessage(file, data, b); err != nil {
 		return nil, err
 	}
-	if b.DynamicResources != nil {
+	if b.has("dynamic_resources") {
 		return nil, fmt.Errorf("%s: it has dynamic_resources: another control plane serves this Envoy", file)
 	}
-	if len(b.GetStaticResources().GetListeners()) == 0 {
+	c := &Config{file: file, listeners: b.list("static_resources.listeners"), stays: b}
+	if len(c.listeners) == 0 {
 		return nil, fmt.Errorf("%s: static_resources has no listener: there is nothing to serve", file)
 	}
-	c := &Config{file: file, listeners: b.StaticResources.Listeners, stays: b}
-	b.StaticResources.Listeners = nil
+	b.put("static_resources.listeners")
 	if err := c.nameListeners(); err != nil {
 		return nil, err
 	}
 	for _, l := range c.listeners {
-		if err := servable(l, "listener "+l.Name); err != nil {
+		if err := servable(l, "listener "+l.text("name")); err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 	}
@@ -71,14 +62,14 @@ func Parse(file string, data []byte) (*Config, error) {
 func (c *Config) nameListeners() error {
 	names := map[string]bool{}
 	for _, l := range c.listeners {
-		if l.Name == "" {
-			a := l.GetAddress().GetSocketAddress()
-			l.Name = fmt.Sprintf("%s_%d", a.GetAddress(), a.GetPortValue())
+		if l.text("name") == "" {
+			a := l.at("address.socket_address")
+			l.set("name", fmt.Sprintf("%s_%d", a.text("address"), a.number("port_value")))
 		}
-		if names[l.Name] {
-			return fmt.Errorf("%s: two listeners are named %q", c.file, l.Name)
+		if names[l.text("name")] {
+			return fmt.Errorf("%s: two listeners are named %q", c.file, l.text("name"))
 		}
-		names[l.Name] = true
+		names[l.text("name")] = true
 	}
 	return nil
 }
@@ -86,74 +77,74 @@ func (c *Config) nameListeners() error {
 // takeClusters takes the clusters that are served out of the bootstrap. One that another part of
 // the bootstrap names stays in it: Envoy wants those static.
 func (c *Config) takeClusters() error {
-	all := c.stays.StaticResources.Clusters
-	c.stays.StaticResources.Clusters = nil
+	all := c.stays.list("static_resources.clusters")
+	c.stays.put("static_resources.clusters")
 	named := map[string]bool{}
-	texts(c.stays.ProtoReflect(), func(s string) { named[s] = true })
+	texts(c.stays, func(s string) { named[s] = true })
 	names := map[string]bool{}
-	var static []*cluster.Cluster
+	var static []object
 	for _, cl := range all {
-		if names[cl.Name] {
-			return fmt.Errorf("%s: two clusters are named %q", c.file, cl.Name)
+		name := cl.text("name")
+		if names[name] {
+			return fmt.Errorf("%s: two clusters are named %q", c.file, name)
 		}
-		names[cl.Name] = true
-		if err := servable(cl, "cluster "+cl.Name); err != nil {
+		names[name] = true
+		if err := servable(cl, "cluster "+name); err != nil {
 			return fmt.Errorf("%s: %w", c.file, err)
 		}
-		if named[cl.Name] {
+		if named[name] {
 			static = append(static, cl)
 			continue
 		}
 		c.clusters = append(c.clusters, cl)
 	}
-	c.stays.StaticResources.Clusters = static
+	c.stays.put("static_resources.clusters", static...)
 	if names[adsCluster] {
 		return fmt.Errorf("%s: a cluster is named %q, which is the control plane's own name here", c.file, adsCluster)
 	}
-	c.block = c.policyCluster(names, "BlockAllCluster", blocks, &cluster.Cluster{
-		ClusterDiscoveryType: &cluster.Cluster_Type{Type: cluster.Cluster_STATIC}})
-	c.open = c.policyCluster(names, "AllowAll", opens, &cluster.Cluster{LbPolicy: cluster.Cluster_CLUSTER_PROVIDED,
-		ClusterDiscoveryType: &cluster.Cluster_Type{Type: cluster.Cluster_ORIGINAL_DST}})
-	return nil
+	var err error
+	if c.block, err = c.policyCluster(names, "BlockAllCluster", blocks, "type: STATIC"); err == nil {
+		c.open, err = c.policyCluster(names, "AllowAll", opens, "type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED")
+	}
+	return err
 }
 
 // policyCluster is the name of a cluster that does what a policy needs: the one that is usually
-// named so, or made is added. Both are served from the start, so that a swap changes listeners
-// only, and is one message.
-func (c *Config) policyCluster(names map[string]bool, name string, does func(*cluster.Cluster) bool, made *cluster.Cluster) string {
+// named so, or one that is added, of the kind that is given. Both are served from the start, so that
+// a swap changes listeners only, and is one message.
+func (c *Config) policyCluster(names map[string]bool, name string, does func(object) bool, kind string) (string, error) {
 	for _, cl := range c.clusters {
-		if cl.Name == name && does(cl) {
-			return name
+		if cl.text("name") == name && does(cl) {
+			return name, nil
 		}
 	}
 	for names[name] {
 		name = "meshtop-" + name
 	}
-	made.Name, made.ConnectTimeout = name, durationpb.New(defaultConnect)
+	made, err := written(clusterType, "{ name: %v, connect_timeout: %v, "+kind+" }", name, defaultConnect)
 	c.clusters = append(c.clusters, made)
-	return name
+	return name, err
 }
 
 // blocks says that a cluster has no host and never gets one.
-func blocks(cl *cluster.Cluster) bool {
-	return cl.GetType() == cluster.Cluster_STATIC && cl.GetClusterType() == nil && len(cl.GetLoadAssignment().GetEndpoints()) == 0
+func blocks(cl object) bool {
+	return cl.text("type") == "STATIC" && !cl.has("cluster_type") && len(cl.list("load_assignment.endpoints")) == 0
 }
 
 // opens says that a cluster dials the original destination in plain text, and no other.
-func opens(cl *cluster.Cluster) bool {
-	return cl.GetType() == cluster.Cluster_ORIGINAL_DST && cl.GetClusterType() == nil && cl.TransportSocket == nil &&
-		len(cl.TransportSocketMatches) == 0 && !cl.GetOriginalDstLbConfig().GetUseHttpHeader() &&
-		cl.GetOriginalDstLbConfig().GetMetadataKey() == nil && cl.GetOriginalDstLbConfig().GetUpstreamPortOverride() == nil
+func opens(cl object) bool {
+	dst := cl.at("original_dst_lb_config")
+	return cl.text("type") == "ORIGINAL_DST" && !cl.has("cluster_type") && !cl.has("transport_socket") &&
+		len(cl.list("transport_socket_matches")) == 0 && !dst.truth("use_http_header") &&
+		!dst.has("metadata_key") && !dst.has("upstream_port_override")
 }
 
 // servable refuses what would ask ADS for more than listeners and clusters: Envoy would wait for
 // it for ever.
-func servable(m proto.Message, where string) error {
+func servable(o object, where string) error {
 	asks := false
-	messages(m.ProtoReflect(), func(m protoreflect.Message) {
-		if d := m.Descriptor(); d.FullName() == "envoy.config.core.v3.ConfigSource" {
-			asks = asks || m.Has(d.Fields().ByName("ads")) || m.Has(d.Fields().ByName("self"))
-		}
+	messages(o, func(o object) {
+		asks = asks || o.is("envoy.config.core.v3.ConfigSource") && (o.has("ads") || o.has("self"))
 	})
 	if asks {
 		return fmt.Errorf("%s: its configuration asks ADS for more, and only listeners and clusters are served", where)
@@ -161,51 +152,40 @@ func servable(m proto.Message, where string) error {
 	return nil
 }
 
-// messages visits m and every message in it, into each Any.
-func messages(m protoreflect.Message, visit func(protoreflect.Message)) {
-	visit(m)
-	if m.Descriptor().FullName() == "google.protobuf.Any" {
-		if in, err := inside(m); err == nil {
+// messages visits o and every message in it, into each Any.
+func messages(o object, visit func(object)) {
+	visit(o)
+	if o.is(anyType) {
+		if in, ok := o.inside(); ok {
 			messages(in, visit)
 		}
 		return
 	}
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+	o.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch {
 		case fd.IsMap():
 			if fd.MapValue().Message() != nil {
 				v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
-					messages(v.Message(), visit)
+					messages(object{v.Message()}, visit)
 					return true
 				})
 			}
 		case fd.Message() == nil:
 		case fd.IsList():
 			for i := range v.List().Len() {
-				messages(v.List().Get(i).Message(), visit)
+				messages(object{v.List().Get(i).Message()}, visit)
 			}
 		default:
-			messages(v.Message(), visit)
+			messages(object{v.Message()}, visit)
 		}
 		return true
 	})
 }
 
-// inside is the message in an Any.
-func inside(a protoreflect.Message) (protoreflect.Message, error) {
-	fields := a.Descriptor().Fields()
-	t, err := api.Types{}.FindMessageByURL(a.Get(fields.ByName("type_url")).String())
-	if err != nil {
-		return nil, err
-	}
-	m := t.New()
-	return m, proto.Unmarshal(a.Get(fields.ByName("value")).Bytes(), m.Interface())
-}
-
-// texts visits every single text in m.
-func texts(m protoreflect.Message, visit func(string)) {
-	messages(m, func(m protoreflect.Message) {
-		m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+// texts visits every single text in o.
+func texts(o object, visit func(string)) {
+	messages(o, func(o object) {
+		o.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 			if fd.Kind() == protoreflect.StringKind && !fd.IsList() && !fd.IsMap() {
 				visit(v.String())
 			}
@@ -221,54 +201,45 @@ const adsCluster = "meshtop-controlplane"
 // how to reach the control plane at serve. Node and cluster get a name where they have none, since
 // ADS needs both.
 func (c *Config) Bootstrap(serve netip.AddrPort) ([]byte, error) {
-	b := proto.CloneOf(c.stays)
-	if b.Node == nil {
-		b.Node = &core.Node{}
-	}
-	b.Node.Id, b.Node.Cluster = or(b.Node.Id, "meshtop"), or(b.Node.Cluster, "meshtop")
+	b := c.stays.clone()
+	b.set("node.id", or(b.text("node.id"), "meshtop"))
+	b.set("node.cluster", or(b.text("node.cluster"), "meshtop"))
 	ads, err := adsClusterAt(serve)
 	if err != nil {
 		return nil, err
 	}
-	b.StaticResources.Clusters = append(b.StaticResources.Clusters, ads)
-	overADS := func() *core.ConfigSource {
-		return &core.ConfigSource{ResourceApiVersion: core.ApiVersion_V3, ConfigSourceSpecifier: &core.ConfigSource_Ads{Ads: &core.AggregatedConfigSource{}}}
+	b.put("static_resources.clusters", append(b.list("static_resources.clusters"), ads)...)
+	dynamic, err := written("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", `
+lds_config: { resource_api_version: V3, ads: {} }
+cds_config: { resource_api_version: V3, ads: {} }
+ads_config: { api_type: GRPC, transport_api_version: V3, grpc_services: { envoy_grpc: { cluster_name: %v } } }`, adsCluster)
+	if err != nil {
+		return nil, err
 	}
-	b.DynamicResources = &bootstrap.Bootstrap_DynamicResources{
-		LdsConfig: overADS(), CdsConfig: overADS(),
-		AdsConfig: &core.ApiConfigSource{ApiType: core.ApiConfigSource_GRPC, TransportApiVersion: core.ApiVersion_V3,
-			GrpcServices: []*core.GrpcService{{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &core.GrpcService_EnvoyGrpc{ClusterName: adsCluster}}}}},
-	}
+	b.put("dynamic_resources", dynamic)
 	return asYAML(b)
 }
 
 // adsClusterAt is the cluster of the control plane. Pings find a control plane whose machine died.
-func adsClusterAt(serve netip.AddrPort) (*cluster.Cluster, error) {
-	http2 := &core.Http2ProtocolOptions{ConnectionKeepalive: &core.KeepaliveSettings{
-		Interval: durationpb.New(pingEvery), Timeout: durationpb.New(pingPatience)}}
-	options, err := anypb.New(&upstreams.HttpProtocolOptions{UpstreamProtocolOptions: &upstreams.HttpProtocolOptions_ExplicitHttpConfig_{
-		ExplicitHttpConfig: &upstreams.HttpProtocolOptions_ExplicitHttpConfig{
-			ProtocolConfig: &upstreams.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2}}}})
-	if err != nil {
-		return nil, err
-	}
-	addr := &core.Address{Address: &core.Address_SocketAddress{SocketAddress: &core.SocketAddress{
-		Address: serve.Addr().String(), PortSpecifier: &core.SocketAddress_PortValue{PortValue: uint32(serve.Port())}}}}
-	host := &endpoint.LbEndpoint{HostIdentifier: &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{Address: addr}}}
-	return &cluster.Cluster{
-		Name: adsCluster, ConnectTimeout: durationpb.New(defaultConnect),
-		ClusterDiscoveryType:          &cluster.Cluster_Type{Type: cluster.Cluster_STATIC},
-		TypedExtensionProtocolOptions: map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
-		LoadAssignment: &endpoint.ClusterLoadAssignment{ClusterName: adsCluster,
-			Endpoints: []*endpoint.LocalityLbEndpoints{{LbEndpoints: []*endpoint.LbEndpoint{host}}}},
-	}, nil
+func adsClusterAt(serve netip.AddrPort) (object, error) {
+	return written(clusterType, `
+name: %v
+type: STATIC
+connect_timeout: %v
+typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+    explicit_http_config: { http2_protocol_options: { connection_keepalive: { interval: %v, timeout: %v } } }
+load_assignment:
+  cluster_name: %v
+  endpoints: { lb_endpoints: { endpoint: { address: { socket_address: { address: %v, port_value: %v } } } } }`,
+		adsCluster, defaultConnect, pingEvery, pingPatience, adsCluster, serve.Addr(), serve.Port())
 }
 
 // asYAML is a message as people write Envoy's configuration. Texts stay quoted: yaml-cpp takes more
 // words for bools than others do.
-func asYAML(m proto.Message) ([]byte, error) {
-	data, err := protojson.MarshalOptions{UseProtoNames: true, Resolver: api.Types{}}.Marshal(m)
+func asYAML(o object) ([]byte, error) {
+	data, err := protojson.MarshalOptions{UseProtoNames: true, Resolver: api.Types{}}.Marshal(o.Interface())
 	if err != nil {
 		return nil, fmt.Errorf("write the bootstrap: %w", err)
 	}
@@ -300,31 +271,32 @@ func unflow(n *yaml.Node) {
 // admin is where the configuration has the admin interface; zero: it has none that is reached by
 // address.
 func (c *Config) admin() netip.AddrPort {
-	a := c.stays.GetAdmin().GetAddress().GetSocketAddress()
-	ip, err := netip.ParseAddr(a.GetAddress())
-	if err != nil || a.GetPortValue() == 0 || a.GetPortValue() > 65535 {
+	a := c.stays.at("admin.address.socket_address")
+	ip, err := netip.ParseAddr(a.text("address"))
+	port := a.number("port_value")
+	if err != nil || port == 0 || port > 65535 {
 		return netip.AddrPort{}
 	}
-	return netip.AddrPortFrom(ip, uint16(a.GetPortValue()))
+	return netip.AddrPortFrom(ip, uint16(port))
 }
 
 // bound says whether a listener has a socket of its own; one that has none is only handed
-// connections by another.
-func bound(l *listener.Listener) bool {
-	own := l.GetBindToPort() == nil || l.GetBindToPort().GetValue()
-	//lint:ignore SA1019 Envoy still reads it, and old configurations have nothing else
-	old := l.GetDeprecatedV1().GetBindToPort()
-	return own && (old == nil || old.GetValue())
+// connections by another. Old configurations say so in deprecated_v1, which Envoy still reads.
+func bound(l object) bool {
+	return !denies(l, "bind_to_port") && !denies(l, "deprecated_v1.bind_to_port")
 }
+
+// denies says whether a google.protobuf.BoolValue is set, and false.
+func denies(o object, path string) bool { return o.has(path) && !o.truth(path+".value") }
 
 // captures says whether a listener takes connections that were going elsewhere: it asks the kernel
 // where.
-func captures(l *listener.Listener) bool {
+func captures(l object) bool {
 	if hands(l) {
 		return true
 	}
-	for _, f := range l.ListenerFilters {
-		if strings.HasSuffix(f.GetTypedConfig().GetTypeUrl(), ".original_dst.v3.OriginalDst") {
+	for _, f := range l.list("listener_filters") {
+		if strings.HasSuffix(f.text("typed_config.type_url"), ".original_dst.v3.OriginalDst") {
 			return true
 		}
 	}
@@ -333,7 +305,10 @@ func captures(l *listener.Listener) bool {
 
 // hands says whether a listener hands a connection to the listener of its original destination
 // (Listener.use_original_dst).
-func hands(l *listener.Listener) bool { return l.GetUseOriginalDst().GetValue() }
+func hands(l object) bool { return l.truth("use_original_dst.value") }
+
+// inbound says whether a listener takes what comes to the pod.
+func inbound(l object) bool { return l.text("traffic_direction") == "INBOUND" }
 
 func or(a, b string) string {
 	if a != "" {

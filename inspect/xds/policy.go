@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/egress/edits"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -20,7 +18,7 @@ type held struct {
 	expires time.Time   // zero: never
 	timer   *time.Timer // ends it; nil: never
 	from    any         // who asked, for what ends with them
-	under   []*listener.Listener
+	under   []object
 }
 
 // Apply puts a change into force, reads it back and proves it (inspect.Enforcer).
@@ -64,10 +62,10 @@ func (s *Server) apply(ctx context.Context, c flow.Change, from any) (flow.Polic
 // swap serves other listeners. What they leave out goes in a step of its own, once Envoy has
 // taken the rest: of a set that it refuses a listener of, Envoy carries the removals out all the
 // same, and a refusal must change nothing (source/common/listener_manager/lds_api.cc).
-func (s *Server) swap(next []*listener.Listener) error {
+func (s *Server) swap(next []object) error {
 	grown := slices.Clone(next)
 	for _, l := range s.conf.listeners {
-		if !slices.ContainsFunc(next, func(n *listener.Listener) bool { return n.Name == l.Name }) {
+		if !slices.ContainsFunc(next, func(n object) bool { return n.text("name") == l.text("name") }) {
 			grown = append(grown, l)
 		}
 	}
@@ -121,7 +119,7 @@ func (s *Server) may(c flow.Change) error {
 }
 
 // hold keeps a policy, and its end.
-func (s *Server) hold(c flow.Change, under []*listener.Listener, from any) {
+func (s *Server) hold(c flow.Change, under []object, from any) {
 	h := &held{change: c, under: under}
 	if c.Hold {
 		h.from = from

@@ -11,9 +11,7 @@ import (
 	"strings"
 	"time"
 
-	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/meshtop/meshtop/inspect/admin"
 	"github.com/meshtop/meshtop/inspect/xds/api"
@@ -107,7 +105,7 @@ func (s *Server) workersNow(ctx context.Context) (workers, error) {
 
 // prove says whether Envoy's workers have the listeners that were acknowledged, and whether its
 // admin shows them.
-func (s *Server) prove(ctx context.Context, before workers, why error, want []*listener.Listener) []flow.Proof {
+func (s *Server) prove(ctx context.Context, before workers, why error, want []object) []flow.Proof {
 	return []flow.Proof{s.proveWorkers(ctx, before, why), s.readBack(ctx, want)}
 }
 
@@ -157,7 +155,7 @@ type dumped struct {
 }
 
 // readBack says whether Envoy's admin shows the listeners that are wanted, and no other, as active.
-func (s *Server) readBack(ctx context.Context, want []*listener.Listener) flow.Proof {
+func (s *Server) readBack(ctx context.Context, want []object) flow.Proof {
 	start := time.Now()
 	p := flow.Proof{What: "Envoy's configuration dump shows it"}
 	var dump struct{ Configs []dumped }
@@ -173,7 +171,7 @@ func (s *Server) readBack(ctx context.Context, want []*listener.Listener) flow.P
 	return p
 }
 
-func compare(dump []dumped, want []*listener.Listener) error {
+func compare(dump []dumped, want []object) error {
 	active := map[string]json.RawMessage{}
 	for _, d := range dump {
 		switch {
@@ -186,11 +184,11 @@ func compare(dump []dumped, want []*listener.Listener) error {
 		}
 	}
 	for _, l := range want {
-		raw, ok := active[l.Name]
+		raw, ok := active[l.text("name")]
 		if !ok {
-			return fmt.Errorf("listener %q is not active", l.Name)
+			return fmt.Errorf("listener %q is not active", l.text("name"))
 		}
-		delete(active, l.Name)
+		delete(active, l.text("name"))
 		if !captures(l) {
 			continue // no policy changes it, and what is secret in it is not shown
 		}
@@ -205,22 +203,22 @@ func compare(dump []dumped, want []*listener.Listener) error {
 }
 
 // same says whether the dump shows a listener as it was served.
-func same(raw json.RawMessage, want *listener.Listener) error {
+func same(raw json.RawMessage, want object) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
-		return fmt.Errorf("listener %q: %w", want.Name, err)
+		return fmt.Errorf("listener %q: %w", want.text("name"), err)
 	}
 	delete(fields, "@type")
 	plain, err := json.Marshal(fields)
 	if err != nil {
-		return fmt.Errorf("listener %q: %w", want.Name, err)
+		return fmt.Errorf("listener %q: %w", want.text("name"), err)
 	}
-	got := &listener.Listener{}
-	if err := (protojson.UnmarshalOptions{Resolver: api.Types{}}).Unmarshal(plain, got); err != nil {
-		return fmt.Errorf("listener %q: %w", want.Name, err)
+	got := fresh(listenerType)
+	if err := (protojson.UnmarshalOptions{Resolver: api.Types{}}).Unmarshal(plain, got.Interface()); err != nil {
+		return fmt.Errorf("listener %q: %w", want.text("name"), err)
 	}
-	if !proto.Equal(got, want) {
-		return fmt.Errorf("listener %q is active, but not as it was served", want.Name)
+	if !got.equal(want) {
+		return fmt.Errorf("listener %q is active, but not as it was served", want.text("name"))
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/meshtop/meshtop/inspect/xds/api"
@@ -44,8 +43,8 @@ func (r *reader) fail(n *yaml.Node, path, format string, args ...any) error {
 	return &readError{r.file, n.Line, path, fmt.Sprintf(format, args...)}
 }
 
-// readMessage reads a whole file into m.
-func readMessage(file string, data []byte, m proto.Message) error {
+// readMessage reads a whole file into o.
+func readMessage(file string, data []byte, o object) error {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
 	if err := dec.Decode(&doc); err != nil {
@@ -61,7 +60,7 @@ func readMessage(file string, data []byte, m proto.Message) error {
 		return fmt.Errorf("%s: line %d: a second document begins: Envoy reads one", file, more.Line)
 	}
 	r := &reader{file: file, most: 20_000 + 10*count(&doc)}
-	return r.message(doc.Content[0], m.ProtoReflect(), "")
+	return r.message(doc.Content[0], o, "")
 }
 
 // count is how many values a file holds as it is written.
@@ -237,25 +236,15 @@ func (r *reader) any(n *yaml.Node, m protoreflect.Message, path string) error {
 	if err := r.message(body, msg, path); err != nil {
 		return err
 	}
-	packed, err := proto.MarshalOptions{Deterministic: true}.Marshal(msg.Interface())
-	if err != nil {
+	if err := (object{m}).fill(url, msg); err != nil {
 		return r.fail(n, path, "%v", err)
 	}
-	fields := m.Descriptor().Fields()
-	m.Set(fields.ByName("type_url"), protoreflect.ValueOfString(url))
-	m.Set(fields.ByName("value"), protoreflect.ValueOfBytes(packed))
 	return nil
 }
 
 // valid asks the rules that Envoy's API gives for a message (protoc-gen-validate).
 func (r *reader) valid(n *yaml.Node, m protoreflect.Message, path string) error {
-	var err error
-	if v, ok := m.Interface().(interface{ Validate() error }); ok {
-		err = v.Validate()
-	} else {
-		err = api.Check(m)
-	}
-	if err != nil {
+	if err := api.Check(m); err != nil {
 		return r.fail(n, path, "%v", err)
 	}
 	return nil

@@ -4,8 +4,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-
-	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 )
 
 // one is a configuration with one listener, whose parts a case replaces.
@@ -126,14 +124,14 @@ func TestAnchorsAreBounded(t *testing.T) {
 // A listener without a name gets one, since ADS knows it by nothing else.
 func TestUnnamedListener(t *testing.T) {
 	c := parse(t, strings.Replace(one, "- name: out\n      address", "- address", 1))
-	if got := c.listeners[0].Name; got != "0.0.0.0_15001" {
+	if got := c.listeners[0].text("name"); got != "0.0.0.0_15001" {
 		t.Errorf("got %q", got)
 	}
 }
 
-func names(ls []*listener.Listener) (out []string) {
+func names(ls []object) (out []string) {
 	for _, l := range ls {
-		out = append(out, l.Name)
+		out = append(out, l.text("name"))
 	}
 	return out
 }

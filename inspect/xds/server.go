@@ -6,17 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
-	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/meshtop/meshtop/inspect/admin"
 )
@@ -85,7 +81,7 @@ func (s *Server) Serve(ctx context.Context, adsOn, asksOn net.Listener) error {
 	g := grpc.NewServer(grpc.WaitForHandlers(true), grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingPatience}),
 		// Envoy pings as the bootstrap says; without this it would be called abuse.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery / 2, PermitWithoutStream: true}))
-	discovery.RegisterAggregatedDiscoveryServiceServer(g, ads{s: s})
+	g.RegisterService(&adsService, s)
 	var wg sync.WaitGroup
 	var adsErr error
 	broken := make(chan struct{})
@@ -122,7 +118,7 @@ func (s *Server) Serve(ctx context.Context, adsOn, asksOn net.Listener) error {
 }
 
 // push serves other clusters and listeners from now on; nil clusters stay as they are.
-func (s *Server) push(cl []*cluster.Cluster, ls []*listener.Listener) error {
+func (s *Server) push(cl, ls []object) error {
 	packedListeners, err := pack(ls)
 	if err != nil {
 		return err
@@ -143,11 +139,11 @@ func (s *Server) push(cl []*cluster.Cluster, ls []*listener.Listener) error {
 	return nil
 }
 
-func pack[M proto.Message](ms []M) ([]*anypb.Any, error) {
-	out := make([]*anypb.Any, len(ms))
-	for i, m := range ms {
-		out[i] = &anypb.Any{}
-		if err := anypb.MarshalFrom(out[i], m, proto.MarshalOptions{Deterministic: true}); err != nil {
+func pack(some []object) ([]object, error) {
+	out := make([]object, len(some))
+	for i, o := range some {
+		var err error
+		if out[i], err = o.pack(); err != nil {
 			return nil, fmt.Errorf("encode what is served: %w", err)
 		}
 	}
@@ -207,16 +203,16 @@ func (s *Server) Reload(conf *Config) error {
 		return fmt.Errorf("%s is in force: restore first, then reload", s.held.change.Kind)
 	}
 	old := s.conf
-	if !proto.Equal(old.stays, conf.stays) {
+	if !old.stays.equal(conf.stays) {
 		return errors.New("what is not served has changed in it: start Envoy anew with what --write writes")
 	}
-	both := append([]*cluster.Cluster(nil), conf.clusters...)
+	both := slices.Clone(conf.clusters)
 	has := map[string]bool{}
 	for _, c := range both {
-		has[c.Name] = true
+		has[c.text("name")] = true
 	}
 	for _, c := range old.clusters {
-		if !has[c.Name] {
+		if !has[c.text("name")] {
 			both = append(both, c)
 		}
 	}

@@ -186,9 +186,11 @@ func TestStaleAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	say := func(kind int, nonce, refusal string) {
-		r := &discovery.DiscoveryRequest{TypeUrl: typeURLs[kind], ResponseNonce: nonce}
+		r := fresh(requestType)
+		r.set("type_url", typeURLs[kind])
+		r.set("response_nonce", nonce)
 		if refusal != "" {
-			r.ErrorDetail = &status.Status{Message: refusal}
+			r.set("error_detail.message", refusal)
 		}
 		s.take(me, r)
 	}
@@ -202,27 +204,27 @@ func TestStaleAnswer(t *testing.T) {
 	say(clusters, "", "")
 	say(listeners, "", "")
 	_, sent := s.due(me)
-	if len(sent) != 2 || sent[0].TypeUrl != typeURLs[clusters] {
+	if len(sent) != 2 || sent[0].text("type_url") != typeURLs[clusters] {
 		t.Fatalf("sent %d, the clusters not first", len(sent))
 	}
-	say(clusters, sent[0].Nonce, "")
-	want("has not acknowledged version " + sent[1].VersionInfo)
-	say(listeners, sent[1].Nonce, "")
+	say(clusters, sent[0].text("nonce"), "")
+	want("has not acknowledged version " + sent[1].text("version_info"))
+	say(listeners, sent[1].text("nonce"), "")
 	want("")
 	if err := s.push(nil, s.conf.listeners[:1]); err != nil {
 		t.Fatal(err)
 	}
-	say(listeners, sent[1].Nonce, "")
+	say(listeners, sent[1].text("nonce"), "")
 	want("has not acknowledged")
 	_, next := s.due(me)
 	if len(next) != 1 {
 		t.Fatalf("sent %d again", len(next))
 	}
-	say(listeners, sent[1].Nonce, "")
-	say(listeners, sent[1].Nonce, "stale")
+	say(listeners, sent[1].text("nonce"), "")
+	say(listeners, sent[1].text("nonce"), "stale")
 	say(listeners, "", "")
-	want("has not acknowledged version " + next[0].VersionInfo)
-	say(listeners, next[0].Nonce, "")
+	want("has not acknowledged version " + next[0].text("version_info"))
+	say(listeners, next[0].text("nonce"), "")
 	want("")
 }
 

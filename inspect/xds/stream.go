@@ -9,12 +9,10 @@ import (
 	"slices"
 	"strings"
 
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // The types that are served, in the order in which they are sent: a listener may name a cluster.
@@ -24,13 +22,13 @@ const (
 	kinds
 )
 
-var typeURLs = [kinds]string{"type.googleapis.com/envoy.config.cluster.v3.Cluster", "type.googleapis.com/envoy.config.listener.v3.Listener"}
+var typeURLs = [kinds]string{"type.googleapis.com/" + clusterType, "type.googleapis.com/" + listenerType}
 
 // set is what is served of one type. Every set that is served has a number of its own, so that
 // an old one that is served again is a new version to Envoy, and is acknowledged.
 type set struct {
 	version   int
-	resources []*anypb.Any
+	resources []object // each an Any
 }
 
 // stream is one Envoy that is connected.
@@ -45,34 +43,40 @@ type stream struct {
 	why        [kinds]string // of refused
 }
 
-type adsStream = grpc.BidiStreamingServer[discovery.DiscoveryRequest, discovery.DiscoveryResponse]
-
-// ads answers ADS for a Server. It does what a stream needs and no more, and is not
+// adsService answers ADS for a Server. It does what a stream needs and no more, and is not
 // go-control-plane's own server: that one sends a refused version again at once and for ever,
 // where here the one before has to be served.
-type ads struct {
-	discovery.UnimplementedAggregatedDiscoveryServiceServer
-	s *Server
+var adsService = grpc.ServiceDesc{
+	ServiceName: "envoy.service.discovery.v3.AggregatedDiscoveryService",
+	HandlerType: (*any)(nil),
+	Streams: []grpc.StreamDesc{{StreamName: "StreamAggregatedResources", ServerStreams: true, ClientStreams: true,
+		Handler: func(s any, gs grpc.ServerStream) error { return s.(*Server).stream(gs) }}},
 }
 
-// StreamAggregatedResources serves one Envoy, the state of the world in each message. A second one
-// is turned away: a policy is applied iff the one Envoy has it.
-func (a ads) StreamAggregatedResources(gs adsStream) error {
-	first, err := gs.Recv()
+// receive takes one DiscoveryRequest of a stream.
+func receive(gs grpc.ServerStream) (object, error) {
+	req := fresh(requestType)
+	return req, gs.RecvMsg(req.Interface())
+}
+
+// stream serves one Envoy, the state of the world in each message. A second one is turned away: a
+// policy is applied iff the one Envoy has it.
+func (s *Server) stream(gs grpc.ServerStream) error {
+	first, err := receive(gs)
 	if err != nil {
 		return err
 	}
-	me := &stream{node: first.GetNode().GetId(), peer: peerOf(gs.Context())}
-	if err := a.s.join(me); err != nil {
+	me := &stream{node: first.text("node.id"), peer: peerOf(gs.Context())}
+	if err := s.join(me); err != nil {
 		return err
 	}
-	defer a.s.leave(me)
+	defer s.leave(me)
 	ctx, cancel := context.WithCancel(gs.Context())
 	defer cancel()
-	requests := make(chan *discovery.DiscoveryRequest)
-	go func() { // ends with the stream, whose end Recv reports
+	requests := make(chan object)
+	go func() { // ends with the stream, whose end receive reports
 		defer close(requests)
-		for req, err := first, error(nil); err == nil; req, err = gs.Recv() {
+		for req, err := first, error(nil); err == nil; req, err = receive(gs) {
 			select {
 			case requests <- req:
 			case <-ctx.Done():
@@ -81,9 +85,9 @@ func (a ads) StreamAggregatedResources(gs adsStream) error {
 		}
 	}()
 	for {
-		changed, due := a.s.due(me)
+		changed, due := s.due(me)
 		for _, resp := range due {
-			if err := gs.Send(resp); err != nil {
+			if err := gs.SendMsg(resp.Interface()); err != nil {
 				return err
 			}
 		}
@@ -92,7 +96,7 @@ func (a ads) StreamAggregatedResources(gs adsStream) error {
 			if !ok {
 				return nil
 			}
-			a.s.take(me, req)
+			s.take(me, req)
 		case <-changed:
 		}
 	}
@@ -139,7 +143,7 @@ func (s *Server) wake() {
 }
 
 // due is what a stream has not been sent yet, and what is closed at the next change.
-func (s *Server) due(me *stream) (changed <-chan struct{}, out []*discovery.DiscoveryResponse) {
+func (s *Server) due(me *stream) (changed <-chan struct{}, out []object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k := range kinds {
@@ -148,25 +152,30 @@ func (s *Server) due(me *stream) (changed <-chan struct{}, out []*discovery.Disc
 		}
 		me.sent[k] = s.served[k].version
 		me.nonces[k] = s.versionText(me.sent[k])
-		out = append(out, &discovery.DiscoveryResponse{TypeUrl: typeURLs[k], VersionInfo: me.nonces[k], Nonce: me.nonces[k], Resources: s.served[k].resources})
+		resp := fresh(responseType)
+		resp.set("type_url", typeURLs[k])
+		resp.set("version_info", me.nonces[k])
+		resp.set("nonce", me.nonces[k])
+		resp.put("resources", s.served[k].resources...)
+		out = append(out, resp)
 	}
 	return s.changed, out
 }
 
 // take notes what Envoy says: that it wants a type, has taken a version of it, or refuses it.
-func (s *Server) take(me *stream, req *discovery.DiscoveryRequest) {
-	k := slices.Index(typeURLs[:], req.TypeUrl)
+func (s *Server) take(me *stream, req object) {
+	k := slices.Index(typeURLs[:], req.text("type_url"))
 	if k < 0 {
-		s.say("Envoy asks for %s, which is not served", req.TypeUrl)
+		s.say("Envoy asks for %s, which is not served", req.text("type_url"))
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	me.subscribed[k] = true
-	switch {
-	case req.ResponseNonce == "" || req.ResponseNonce != me.nonces[k]: // the first, or about an older one
-	case req.ErrorDetail != nil:
-		me.refused[k], me.why[k] = me.sent[k], oneLine(req.ErrorDetail.GetMessage())
+	switch nonce := req.text("response_nonce"); {
+	case nonce == "" || nonce != me.nonces[k]: // the first, or about an older one
+	case req.has("error_detail"):
+		me.refused[k], me.why[k] = me.sent[k], oneLine(req.text("error_detail.message"))
 		s.say("Envoy refused version %s: %s", me.nonces[k], me.why[k])
 	default:
 		me.acked[k] = me.sent[k]

@@ -6,20 +6,12 @@ import (
 	"net/netip"
 	"slices"
 
-	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
-
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // swapped is a configuration's listeners under a policy, and what the policy does not reach.
 type swapped struct {
-	listeners  []*listener.Listener
+	listeners  []object
 	capturing  []string // the names of those that differ
 	notCovered []flow.Reach
 }
@@ -36,18 +28,18 @@ func (c *Config) under(ch flow.Change) (swapped, error) {
 	var out swapped
 	for _, l := range c.listeners {
 		switch {
-		case captures(l) && l.TrafficDirection != core.TrafficDirection_INBOUND:
+		case captures(l) && !inbound(l):
 			next, err := c.egress(l, ch)
 			if err != nil {
 				return swapped{}, err
 			}
 			out.listeners = append(out.listeners, next)
-			out.capturing = append(out.capturing, l.Name)
+			out.capturing = append(out.capturing, l.text("name"))
 		case !c.handedTo(l):
 			out.listeners = append(out.listeners, l)
 		case bound(l):
 			out.listeners = append(out.listeners, l)
-			out.notCovered = append(out.notCovered, flow.Reach{What: "handoff", Whose: l.Name})
+			out.notCovered = append(out.notCovered, flow.Reach{What: "handoff", Whose: l.text("name")})
 		default:
 			keep, err := keeps(l, ch)
 			if err != nil {
@@ -55,7 +47,7 @@ func (c *Config) under(ch flow.Change) (swapped, error) {
 			}
 			if keep {
 				out.listeners = append(out.listeners, l)
-				out.notCovered = append(out.notCovered, flow.Reach{What: "handoff", Whose: l.Name})
+				out.notCovered = append(out.notCovered, flow.Reach{What: "handoff", Whose: l.text("name")})
 			}
 		}
 	}
@@ -90,44 +82,44 @@ func (c *Config) clear() error {
 	for _, l := range c.listeners {
 		switch {
 		case !captures(l):
-		case l.TrafficDirection == core.TrafficDirection_INBOUND && hands(l):
-			in = l.Name
-		case l.TrafficDirection != core.TrafficDirection_INBOUND:
-			out = l.Name
+		case inbound(l) && hands(l):
+			in = l.text("name")
+		case !inbound(l):
+			out = l.text("name")
 		}
 	}
 	if out == "" {
 		return fmt.Errorf("%s: no listener captures what the pod sends (use_original_dst, not INBOUND): the xds driver has nothing to swap", c.file)
 	}
 	for _, l := range c.listeners {
-		if in != "" && !bound(l) && l.TrafficDirection == core.TrafficDirection_UNSPECIFIED {
+		if in != "" && !bound(l) && l.text("traffic_direction") == "UNSPECIFIED" {
 			return fmt.Errorf("%s: listener %s has no traffic_direction, and both %s and %s hand connections over: it is not known whose it is",
-				c.file, l.Name, in, out)
+				c.file, l.text("name"), in, out)
 		}
 	}
 	return nil
 }
 
 // handedTo says whether connections that leave the pod can be handed to a listener.
-func (c *Config) handedTo(l *listener.Listener) bool {
-	if l.TrafficDirection == core.TrafficDirection_INBOUND || bound(l) && l.TrafficDirection != core.TrafficDirection_OUTBOUND {
+func (c *Config) handedTo(l object) bool {
+	if inbound(l) || bound(l) && l.text("traffic_direction") != "OUTBOUND" {
 		return false
 	}
-	return slices.ContainsFunc(c.listeners, func(from *listener.Listener) bool {
-		return from != l && hands(from) && from.TrafficDirection != core.TrafficDirection_INBOUND
+	return slices.ContainsFunc(c.listeners, func(from object) bool {
+		return from != l && hands(from) && !inbound(from)
 	})
 }
 
 // keeps says whether a listener that is not bound stays: it does where the change asks for all of
 // them, or where the policy does not concern its address.
-func keeps(l *listener.Listener, ch flow.Change) (bool, error) {
+func keeps(l object, ch flow.Change) (bool, error) {
 	if ch.KeepHandoff {
 		return true, nil
 	}
-	a := l.GetAddress().GetSocketAddress()
-	ip, err := netip.ParseAddr(a.GetAddress())
+	a := l.at("address.socket_address")
+	ip, err := netip.ParseAddr(a.text("address"))
 	if err != nil {
-		return false, fmt.Errorf("listener %s: its address is not one of IP: it is not known whether the policy is about it", l.Name)
+		return false, fmt.Errorf("listener %s: its address is not one of IP: it is not known whether the policy is about it", l.text("name"))
 	}
 	holes, inside := ch.Except, true // block: what is in a hole stays
 	if ch.Kind == flow.AllowAll {
@@ -136,10 +128,10 @@ func keeps(l *listener.Listener, ch flow.Change) (bool, error) {
 		}
 		holes, inside = ch.Open, false
 	}
-	at := netip.AddrPortFrom(ip.Unmap(), uint16(a.GetPortValue()))
+	at := netip.AddrPortFrom(ip.Unmap(), uint16(a.number("port_value")))
 	for _, h := range holes {
 		if ip.IsUnspecified() && (h.Port == 0 || h.Port == at.Port()) {
-			return false, fmt.Errorf("listener %s takes every address, and %s is only one: the xds driver cannot part them; --keep-handoff keeps all of them", l.Name, h)
+			return false, fmt.Errorf("listener %s takes every address, and %s is only one: the xds driver cannot part them; --keep-handoff keeps all of them", l.text("name"), h)
 		}
 		if h.Prefix.Contains(at.Addr()) && (h.Port == 0 || h.Port == at.Port()) {
 			return inside, nil
@@ -150,42 +142,46 @@ func keeps(l *listener.Listener, ch flow.Change) (bool, error) {
 
 // egress is a capturing listener under the change. Only its filter chains differ, so that Envoy
 // puts the new ones in place without a new listener (Envoy, "Listener discovery service").
-func (c *Config) egress(l *listener.Listener, ch flow.Change) (*listener.Listener, error) {
-	next := proto.CloneOf(l)
+func (c *Config) egress(l object, ch flow.Change) (object, error) {
+	to := c.block
 	if ch.Kind == flow.AllowAll {
-		chain, err := c.chain(l, c.open)
-		if err != nil {
-			return nil, err
-		}
-		if ch.All {
-			next.FilterChains, next.DefaultFilterChain, next.FilterChainMatcher = []*listener.FilterChain{chain}, nil, nil
-			return next, nil
-		}
+		to = c.open
+	}
+	next := l.clone()
+	chain, err := c.chain(l, to)
+	if err != nil {
+		return object{}, err
+	}
+	if ch.Kind == flow.AllowAll && !ch.All {
 		return next, punch(next, chain, ch.Open)
 	}
-	chain, err := c.chain(l, c.block)
-	if err != nil {
-		return nil, err
-	}
-	next.FilterChains, next.DefaultFilterChain, next.FilterChainMatcher = []*listener.FilterChain{chain}, nil, nil
+	next.put("filter_chains", chain)
+	next.put("default_filter_chain")
+	next.put("filter_chain_matcher")
 	if len(ch.Except) == 0 {
 		return next, nil
 	}
 	old, err := only(l)
 	if err != nil {
-		return nil, err
+		return object{}, err
 	}
 	return next, punch(next, old, ch.Except)
 }
 
-// only is the chain that takes every connection of a listener: holes in a block keep to it.
-func only(l *listener.Listener) (*listener.FilterChain, error) {
-	chains := l.FilterChains
-	if l.DefaultFilterChain != nil {
-		chains = append(slices.Clone(chains), l.DefaultFilterChain)
+// chainsOf are a listener's filter chains, the default one at the end.
+func chainsOf(l object) []object {
+	chains := l.list("filter_chains")
+	if l.has("default_filter_chain") {
+		chains = append(chains, l.at("default_filter_chain"))
 	}
-	if len(chains) != 1 || l.FilterChainMatcher != nil || proto.Size(chains[0].FilterChainMatch) > 0 {
-		return nil, fmt.Errorf("listener %s chooses between %d filter chains: the xds driver cannot keep a hole open there; use the kernel driver", l.Name, len(chains))
+	return chains
+}
+
+// only is the chain that takes every connection of a listener: holes in a block keep to it.
+func only(l object) (object, error) {
+	chains := chainsOf(l)
+	if len(chains) != 1 || l.has("filter_chain_matcher") || chains[0].at("filter_chain_match").size() > 0 {
+		return object{}, fmt.Errorf("listener %s chooses between %d filter chains: the xds driver cannot keep a hole open there; use the kernel driver", l.text("name"), len(chains))
 	}
 	return chains[0], nil
 }
@@ -194,12 +190,12 @@ func only(l *listener.Listener) (*listener.FilterChain, error) {
 // anything else, then its address by the longest prefix, and goes back from neither: where a port
 // has a chain of its own, no chain without a port is looked at (Envoy, "FilterChainMatch"). So a port
 // that only now gets a chain gets all of those too.
-func punch(l *listener.Listener, like *listener.FilterChain, holes []flow.Hole) error {
-	if l.FilterChainMatcher != nil {
-		return fmt.Errorf("listener %s chooses its filter chain by a matcher: the xds driver cannot part destinations there; use the kernel driver", l.Name)
+func punch(l, like object, holes []flow.Hole) error {
+	if l.has("filter_chain_matcher") {
+		return fmt.Errorf("listener %s chooses its filter chain by a matcher: the xds driver cannot part destinations there; use the kernel driver", l.text("name"))
 	}
-	old := l.FilterChains
-	ports := []uint32{0}
+	old := l.list("filter_chains")
+	all, ports := slices.Clone(old), []uint32{0}
 	for _, h := range holes {
 		ports = append(ports, uint32(h.Port))
 	}
@@ -208,10 +204,10 @@ func punch(l *listener.Listener, like *listener.FilterChain, holes []flow.Hole) 
 	}
 	slices.Sort(ports)
 	for _, port := range slices.Compact(ports) {
-		there := slices.DeleteFunc(slices.Clone(old), func(o *listener.FilterChain) bool { return portOf(o) != port })
+		there := slices.DeleteFunc(slices.Clone(old), func(o object) bool { return portOf(o) != port })
 		if len(there) == 0 {
 			there = atPort(old, port)
-			l.FilterChains = append(l.FilterChains, there...)
+			all = append(all, there...)
 		}
 		var done []netip.Prefix
 		for _, h := range holes {
@@ -220,104 +216,112 @@ func punch(l *listener.Listener, like *listener.FilterChain, holes []flow.Hole) 
 			}
 			done = append(done, h.Prefix)
 			for _, o := range there {
-				if preferred(o.FilterChainMatch, h.Prefix) {
-					return fmt.Errorf("listener %s has filter chain %q for a part of %s: the xds driver cannot reach past it; use the kernel driver", l.Name, o.Name, h)
+				if preferred(o.at("filter_chain_match"), h.Prefix) {
+					return fmt.Errorf("listener %s has filter chain %q for a part of %s: the xds driver cannot reach past it; use the kernel driver", l.text("name"), o.text("name"), h)
 				}
 			}
-			l.FilterChains = append(l.FilterChains, holed(like, h, port))
+			all = append(all, holed(like, h, port))
 		}
 	}
+	l.put("filter_chains", all...)
 	return nil
 }
 
-func portOf(c *listener.FilterChain) uint32 {
-	return c.FilterChainMatch.GetDestinationPort().GetValue()
-}
+func portOf(chain object) uint32 { return chain.number("filter_chain_match.destination_port.value") }
 
 // atPort are the chains without a port, for one.
-func atPort(chains []*listener.FilterChain, port uint32) (out []*listener.FilterChain) {
+func atPort(chains []object, port uint32) (out []object) {
 	for _, c := range chains {
 		if portOf(c) != 0 {
 			continue
 		}
-		c = proto.CloneOf(c)
-		if c.FilterChainMatch == nil {
-			c.FilterChainMatch = &listener.FilterChainMatch{}
-		}
-		c.FilterChainMatch.DestinationPort = wrapperspb.UInt32(port)
+		c = c.clone()
+		c.set("filter_chain_match.destination_port.value", port)
 		out = append(out, c)
 	}
 	return out
 }
 
 // holed is a chain for the destinations of a hole at a port; 0: at every port without a chain.
-func holed(like *listener.FilterChain, h flow.Hole, port uint32) *listener.FilterChain {
-	c := proto.CloneOf(like)
-	c.Name = "meshtop " + h.String()
-	c.FilterChainMatch = &listener.FilterChainMatch{PrefixRanges: ranges(h.Prefix)}
+func holed(like object, h flow.Hole, port uint32) object {
+	c := like.clone()
+	c.set("name", "meshtop "+h.String())
+	c.put("filter_chain_match")
+	c.put("filter_chain_match.prefix_ranges", ranges(h.Prefix)...)
 	if port != 0 {
-		c.FilterChainMatch.DestinationPort = wrapperspb.UInt32(port)
+		c.set("filter_chain_match.destination_port.value", port)
 	}
 	return c
 }
 
 // ranges is a prefix for Envoy. Every address is two halves: a chain with no prefix at all would be
 // as good a match as one with a prefix of length 0.
-func ranges(p netip.Prefix) []*core.CidrRange {
-	half := func(a netip.Addr, bits int) *core.CidrRange {
-		return &core.CidrRange{AddressPrefix: a.String(), PrefixLen: wrapperspb.UInt32(uint32(bits))}
+func ranges(p netip.Prefix) []object {
+	half := func(a netip.Addr, bits int) object {
+		out := fresh(rangeType)
+		out.set("address_prefix", a.String())
+		out.set("prefix_len.value", uint32(bits))
+		return out
 	}
 	switch {
 	case p.Bits() > 0:
-		return []*core.CidrRange{half(p.Addr(), p.Bits())}
+		return []object{half(p.Addr(), p.Bits())}
 	case p.Addr().Is4():
-		return []*core.CidrRange{half(netip.IPv4Unspecified(), 1), half(netip.AddrFrom4([4]byte{128}), 1)}
+		return []object{half(netip.IPv4Unspecified(), 1), half(netip.AddrFrom4([4]byte{128}), 1)}
 	}
-	return []*core.CidrRange{half(netip.IPv6Unspecified(), 1), half(netip.AddrFrom16([16]byte{0x80}), 1)}
+	return []object{half(netip.IPv6Unspecified(), 1), half(netip.AddrFrom16([16]byte{0x80}), 1)}
 }
 
 // preferred says whether Envoy prefers a chain of the same port to one of a prefix, for some
 // destination in it. One that matches just the same is left to Envoy, which refuses it in its own
 // words.
-func preferred(m *listener.FilterChainMatch, p netip.Prefix) bool {
-	if m == nil {
+func preferred(match object, p netip.Prefix) bool {
+	ranges := match.list("prefix_ranges")
+	if len(ranges) == 0 {
 		return false
 	}
-	more := proto.CloneOf(m)
-	more.PrefixRanges, more.DestinationPort = nil, nil
-	return slices.ContainsFunc(m.PrefixRanges, func(c *core.CidrRange) bool {
-		bits := int(c.GetPrefixLen().GetValue())
-		return overlaps(c, p) && (bits > p.Bits() || bits == p.Bits() && proto.Size(more) > 0)
+	more := match.clone()
+	more.put("prefix_ranges")
+	more.put("destination_port")
+	return slices.ContainsFunc(ranges, func(c object) bool {
+		bits := int(c.number("prefix_len.value"))
+		return overlaps(c, p) && (bits > p.Bits() || bits == p.Bits() && more.size() > 0)
 	})
 }
 
-func overlaps(c *core.CidrRange, p netip.Prefix) bool {
-	a, err := netip.ParseAddr(c.AddressPrefix)
+func overlaps(c object, p netip.Prefix) bool {
+	a, err := netip.ParseAddr(c.text("address_prefix"))
 	if err != nil {
 		return true // Envoy has taken it, so that it is no more than not read here
 	}
-	return netip.PrefixFrom(a, int(c.GetPrefixLen().GetValue())).Overlaps(p)
+	return netip.PrefixFrom(a, int(c.number("prefix_len.value"))).Overlaps(p)
 }
 
 // chain passes every connection to a cluster, and writes the access logs that the listener's own
 // TCP proxy writes.
-func (c *Config) chain(l *listener.Listener, to string) (*listener.FilterChain, error) {
-	tcp := &tcpproxy.TcpProxy{StatPrefix: to, ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: to}, AccessLog: logs(l)}
-	packed := &anypb.Any{}
-	if err := anypb.MarshalFrom(packed, tcp, proto.MarshalOptions{Deterministic: true}); err != nil {
-		return nil, fmt.Errorf("listener %s: its access log: %w", l.Name, err)
+func (c *Config) chain(l object, to string) (object, error) {
+	tcp := fresh(tcpProxyType)
+	tcp.set("stat_prefix", to)
+	tcp.set("cluster", to)
+	tcp.put("access_log", logs(l)...)
+	packed, err := tcp.pack()
+	if err != nil {
+		return object{}, fmt.Errorf("listener %s: its access log: %w", l.text("name"), err)
 	}
-	return &listener.FilterChain{Name: "meshtop " + to, Filters: []*listener.Filter{{
-		Name: "envoy.filters.network.tcp_proxy", ConfigType: &listener.Filter_TypedConfig{TypedConfig: packed}}}}, nil
+	filter, out := fresh(filterType), fresh(chainType)
+	filter.set("name", "envoy.filters.network.tcp_proxy")
+	filter.put("typed_config", packed)
+	out.set("name", "meshtop "+to)
+	out.put("filters", filter)
+	return out, nil
 }
 
 // logs are the access logs of the first of a listener's TCP proxies that has any.
-func logs(l *listener.Listener) []*accesslog.AccessLog {
-	for _, chain := range append(slices.Clone(l.FilterChains), l.DefaultFilterChain) {
-		for _, f := range chain.GetFilters() {
-			tcp := &tcpproxy.TcpProxy{}
-			if f.GetTypedConfig().UnmarshalTo(tcp) == nil && len(tcp.AccessLog) > 0 {
-				return tcp.AccessLog
+func logs(l object) []object {
+	for _, chain := range chainsOf(l) {
+		for _, f := range chain.list("filters") {
+			if in, ok := f.at("typed_config").inside(); ok && in.is(tcpProxyType) && len(in.list("access_log")) > 0 {
+				return in.list("access_log")
 			}
 		}
 	}

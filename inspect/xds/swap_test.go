@@ -94,18 +94,33 @@ func TestListenersUnderPolicy(t *testing.T) {
 			t.Errorf("%s: gone %v, want %s; not covered %v, want %s; changed %v", tc.about, gone, tc.gone, not, tc.not, got.capturing)
 		}
 		for _, l := range got.listeners {
-			i := slices.IndexFunc(c.listeners, func(o *listener.Listener) bool { return o.Name == l.Name })
-			if same := proto.Equal(l, c.listeners[i]); same != (l.Name != "out") {
-				t.Errorf("%s: listener %s: as before %v", tc.about, l.Name, same)
+			i := slices.IndexFunc(c.listeners, func(o object) bool { return o.text("name") == l.text("name") })
+			if same := l.equal(c.listeners[i]); same != (l.text("name") != "out") {
+				t.Errorf("%s: listener %s: as before %v", tc.about, l.text("name"), same)
 			}
 		}
 	}
 }
 
-// chainsOf are a listener's chains: what each matches, and where it sends.
-func chainsOf(t *testing.T, ls []*listener.Listener, name string) (out []string) {
+// generated puts a message into its generated type.
+func generated(t *testing.T, o object, into proto.Message) {
 	t.Helper()
-	for _, l := range ls {
+	raw, err := proto.Marshal(o.Interface())
+	if err == nil {
+		err = proto.Unmarshal(raw, into)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// matches are a listener's chains as the generated types read them: what each matches, and where it
+// sends.
+func matches(t *testing.T, ls []object, name string) (out []string) {
+	t.Helper()
+	for _, o := range ls {
+		l := &listener.Listener{}
+		generated(t, o, l)
 		if l.Name != name {
 			continue
 		}
@@ -147,11 +162,11 @@ func TestChainsUnderPolicy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if chains := chainsOf(t, got.listeners, "out"); !slices.Equal(chains, tc.want) {
+		if chains := matches(t, got.listeners, "out"); !slices.Equal(chains, tc.want) {
 			t.Errorf("%s: %q, want %q", tc.change.Kind, chains, tc.want)
 		}
 	}
-	if chains := chainsOf(t, c.listeners, "out"); !slices.Equal(chains, []string{"svc"}) {
+	if chains := matches(t, c.listeners, "out"); !slices.Equal(chains, []string{"svc"}) {
 		t.Errorf("the configuration itself was changed: %q", chains)
 	}
 }
@@ -236,7 +251,7 @@ static_resources:`, 1)
 	}
 	var served []string
 	for _, cl := range c.clusters {
-		served = append(served, cl.Name)
+		served = append(served, cl.text("name"))
 	}
 	if want := []string{"AllowAll", "BlockAllCluster", "meshtop-AllowAll"}; !slices.Equal(served, want) {
 		t.Errorf("served %v, want %v: tracing needs svc from the start", served, want)
