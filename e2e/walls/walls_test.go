@@ -177,7 +177,8 @@ func TestStartIsLight(t *testing.T) {
 		t.Fatalf("go list: %v\n%s", err, out)
 	}
 	for _, dep := range strings.Fields(string(out)) {
-		for _, heavy := range []string{"github.com/envoyproxy/", "github.com/cncf/xds/", "cel.dev/expr", "go.opentelemetry.io/", "google.golang.org/genproto/googleapis/api"} {
+		for _, heavy := range []string{"github.com/envoyproxy/", "github.com/cncf/xds/", "cel.dev/expr", "go.opentelemetry.io/", "google.golang.org/genproto/googleapis/api",
+			"google.golang.org/protobuf/types/descriptorpb"} {
 			if strings.HasPrefix(dep, heavy) {
 				t.Errorf("the program links %s: each start pays for it; take its messages from inspect/xds/api", dep)
 			}

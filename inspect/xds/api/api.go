@@ -7,6 +7,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	_ "embed"
 	"fmt"
@@ -15,11 +16,9 @@ import (
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/runtime/protoimpl"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
@@ -60,11 +59,13 @@ func (Types) FindExtensionByNumber(protoreflect.FullName, protoreflect.FieldNumb
 
 // set is the descriptors that are embedded, each file raw until somebody needs it.
 type set struct {
-	mu      sync.Mutex
-	raw     map[string][]byte                 // by file
-	holds   map[protoreflect.FullName]string  // the file of a message that lies in no other
-	files   protoregistry.Files               // those that were needed
-	checked map[protoreflect.FullName][]asker // check.go
+	raw   map[string][]byte                // by file
+	holds map[protoreflect.FullName]string // the file of a message or enum that lies in no message
+
+	files sync.Map // the protoreflect.FileDescriptor of each that was needed
+
+	checking sync.Mutex
+	checked  map[protoreflect.FullName][]asker // check.go; guarded by checking
 }
 
 var loaded = sync.OnceValue(func() *set {
@@ -88,14 +89,26 @@ func unpack() (*set, error) {
 	return s, each(all, func(_ protowire.Number, file []byte) { s.index(file) })
 }
 
-// index notes the name of a file and the messages in it (descriptor.proto: name is 1, package 2,
-// message_type 4; a message's name 1).
+// The fields of descriptor.proto that are read here.
+const (
+	nameField     = 1 // of everything
+	filePackage   = 2
+	fileMessages  = 4
+	fileEnums     = 5
+	messageFields = 2
+	messageNested = 3
+	messageOneofs = 8
+	fieldOptions  = 8
+	oneofOptions  = 2
+)
+
+// index notes the name of a file and what is declared in it.
 func (s *set) index(file []byte) {
-	name, pkg := text(file, 1), text(file, 2)
+	name, pkg := text(file, nameField), text(file, filePackage)
 	s.raw[name] = file
 	each(file, func(n protowire.Number, b []byte) {
-		if n == 4 {
-			s.holds[protoreflect.FullName(pkg).Append(protoreflect.Name(text(b, 1)))] = name
+		if n == fileMessages || n == fileEnums {
+			s.holds[protoreflect.FullName(pkg).Append(protoreflect.Name(text(b, nameField)))] = name
 		}
 	})
 }
@@ -131,46 +144,58 @@ func each(b []byte, visit func(protowire.Number, []byte)) error {
 }
 
 func (s *set) message(name protoreflect.FullName) (protoreflect.MessageDescriptor, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	top := name
-	for s.holds[top] == "" {
-		if top = top.Parent(); top == "" {
-			return nil, protoregistry.NotFound
-		}
+	d, err := s.FindDescriptorByName(name)
+	if m, ok := d.(protoreflect.MessageDescriptor); ok {
+		return m, nil
 	}
-	if err := s.need(s.holds[top]); err != nil {
-		return nil, err
-	}
-	d, err := s.files.FindDescriptorByName(name)
-	if err != nil {
-		return nil, err
-	}
-	m, ok := d.(protoreflect.MessageDescriptor)
-	if !ok {
-		return nil, protoregistry.NotFound
-	}
-	return m, nil
+	return nil, cmp.Or(err, protoregistry.NotFound)
 }
 
-// need makes descriptors of a file, and of what it imports. It is called with mu held.
-func (s *set) need(file string) error {
-	if _, err := s.files.FindFileByPath(file); err == nil {
-		return nil
-	}
-	f := &descriptorpb.FileDescriptorProto{}
-	// The rules in the options stay raw, whatever else is linked (rules.go).
-	if err := (proto.UnmarshalOptions{Resolver: (*protoregistry.Types)(nil)}).Unmarshal(s.raw[file], f); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	for _, d := range f.Dependency {
-		if err := s.need(d); err != nil {
-			return err
+// FindDescriptorByName finds a message or enum, for the fields of another too.
+func (s *set) FindDescriptorByName(name protoreflect.FullName) (protoreflect.Descriptor, error) {
+	if s.holds[name] == "" {
+		if name == "" {
+			return nil, protoregistry.NotFound
 		}
+		in, err := s.message(name.Parent())
+		if err != nil {
+			return nil, err
+		}
+		return child(in, name.Name())
 	}
-	d, err := protodesc.NewFile(f, &s.files)
-	if err != nil {
-		return err
-	}
-	return s.files.RegisterFile(d)
+	return child(s.file(s.holds[name]), name.Name())
 }
+
+// child is a message or enum that is declared in another message, or in a file.
+func child(in interface {
+	Messages() protoreflect.MessageDescriptors
+	Enums() protoreflect.EnumDescriptors
+}, name protoreflect.Name) (protoreflect.Descriptor, error) {
+	if m := in.Messages().ByName(name); m != nil {
+		return m, nil
+	}
+	if e := in.Enums().ByName(name); e != nil {
+		return e, nil
+	}
+	return nil, protoregistry.NotFound
+}
+
+// file is the descriptor of a file. It is made as the generated packages make theirs: what is
+// declared in it is read when it is asked for. protodesc would read all of it and of what it
+// imports, and cost each start of the program its own init.
+func (s *set) file(name string) protoreflect.FileDescriptor {
+	if f, ok := s.files.Load(name); ok {
+		return f.(protoreflect.FileDescriptor)
+	}
+	made := protoimpl.DescBuilder{RawDescriptor: s.raw[name], TypeResolver: Types{}, FileRegistry: s}.Build().File // may ask for others
+	f, _ := s.files.LoadOrStore(name, made)
+	return f.(protoreflect.FileDescriptor)
+}
+
+// FindFileByPath finds none: what a file imports is found by its name.
+func (s *set) FindFileByPath(string) (protoreflect.FileDescriptor, error) {
+	return nil, protoregistry.NotFound
+}
+
+// RegisterFile does nothing: file keeps what it makes.
+func (s *set) RegisterFile(protoreflect.FileDescriptor) error { return nil }

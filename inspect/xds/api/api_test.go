@@ -1,6 +1,8 @@
 package api
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,9 +68,29 @@ func TestEmbeddedIsTheModules(t *testing.T) {
 	})
 }
 
+// fieldsOf is what is read of a message's fields.
+func fieldsOf(d protoreflect.MessageDescriptor) (out []string) {
+	for i := range d.Fields().Len() {
+		fd := d.Fields().Get(i)
+		text := fmt.Sprint(fd.FullName(), fd.Number(), fd.Kind(), fd.Cardinality(), fd.JSONName(), fd.IsPacked(), fd.IsMap(), fd.HasPresence())
+		if fd.ContainingOneof() != nil {
+			text += " in " + string(fd.ContainingOneof().Name())
+		}
+		if m := fd.Message(); m != nil {
+			text += fmt.Sprint(" ", m.FullName(), m.IsPlaceholder(), m.Fields().Len())
+		}
+		if e := fd.Enum(); e != nil {
+			text += fmt.Sprint(" ", e.FullName(), e.IsPlaceholder(), e.Values().Len())
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
 // Each message is found by its name and URL, with the fields of the generated one, and its rules are
 // all known.
 func TestEveryMessage(t *testing.T) {
+	const messageOptions = 7
 	n := 0
 	every(t, func(mt protoreflect.MessageType) {
 		n++
@@ -77,14 +99,14 @@ func TestEveryMessage(t *testing.T) {
 		if err != nil || got.Descriptor().FullName() != name {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if got.Descriptor().Fields().Len() != mt.Descriptor().Fields().Len() {
-			t.Errorf("%s has %d fields, want %d", name, got.Descriptor().Fields().Len(), mt.Descriptor().Fields().Len())
+		if got, want := fieldsOf(got.Descriptor()), fieldsOf(mt.Descriptor()); !slices.Equal(got, want) {
+			t.Errorf("%s has the fields\n%q, want\n%q", name, got, want)
 		}
 		if _, err := loaded().checklist(got.Descriptor()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		for _, rules := range []protowire.Number{1071, 1072} { // disabled, ignored
-			if option(got.Descriptor().Options(), rules) != nil {
+			if value(value(loaded().rawMessage(got.Descriptor()), messageOptions), rules) != nil {
 				t.Errorf("%s has a rule for the whole message, which Check does not know", name)
 			}
 		}

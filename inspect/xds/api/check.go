@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -72,13 +71,15 @@ func (s *set) checklist(d protoreflect.MessageDescriptor) (list []asker, err err
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.checking.Lock()
+	defer s.checking.Unlock()
 	if list, ok := s.checked[d.FullName()]; ok {
 		return list, nil
 	}
+	raw := s.rawMessage(d)
+	ofFields, ofOneofs := options(raw, messageFields, fieldOptions), options(raw, messageOneofs, oneofOptions)
 	add := func(fd protoreflect.FieldDescriptor) {
-		if raw := option(fd.Options(), fieldRules); raw != nil && err == nil {
+		if raw := value(ofFields[fd.Name()], fieldRules); raw != nil && err == nil {
 			var c *fieldCheck
 			if c, err = ready(rules, raw, fd); err == nil {
 				list = append(list, asker{fd.Name(), c.ask})
@@ -95,7 +96,7 @@ func (s *set) checklist(d protoreflect.MessageDescriptor) (list []asker, err err
 		for i := range o.Fields().Len() {
 			add(o.Fields().Get(i))
 		}
-		if option(o.Options(), oneofRequired) != nil {
+		if value(ofOneofs[o.Name()], oneofRequired) != nil {
 			list = append(list, asker{o.Name(), func(m protoreflect.Message) wrong { return broken(m.WhichOneof(o) == nil, "value is required") }})
 		}
 	}
@@ -105,10 +106,36 @@ func (s *set) checklist(d protoreflect.MessageDescriptor) (list []asker, err err
 	return list, err
 }
 
-// option is an option as it is encoded: a message's bytes, a bool's one byte; nil: it is not
-// given, or false. None is known to the options' own type, since need keeps them raw.
-func option(o proto.Message, field protowire.Number) (out []byte) {
-	for b := o.ProtoReflect().GetUnknown(); len(b) > 0; {
+// rawMessage is the descriptor of a message as it is embedded.
+func (s *set) rawMessage(d protoreflect.MessageDescriptor) (raw []byte) {
+	in, kind := s.raw[d.ParentFile().Path()], protowire.Number(fileMessages)
+	if m, ok := d.Parent().(protoreflect.MessageDescriptor); ok {
+		in, kind = s.rawMessage(m), messageNested
+	}
+	each(in, func(n protowire.Number, b []byte) {
+		if n == kind && text(b, nameField) == string(d.Name()) {
+			raw = b
+		}
+	})
+	return raw
+}
+
+// options are the options of each field or oneof of a raw message. They are not asked of its
+// descriptor, which has none where descriptorpb is not linked.
+func options(message []byte, kind, field protowire.Number) map[protoreflect.Name][]byte {
+	out := map[protoreflect.Name][]byte{}
+	each(message, func(n protowire.Number, b []byte) {
+		if n == kind {
+			out[protoreflect.Name(text(b, nameField))] = value(b, field)
+		}
+	})
+	return out
+}
+
+// value is a field of a raw message as it is encoded: a message's bytes, a bool's one byte; nil: it
+// is not set, or false.
+func value(b []byte, field protowire.Number) (out []byte) {
+	for len(b) > 0 {
 		n, kind, l := protowire.ConsumeTag(b)
 		size := protowire.ConsumeFieldValue(n, kind, b[l:])
 		switch v := b[l : l+size]; {

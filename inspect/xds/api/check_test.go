@@ -209,7 +209,8 @@ func (g *maker) rulesOf(fd protoreflect.FieldDescriptor) protoreflect.Message {
 		g.t.Fatal(err)
 	}
 	out := dynamicpb.NewMessage(rules)
-	if err := proto.Unmarshal(option(d.Fields().ByNumber(fd.Number()).Options(), fieldRules), out); err != nil {
+	raw := options(loaded().rawMessage(d), messageFields, fieldOptions)[fd.Name()]
+	if err := proto.Unmarshal(value(raw, fieldRules), out); err != nil {
 		g.t.Fatal(err)
 	}
 	g.rules[fd.FullName()] = out
