@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 
@@ -90,8 +91,10 @@ type ownerRule struct {
 }
 
 var (
-	ownerSave = regexp.MustCompile(`(?m)^(?:\[\d+:\d+\] )?-A (\S+) [^\n]*--(uid|gid)-owner (\d+)(?:\s|$)`)
-	ownerNFT  = regexp.MustCompile(`"key": ?"sk(uid|gid)"\}\}, ?"right": ?(\d+)`)
+	ownerSave = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^(?:\[\d+:\d+\] )?-A (\S+) [^\n]*--(uid|gid)-owner (\d+)(?:\s|$)`)
+	})
+	ownerNFT = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`"key": ?"sk(uid|gid)"\}\}, ?"right": ?(\d+)`) })
 )
 
 // ownerRules are the ids that owner tests name, in the order of the rules.
@@ -109,12 +112,12 @@ func ownerRules(files map[string][]byte) (uids, gids []ownerRule) {
 	}
 	for _, part := range ruleParts {
 		if part == "nft.json" {
-			for _, m := range ownerNFT.FindAllSubmatch(files[part], -1) {
+			for _, m := range ownerNFT().FindAllSubmatch(files[part], -1) {
 				add(string(m[1]), string(m[2]), part)
 			}
 			continue
 		}
-		for _, m := range ownerSave.FindAllSubmatch(files[part], -1) {
+		for _, m := range ownerSave().FindAllSubmatch(files[part], -1) {
 			add(string(m[2]), string(m[3]), string(m[1]))
 		}
 	}

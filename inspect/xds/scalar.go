@@ -4,7 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"math"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,11 +17,25 @@ import (
 // yaml-cpp knows one, else an integer, else text; what is quoted is text. Protobuf's JSON then takes
 // text for numbers and bools, and nothing but text for text: `18` where text belongs is an error,
 // and `1.5` is none.
-var (
-	yes     = regexp.MustCompile(`^(y|Y|yes|Yes|YES|true|True|TRUE|on|On|ON)$`)
-	no      = regexp.MustCompile(`^(n|N|no|No|NO|false|False|FALSE|off|Off|OFF)$`)
-	integer = regexp.MustCompile(`^[-+]?(0[xX][0-9a-fA-F]+|[0-9]+)$`)
-)
+func yes(text string) bool {
+	return slices.Contains([]string{"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"}, text)
+}
+
+func no(text string) bool {
+	return slices.Contains([]string{"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"}, text)
+}
+
+// integer says whether a text is one, decimal or behind 0x.
+func integer(text string) bool {
+	digits := "0123456789"
+	if text != "" && strings.ContainsAny(text[:1], "-+") {
+		text = text[1:]
+	}
+	if len(text) > 2 && (text[:2] == "0x" || text[:2] == "0X") {
+		text, digits = text[2:], "0123456789abcdefABCDEF"
+	}
+	return text != "" && strings.Trim(text, digits) == ""
+}
 
 func plain(n *yaml.Node) bool {
 	return n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
@@ -77,7 +91,7 @@ func (r *reader) scalar(n *yaml.Node, fd protoreflect.FieldDescriptor, path stri
 
 // text is a scalar where text belongs.
 func (r *reader) text(n *yaml.Node, path, kind string) (string, error) {
-	if plain(n) && (yes.MatchString(n.Value) || no.MatchString(n.Value) || integer.MatchString(n.Value)) {
+	if plain(n) && (yes(n.Value) || no(n.Value) || integer(n.Value)) {
 		return "", r.fail(n, path, "Envoy reads %s as a number or bool, and a %s belongs here: quote it", n.Value, kind)
 	}
 	return n.Value, nil
@@ -97,7 +111,7 @@ func textValue(text string, kind protoreflect.Kind) (protoreflect.Value, bool) {
 
 func boolValue(n *yaml.Node) (protoreflect.Value, bool) {
 	if plain(n) {
-		return protoreflect.ValueOfBool(yes.MatchString(n.Value)), yes.MatchString(n.Value) || no.MatchString(n.Value)
+		return protoreflect.ValueOfBool(yes(n.Value)), yes(n.Value) || no(n.Value)
 	}
 	// What is quoted is read by absl::SimpleAtob.
 	switch strings.ToLower(n.Value) {
@@ -123,7 +137,7 @@ func enumValue(text string, ed protoreflect.EnumDescriptor) (protoreflect.Value,
 
 func number(n *yaml.Node, kind protoreflect.Kind) (protoreflect.Value, bool) {
 	text, base := n.Value, 10
-	if integer.MatchString(text) && (plain(n) || strings.ContainsAny(text, "xX")) {
+	if integer(text) && (plain(n) || strings.ContainsAny(text, "xX")) {
 		base = 0 // 0x1f; and 010 in octal where yaml-cpp reads it, which it does not what is quoted
 	}
 	switch kind {
@@ -230,11 +244,11 @@ func leaf(n *yaml.Node) any {
 	case isNull(n):
 		return nil
 	case !plain(n):
-	case yes.MatchString(n.Value):
+	case yes(n.Value):
 		return true
-	case no.MatchString(n.Value):
+	case no(n.Value):
 		return false
-	case integer.MatchString(n.Value):
+	case integer(n.Value):
 		if i, err := strconv.ParseInt(n.Value, 0, 64); err == nil {
 			return i
 		}

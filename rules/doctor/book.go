@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -80,7 +81,7 @@ func (b *book) save(part string, data []byte) {
 	legacy := strings.Contains(part, "legacy")
 	table, count := "", map[string]int{}
 	for _, raw := range strings.Split(string(data), "\n") {
-		raw = strings.TrimSpace(counters.ReplaceAllString(raw, ""))
+		raw = strings.TrimSpace(counters().ReplaceAllString(raw, ""))
 		f := strings.Fields(raw)
 		switch {
 		case len(f) == 1 && raw[0] == '*':
@@ -111,15 +112,15 @@ func (b *book) counted(l line) {
 }
 
 var (
-	counters = regexp.MustCompile(`^\[\d+:\d+\] `)
-	comment  = regexp.MustCompile(` -m comment --comment (?:"(?:[^"\\]|\\.)*"|\S+)`)
+	counters = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\[\d+:\d+\] `) })
+	comment  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(` -m comment --comment (?:"(?:[^"\\]|\\.)*"|\S+)`) })
 	final    = []string{"ACCEPT", "DROP", "REJECT", "RETURN", "REDIRECT", "DNAT", "SNAT", "MASQUERADE", "TPROXY"}
 )
 
 // clauses splits a rule of a save into tests and target. A test begins at an option, "!"
 // belongs to the one after it, and "-m NAME" to the options that follow it.
 func (l *line) clauses(raw string) {
-	raw = comment.ReplaceAllString(raw, "")
+	raw = comment().ReplaceAllString(raw, "")
 	l.quoted = strings.ContainsAny(raw, `"'\`)
 	f := strings.Fields(raw)[2:]
 	module := ""

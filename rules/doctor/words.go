@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // words are the values that the rules name. Between two neighbouring boundaries no rule
@@ -24,11 +25,13 @@ type words struct {
 const maxRuns = 600
 
 var (
-	portWords = regexp.MustCompile(`--(?:dports?|sports?|ports|to-ports) ([\d:,\-]+)`)
-	netWords  = regexp.MustCompile(`(?:-s|-d|--(?:src|dst)-range) ([0-9a-fA-F.:]+(?:[/\-][0-9a-fA-F.:]+)?)`)
-	idWords   = regexp.MustCompile(`--(uid|gid)-owner (\d+)(?:-(\d+))?`)
-	markWords = regexp.MustCompile(`--mark (0x[0-9a-fA-F]+|\d+)`)
-	digits    = regexp.MustCompile(`\d+`)
+	portWords = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`--(?:dports?|sports?|ports|to-ports) ([\d:,\-]+)`) })
+	netWords  = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?:-s|-d|--(?:src|dst)-range) ([0-9a-fA-F.:]+(?:[/\-][0-9a-fA-F.:]+)?)`)
+	})
+	idWords   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`--(uid|gid)-owner (\d+)(?:-(\d+))?`) })
+	markWords = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`--mark (0x[0-9a-fA-F]+|\d+)`) })
+	digits    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\d+`) })
 )
 
 type collector struct {
@@ -75,19 +78,19 @@ func (b book) words() words {
 }
 
 func (c *collector) save(text string) {
-	for _, m := range portWords.FindAllStringSubmatch(text, -1) {
-		for _, d := range digits.FindAllString(m[1], -1) {
+	for _, m := range portWords().FindAllStringSubmatch(text, -1) {
+		for _, d := range digits().FindAllString(m[1], -1) {
 			c.number(d)
 		}
 	}
-	for _, m := range netWords.FindAllStringSubmatch(text, -1) {
+	for _, m := range netWords().FindAllStringSubmatch(text, -1) {
 		c.address(m[1])
 	}
-	for _, m := range idWords.FindAllStringSubmatch(text, -1) {
+	for _, m := range idWords().FindAllStringSubmatch(text, -1) {
 		c.owner(m[1], m[2])
 		c.owner(m[1], m[3])
 	}
-	for _, m := range markWords.FindAllStringSubmatch(text, -1) {
+	for _, m := range markWords().FindAllStringSubmatch(text, -1) {
 		if n, err := strconv.ParseUint(m[1], 0, 32); err == nil {
 			c.mark(uint32(n))
 		}

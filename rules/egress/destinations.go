@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/envoy"
@@ -63,7 +64,9 @@ func (f *finder) stranger(six bool, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(list[0]), port)
 }
 
-var prefixes = regexp.MustCompile(`[0-9a-fA-F:.]{2,}(/[0-9]{1,3})?|"addr": ?"([^"]+)", ?"len": ?([0-9]+)`)
+var prefixes = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`[0-9a-fA-F:.]{2,}(/[0-9]{1,3})?|"addr": ?"([^"]+)", ?"len": ?([0-9]+)`)
+})
 
 // names collects the prefixes that rules and listeners name.
 func (f *finder) names(places []envoy.Place) {
@@ -73,7 +76,7 @@ func (f *finder) names(places []envoy.Place) {
 		}
 	}
 	for _, part := range append([]string{"nft.json"}, saves...) {
-		for _, m := range prefixes.FindAllStringSubmatch(string(f.s.Files[part]), -1) {
+		for _, m := range prefixes().FindAllStringSubmatch(string(f.s.Files[part]), -1) {
 			text := m[0]
 			if m[2] != "" {
 				text = m[2] + "/" + m[3]
