@@ -31,6 +31,29 @@ const small = `static_resources:
     connect_timeout: 1s
 `
 
+// tcp is its filter, and mutation another, as the rule for the deprecated field in it: it is not asked.
+const (
+	tcp = `name: envoy.filters.network.tcp_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          cluster: c
+          stat_prefix: x
+          max_connect_attempts: 1
+`
+	mutation = `name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: x
+          route_config: {virtual_hosts: {name: a, domains: "*", routes: {match: {prefix: /}, direct_response: {status: 200}}}}
+          http_filters:
+          - name: m
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
+              mutations: {query_parameter_mutations: {append: {record: {key: a, value: b}, entry: {key: ""}}}}
+          - {name: r, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+`
+)
+
 // The reader takes what a real Envoy takes, and refuses what it refuses.
 func TestReaderIsEnvoys(t *testing.T) {
 	envoy := power.Envoy(t)
@@ -52,7 +75,7 @@ func TestReaderIsEnvoys(t *testing.T) {
 		{"max_connect_attempts: 1", "metadata_match: {filter_metadata: {a: {b: 1, c: [x, true, ~, 1.5]}}}"}, {"max_connect_attempts: 1", "metadata_match: {filter_metadata: {1: {yes: 1}}}"},
 		{"max_connect_attempts: 1", "tunneling_config: {hostname: x}\n          tunnelingConfig: {hostname: y}"}, {"max_connect_attempts: 1", "weighted_clusters: {clusters: [{name: a, weight: 1}]}"},
 		{"max_connect_attempts: 1", "idle_timeout: &a 1s\n          max_downstream_connection_duration: *a"}, {"max_connect_attempts: 1", "on_demand: {timeout: 1s, odcds_config: x}"},
-		{"tcp_proxy.v3.TcpProxy", "tcp_proxy.v3.TcpPoxy"}, {`"@type"`, "type"}, {"cluster: c", "cluster: ~"}, {"max_connect_attempts: 1", "filter: {}"},
+		{"tcp_proxy.v3.TcpProxy", "tcp_proxy.v3.TcpPoxy"}, {`"@type"`, "type"}, {tcp, mutation}, {tcp, strings.Replace(mutation, "key: a", `key: ""`, 1)}, {"cluster: c", "cluster: ~"}, {"max_connect_attempts: 1", "filter: {}"},
 	} {
 		text := strings.Replace(small, c.old, c.new, 1)
 		if text == small {

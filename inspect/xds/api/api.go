@@ -65,7 +65,7 @@ type set struct {
 	files sync.Map // the protoreflect.FileDescriptor of each that was needed
 
 	checking sync.Mutex
-	checked  map[protoreflect.FullName][]asker // check.go; guarded by checking
+	checked  map[protoreflect.FullName]checklist // check.go; guarded by checking
 }
 
 var loaded = sync.OnceValue(func() *set {
@@ -85,7 +85,7 @@ func unpack() (*set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &set{raw: map[string][]byte{}, holds: map[protoreflect.FullName]string{}, checked: map[protoreflect.FullName][]asker{}}
+	s := &set{raw: map[string][]byte{}, holds: map[protoreflect.FullName]string{}, checked: map[protoreflect.FullName]checklist{}}
 	return s, each(all, func(_ protowire.Number, file []byte) { s.index(file) })
 }
 

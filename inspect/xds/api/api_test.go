@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +35,7 @@ func every(t *testing.T, visit func(protoreflect.MessageType)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file := range s.raw {
+	for _, file := range slices.Sorted(maps.Keys(s.raw)) { // what is random has a seed
 		f, err := protoregistry.GlobalFiles.FindFileByPath(file)
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)

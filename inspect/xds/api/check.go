@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -21,12 +22,25 @@ func Check(m protoreflect.Message) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range list {
+	for _, c := range list.asks {
 		if why := c.ask(m); why.reason != "" {
 			return fmt.Errorf("invalid %s%s.%s%s: %s", why.key, m.Descriptor().Name(), c.name, why.at, why.reason)
 		}
 	}
 	return nil
+}
+
+// Skips says whether the API has the message in a field taken as it is: neither it nor what is in it
+// is asked.
+func Skips(fd protoreflect.FieldDescriptor) bool {
+	list, err := loaded().checklist(fd.ContainingMessage())
+	return err == nil && slices.Contains(list.skips, fd.Name())
+}
+
+// checklist is the rules of a message.
+type checklist struct {
+	asks  []asker
+	skips []protoreflect.Name
 }
 
 // asker is the rules of one field or oneof.
@@ -48,7 +62,8 @@ type check func(protoreflect.Value) wrong
 type fieldCheck struct {
 	fd       protoreflect.FieldDescriptor
 	required string // what is wrong where the field is not set; empty: nothing
-	value    check  // nil: none
+	skips    bool
+	value    check // nil: none
 }
 
 func (c *fieldCheck) ask(m protoreflect.Message) wrong {
@@ -66,10 +81,10 @@ func (c *fieldCheck) ask(m protoreflect.Message) wrong {
 
 // checklist makes the rules of a message ready, once, in the order in which the generated code asks
 // them: fields that are in no oneof, those that are, and the optional ones.
-func (s *set) checklist(d protoreflect.MessageDescriptor) (list []asker, err error) {
+func (s *set) checklist(d protoreflect.MessageDescriptor) (list checklist, err error) {
 	rules, err := s.message("validate.FieldRules")
 	if err != nil {
-		return nil, err
+		return list, err
 	}
 	s.checking.Lock()
 	defer s.checking.Unlock()
@@ -82,7 +97,10 @@ func (s *set) checklist(d protoreflect.MessageDescriptor) (list []asker, err err
 		if raw := value(ofFields[fd.Name()], fieldRules); raw != nil && err == nil {
 			var c *fieldCheck
 			if c, err = ready(rules, raw, fd); err == nil {
-				list = append(list, asker{fd.Name(), c.ask})
+				list.asks = append(list.asks, asker{fd.Name(), c.ask})
+			}
+			if err == nil && c.skips {
+				list.skips = append(list.skips, fd.Name())
 			}
 		}
 	}
@@ -97,7 +115,7 @@ func (s *set) checklist(d protoreflect.MessageDescriptor) (list []asker, err err
 			add(o.Fields().Get(i))
 		}
 		if value(ofOneofs[o.Name()], oneofRequired) != nil {
-			list = append(list, asker{o.Name(), func(m protoreflect.Message) wrong { return broken(m.WhichOneof(o) == nil, "value is required") }})
+			list.asks = append(list.asks, asker{o.Name(), func(m protoreflect.Message) wrong { return broken(m.WhichOneof(o) == nil, "value is required") }})
 		}
 	}
 	if err == nil {

@@ -3,6 +3,7 @@ package api
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ type maker struct {
 	made           map[protoreflect.FullName][]protoreflect.Message // some of each type that Validate takes
 	rules          map[protoreflect.FullName]protoreflect.Message   // by field
 	refused, taken map[protoreflect.FullName]bool                   // fields
+	mending        bool                                             // keeps texts short, since they are copied often
 }
 
 // valid is a message that Validate takes, or one that it does not where none is found.
@@ -25,10 +27,12 @@ func (g *maker) valid(mt protoreflect.MessageType) protoreflect.Message {
 	name := mt.Descriptor().FullName()
 	if _, ok := g.made[name]; !ok {
 		g.made[name] = []protoreflect.Message{mt.New()} // for a type that holds itself
+		before := g.mending
+		g.mending = true
 		for range 4 {
 			g.made[name] = append(g.made[name], g.mend(mt.New()))
 		}
-		g.made[name] = g.made[name][1:]
+		g.made[name], g.mending = g.made[name][1:], before
 	}
 	some := g.made[name]
 	return proto.Clone(some[g.r.IntN(len(some))].Interface()).ProtoReflect()
@@ -191,6 +195,7 @@ func numbersIn(m protoreflect.Message) (out []float64) {
 		}
 		return true
 	})
+	slices.Sort(out) // Range has no order
 	return out
 }
 
@@ -209,6 +214,7 @@ func textsIn(m protoreflect.Message) (out []string) {
 		}
 		return true
 	})
+	slices.Sort(out) // Range has no order
 	return out
 }
 
@@ -224,7 +230,7 @@ func (g *maker) text(rules protoreflect.Message) string {
 		return given[g.r.IntN(len(given))] + "x" + given[g.r.IntN(len(given))]
 	case n <= 2 && len(limits) > 0:
 		l := limits[g.r.IntN(len(limits))]
-		if l < 70_000 {
+		if l < 70_000 && (l < 200 || !g.mending) {
 			return strings.Repeat([]string{"a", "é"}[g.r.IntN(2)], max(0, int(l)+g.r.IntN(3)-1))
 		}
 	}

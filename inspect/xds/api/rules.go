@@ -31,6 +31,7 @@ func ready(d protoreflect.MessageDescriptor, raw []byte, fd protoreflect.FieldDe
 
 func (f *fieldCheck) fill(r protoreflect.Message) (err error) {
 	of := part(r, "message")
+	f.skips = truth(of, "skip")
 	kind, rules := typeRules(r)
 	switch {
 	case truth(of, "required") && rules != nil:
