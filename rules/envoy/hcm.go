@@ -37,6 +37,8 @@ type stream struct {
 
 	missed  []flow.Miss       // of the route choice that is going on
 	assumed []flow.Assumption // likewise
+	// stale says that a filter had the route chosen again, which nobody has asked for since.
+	stale bool
 	// marked says that a filter before may have set dynamic metadata of the request.
 	marked  bool
 	lb      balanced

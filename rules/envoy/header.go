@@ -128,6 +128,16 @@ func (h *headers) set(name, value string) { h.put(header{name: name, value: valu
 // setUnsure is set for a value that meshtop cannot know.
 func (h *headers) setUnsure(name string) { h.put(header{name: name, unsure: true}) }
 
+// join adds to the first value of a header that is there.
+func (h *headers) join(name, value string) {
+	for i := range h.list {
+		if e := &h.list[i]; e.name == name {
+			e.value += "," + value
+			return
+		}
+	}
+}
+
 func (h *headers) put(e header) {
 	for i := range h.list {
 		if h.list[i].name == e.name {

@@ -143,17 +143,21 @@ func (s *stream) runFilters() bool {
 			return false
 		}
 	}
-	levels := s.levels()
+	first := s.levels() // the filters of a request are chosen once
 	for i := range filters {
 		f := &filters[i]
-		if f.kind == "router" {
-			return s.routerFilter(f)
-		}
-		rc := perRoute(levels, f.name)
-		if off, by := f.off(rc); off {
+		rc := perRoute(first, f.name)
+		if off, by := f.off(rc); off && f.kind != "router" {
 			s.step(f, flow.Because(flow.WhyHTTPFilterOff, by))
 			continue
 		}
+		if !asksLate(f.kind) && !s.fresh() {
+			return false
+		}
+		if f.kind == "router" {
+			return s.routerFilter(f)
+		}
+		rc = perRoute(s.levels(), f.name)
 		if !s.p.odd(flow.HTTPFilter, f.name, f.config, f.odd) || !s.p.odd(flow.HTTPFilter, f.name, rc.config, notModelled(f.kind, rc.config)) {
 			s.astray(f)
 			return false
@@ -253,7 +257,7 @@ func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
 	case f.missing:
 		return s.deny(f, flow.Because(flow.WhyFilterNoConfig, f.name), 500, "NFCF", "")
 	}
-	if f.config.Field("clear_route_cache").Bool(false) && (f.kind == "set_filter_state" || passes(f.kind)) {
+	if f.clears() && passes(f.kind) {
 		return s.opaque(f, f.kind, "has the route chosen again")
 	}
 	return s.runs(f, rc)
@@ -290,6 +294,13 @@ func (s *stream) runs(f *httpFilter, rc routeConfig) bool {
 		s.p.originalSrc, s.p.mark = true, uint32(f.config.Field("mark").Uint(0))
 	case "set_filter_state":
 		s.setFilterState(f)
+		s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
+		if f.clears() {
+			s.again(f)
+		}
+		return true
+	case "ip_tagging":
+		return s.ipTagging(f)
 	case "admission_control", "adaptive_concurrency":
 		return s.shed(f)
 	case "envoy.extensions.common.matching.v3.ExtensionWithMatcher":
@@ -323,7 +334,7 @@ func (s *stream) runs(f *httpFilter, rc routeConfig) bool {
 // marks says that a filter of this kind sets dynamic metadata of the request.
 func marks(kind string) bool {
 	switch kind {
-	case "header_to_metadata", "set_metadata", "json_to_metadata", "thrift_to_metadata", "sse_to_metadata", "ip_tagging", "grpc_field_extraction",
+	case "header_to_metadata", "set_metadata", "json_to_metadata", "thrift_to_metadata", "sse_to_metadata", "grpc_field_extraction",
 		"proto_message_extraction", "istio.authentication.v1alpha1.FilterConfig", "istio_authn":
 		return true
 	}

@@ -75,6 +75,13 @@ func luaHandlesRequests(script string) bool {
 func (s *stream) headerMutation(f *httpFilter, rc routeConfig) bool {
 	s.own()
 	s.mutate(f.config.Path("mutations", "request_mutations"))
+	if s.stale {
+		if !s.fresh() {
+			return false
+		}
+		rc = perRoute(s.levels(), f.name)
+		s.own()
+	}
 	// From the most specific level to the table, unless the filter says the reverse.
 	levels := rc.all
 	if f.config.Field("most_specific_header_mutations_wins").Bool(false) {

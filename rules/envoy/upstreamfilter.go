@@ -45,7 +45,6 @@ func (s *stream) upstreamFilters(c *cluster) bool {
 var touched = map[string][]string{
 	"aws_request_signing": {"authorization", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"},
 	"gcp_authn":           {"authorization"},
-	"ip_tagging":          {"x-envoy-ip-tags"},
 	"decompressor":        {"accept-encoding", "content-encoding", "content-length"},
 	"compressor":          {"accept-encoding"},
 	"gzip":                {"accept-encoding"},

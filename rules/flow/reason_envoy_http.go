@@ -121,6 +121,7 @@ const (
 	WhyRouterForwards  // what the endpoint receives. Args: method and path, host
 	WhyUpgradeRefused  // no upgrade configuration for it. Args: upgrade
 	WhyLocalReplyMap   // local_reply_config may change the status. Args: code
+	WhyRouteAgain      // the route is chosen again for what a filter changed. Args: filter
 	WhyVersionTaken    // what Envoy does is taken to be what the newest measured version does. Args: its own version, empty where it is not known, the measured one
 	envoyHTTPEnd
 )

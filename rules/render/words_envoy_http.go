@@ -66,6 +66,8 @@ func managerWords(k flow.ReasonKind, a [3]string) string {
 		return "header " + a[0] + " is dropped for its underscore"
 	case flow.WhyLocalReplyMap:
 		return "local_reply_config may change status " + a[0]
+	case flow.WhyRouteAgain:
+		return "has the route chosen again, once it is asked for"
 	case flow.WhyVersionTaken:
 		return "Envoy does what " + a[1] + " does, the newest that is measured: its own version is " + or(a[0], "not known")
 	}
