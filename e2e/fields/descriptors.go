@@ -1,6 +1,6 @@
-// Command fields writes rules/envoy/fields.txt: what the fields of Envoy's API may hold, from
-// the descriptors that go-control-plane and xds carry in their generated Go text.
-package main
+// Package fields makes a table of what the fields of Envoy's API may hold, from the descriptors
+// that go-control-plane and xds carry in their generated Go text.
+package fields
 
 import (
 	"fmt"

@@ -14,7 +14,7 @@ import (
 
 // fieldTable has a line for each message of Envoy's API and of xds that holds fields which
 // this package reads by name, and for each enum of such a field; in order of their names.
-// `go run ./e2e/fields` makes it of the descriptors of go-control-plane.
+// TestFieldTable makes it of the descriptors of go-control-plane.
 //
 // After a message's name come the oneofs of which one member must be there, as !N, and the
 // fields: NAME=TYPE, and @N for a member of oneof N; @0 marks a field of older Envoys. TYPE is

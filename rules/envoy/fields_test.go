@@ -1,13 +1,34 @@
 package envoy
 
 import (
+	"flag"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
+	api "github.com/meshtop/meshtop/e2e/fields"
 	"github.com/meshtop/meshtop/rules/envoy/tree"
 	"github.com/meshtop/meshtop/rules/flow"
 )
+
+var makeFields = flag.Bool("fields", false, "write fields.txt anew")
+
+// The table is that of the descriptors of the go-control-plane that is built with, for the
+// fields that are read now.
+func TestFieldTable(t *testing.T) {
+	want, err := api.Make(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *makeFields {
+		if err := os.WriteFile("fields.txt", []byte(want), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	} else if fieldTable != want {
+		t.Error("fields.txt is not what the descriptors and the fields that are read give: go test ./rules/envoy -run TestFieldTable -fields")
+	}
+}
 
 // Nothing in a real dump is of a wrong kind.
 func TestRealKinds(t *testing.T) {

@@ -1,9 +1,8 @@
-package main
+package fields
 
 import (
 	"fmt"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 
@@ -13,30 +12,14 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// Paths from the folder of the repository: reader is the folder whose Go text says which fields matter, and output the table.
-const (
-	reader = "rules/envoy"
-	output = reader + "/fields.txt"
-)
-
-func main() {
-	table, err := makeTable(".")
-	if err == nil {
-		err = os.WriteFile(output, []byte(table), 0o666)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "fields:", err)
-		os.Exit(1)
-	}
-}
-
-// makeTable is the text of the table; root is the folder of the repository.
-func makeTable(root string) (string, error) {
+// Make is the text of the table, for the fields that the Go text of a folder reads by name.
+// What it cannot read of the modules' text is an error.
+func Make(reader string) (string, error) {
 	s, err := readSchema()
 	if err != nil {
 		return "", err
 	}
-	read, err := names(root + "/" + reader)
+	read, err := names(reader)
 	if err != nil {
 		return "", err
 	}
