@@ -36,8 +36,15 @@ func answer(o *Outcome) Variant {
 	r.Caller = flow.Symptom{Code: o.Code, Flags: o.Flags, Details: details(o)}
 	if c := o.Client; c != nil {
 		r.Caller.Location = c.Location
+		route := flow.Step{Stage: flow.Route}
+		for name, v := range c.Headers {
+			if ofRoutes(name) {
+				route.Facts = append(route.Facts, flow.Because(flow.WhyAnswerHas, name, strings.ReplaceAll(v, "\n", ", ")))
+			}
+		}
+		r.Steps = append(r.Steps, route)
 		switch {
-		case c.Closed:
+		case c.Closed, c.TLSError && !c.Timeout:
 			r.Caller.TCP = flow.TCPClosed
 		case c.Timeout:
 			r.Verdict = flow.Dropped
@@ -161,6 +168,30 @@ func TestJudgeSplit(t *testing.T) {
 	}
 	if got := Judge(c, []Variant{a, {a.Result, b.Made}}); got.Word != Agree {
 		t.Errorf("both prongs end alike: got %d %s", got.Word, got.Why)
+	}
+}
+
+// What the steps say of the answer's headers is compared, and what they leave out.
+func TestJudgeAnswer(t *testing.T) {
+	o := Outcome{Log: "http", Code: 200, Client: &ClientSide{Status: 200, Headers: map[string]string{"x-a": "1\n2", "x-eo-addr": "a", "other": "1"}}}
+	for _, c := range []struct {
+		facts []flow.Reason
+		right bool
+	}{
+		{[]flow.Reason{flow.Because(flow.WhyAnswerHas, "x-a", "1, 2")}, true},
+		{[]flow.Reason{flow.Because(flow.WhyAnswerAdds, "x-a", "1, 2 (where the endpoint sends none)")}, true},
+		{[]flow.Reason{flow.Because(flow.WhyAnswerAdds, "x-a", "?")}, true},
+		{[]flow.Reason{flow.Because(flow.WhyAnswerChanged, "y, X-A")}, true},
+		{[]flow.Reason{flow.Because(flow.WhyAnswerMore, "1")}, true},
+		{nil, false},
+		{[]flow.Reason{flow.Because(flow.WhyAnswerHas, "x-a", "2, 1")}, false},
+		{[]flow.Reason{flow.Because(flow.WhyAnswerLoses, "x-a")}, false},
+		{[]flow.Reason{flow.Because(flow.WhyAnswerHas, "x-a", "1, 2"), flow.Because(flow.WhyAnswerHas, "x-b", "1")}, false},
+	} {
+		r := envoy.Result{Verdict: flow.Delivered, Caller: flow.Symptom{Code: 200}, Steps: []flow.Step{{Stage: flow.Route, Facts: c.facts}}}
+		if got := diff(&o, &r); (got == "") != c.right {
+			t.Errorf("%v: %q", c.facts, got)
+		}
 	}
 }
 

@@ -117,6 +117,7 @@ func (d *differ) client(o *Outcome, r *envoy.Result) {
 		return
 	}
 	d.field("location", c.Location, r.Caller.Location)
+	d.answer(c, r)
 	switch answered := o.Upstream != nil || strings.HasPrefix(c.Body, echoMark); {
 	case answered:
 		d.must("verdict", flow.Continue.String(), r.Verdict.String())

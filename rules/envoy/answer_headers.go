@@ -103,6 +103,22 @@ func (h *answerHeader) add(o tree.Node, there flow.Answer) {
 // maxAnswerFacts bounds the headers that a step tells.
 const maxAnswerFacts = 8
 
+// unsayAnswer takes back what the route's step says of the answer's headers: a redirect and a
+// direct response change them themselves, not where a filter answers in their place.
+// (DownstreamFilterManager::prepareLocalReplyViaFilterChain asks only a route that forwards)
+func (s *stream) unsayAnswer() {
+	for i := len(s.p.res.Steps) - 1; i >= 0; i-- {
+		st := &s.p.res.Steps[i]
+		if st.Stage != flow.Route {
+			continue
+		}
+		st.Facts = slices.DeleteFunc(slices.Clone(st.Facts), func(f flow.Reason) bool {
+			return f.Kind == flow.WhyAnswerHas || f.Kind == flow.WhyAnswerAdds || f.Kind == flow.WhyAnswerLoses || f.Kind == flow.WhyAnswerMore
+		})
+		return
+	}
+}
+
 // noteAnswer adds to the route's step what the caller sees of the headers that weighted
 // entry, route, virtual host and table change. (RouteEntryImplBase::finalizeResponseHeaders)
 func (s *stream) noteAnswer() {

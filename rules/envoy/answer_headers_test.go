@@ -38,6 +38,13 @@ func TestAnswerHeaders(t *testing.T) {
 			t.Errorf("%s %s%s: %s, want %s", c.action, c.adds, c.more, s, c.want)
 		}
 	}
+	fault := typedFilter("f", "fault.v3.HTTPFault", `"abort":{"http_status":503,"percentage":{"numerator":100}}`)
+	for action, want := range map[string]int{forward: 1, direct: 0} { // where a filter answers
+		cfg := httpDump(t, withFilters(oneHost(`{"match":{"prefix":"/"},`+action+`,"response_headers_to_add":[`+add("x", "1", over)+`]}`), fault))
+		if facts := stepOf(t, ask(cfg, sent("GET", "/", "a")), flow.Route).Facts; len(facts) < want || want == 0 && len(facts) > 0 {
+			t.Errorf("%s: %v", action, facts)
+		}
+	}
 	var many []string
 	for i := range maxAnswerFacts + 3 {
 		many = append(many, add(fmt.Sprint("x", i), "1", over))

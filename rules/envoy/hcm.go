@@ -158,6 +158,9 @@ func (s *stream) answer(step flow.Step, v flow.Verdict, c flow.Symptom) {
 	if s.grpc {
 		c.Code = 200
 	}
+	if s.last == nil && s.action.kind != actionCluster {
+		s.unsayAnswer()
+	}
 	c.TCP = flow.TCPOK
 	to, by, known := s.custom(c.Code)
 	if by != "" && known {
