@@ -231,7 +231,8 @@ func (s *stream) upgradeOf(method string) {
 		}
 	}
 	if equalFold(s.upgrade, "h2c") {
-		s.upgrade, s.upgrades = "", false // Envoy removes upgrades to h2c
+		s.upgrade, s.upgrades = "", false // Envoy removes upgrades to h2c (TestPassedHeaders)
+		s.h.remove("http2-settings")
 	}
 }
 

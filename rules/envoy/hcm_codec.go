@@ -353,6 +353,8 @@ func (s *stream) http2Headers(r *flow.HTTP, method, target string) *codecError {
 		switch {
 		case name == "connection", name == "keep-alive", name == "proxy-connection", name == "transfer-encoding", name == "upgrade":
 			return &codecError{0, "http2.violation.of.messaging.rule"}
+		case name == "te" && !equalFold(value, "trailers"): // RFC 9113 8.2.2: TestPassedHeaders
+			return &codecError{0, "http2.invalid.header.field"}
 		case name == "host":
 			if !s.h.has(":authority") {
 				s.h.set(":authority", value)

@@ -49,8 +49,9 @@ var touched = map[string][]string{
 	"compressor":          {"accept-encoding"},
 	"gzip":                {"accept-encoding"},
 	"grpc_web":            {"accept", "content-length", "content-type", "grpc-accept-encoding", "te"},
-	"connect_grpc_bridge": {"accept-encoding", "connect-timeout-ms", "content-encoding", "content-length", "content-type", "grpc-accept-encoding", "grpc-encoding", "grpc-timeout", "te"},
-	"metadata_exchange":   {"x-envoy-peer-metadata", "x-envoy-peer-metadata-id"},
+	"connect_grpc_bridge": {"accept-encoding", "connect-accept-encoding", "connect-content-encoding", "connect-protocol-version", "connect-timeout-ms",
+		"content-encoding", "content-length", "content-type", "grpc-accept-encoding", "grpc-encoding", "grpc-timeout", "te"},
+	"metadata_exchange": {"x-envoy-peer-metadata", "x-envoy-peer-metadata-id"},
 }
 
 // touch marks the headers that such a filter may have changed.
@@ -61,14 +62,32 @@ func (s *stream) touch(f *httpFilter) {
 		names = touched["metadata_exchange"]
 	case f.kind == "header_to_metadata":
 		names = removedNames(f.config)
+	case f.kind == "grpc_web" && !strings.HasPrefix(s.h.value("content-type"), "application/grpc-web"), f.kind == "connect_grpc_bridge" && !s.connects():
+		names = nil
 	}
 	if len(names) == 0 {
 		return
 	}
 	s.own()
+	if f.kind == "connect_grpc_bridge" && s.connectsByQuery() {
+		s.h.set(":method", "POST")
+		s.h.set(":path", withoutQuery(s.h.value(":path")))
+	}
 	for _, name := range names {
 		s.h.setUnsure(name)
 	}
+}
+
+// connects says whether a request may be one of the Connect protocol: a stream by its type, a
+// call by its version, or a GET by its query. (TestPassedHeaders)
+func (s *stream) connects() bool {
+	return strings.HasPrefix(s.h.value("content-type"), "application/connect+") || s.h.has("connect-protocol-version") || s.connectsByQuery()
+}
+
+// connectsByQuery says whether a call's message stands in the query.
+func (s *stream) connectsByQuery() bool {
+	v, _ := queryValue(s.h.value(":path"), "connect")
+	return v == "v1" && s.h.value(":method") == "GET"
 }
 
 // removedNames are the headers that header_to_metadata may take away.
