@@ -14,8 +14,8 @@ import (
 // TLS session.
 func (d *differ) upstream(o *Outcome, r *envoy.Result) {
 	u := o.Upstream
-	if u.Addr != "" && o.Host != "" && u.Addr != o.Host {
-		return // Envoy dialled itself, or another one: that is a pass of its own
+	if u.elsewhere(o) {
+		return
 	}
 	if u.Addr != "" {
 		d.field("upstream address", u.Addr, r.Upstream.Addr.String())
@@ -32,6 +32,12 @@ func (d *differ) upstream(o *Outcome, r *envoy.Result) {
 		d.field("upstream version", u.Version, h.Version)
 	}
 	d.headers(u, h)
+}
+
+// elsewhere: Envoy dialled itself, or another one, which led the request on: that is a pass of
+// its own, which rules.Trace follows and TestJoined judges.
+func (u *UpstreamSide) elsewhere(o *Outcome) bool {
+	return u.Addr != "" && o.Host != "" && u.Addr != o.Host
 }
 
 // framing are headers that say how the message is cut, not what it says.

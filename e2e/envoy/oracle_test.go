@@ -62,6 +62,7 @@ type hunt struct {
 	start                    time.Time
 	worlds, sent             int
 	crashes, refused, cases  int
+	elsewhere                int // cases that an endpoint answered to which another than the logged host led
 	kept                     int
 	failed, unjudged, unsure []string // worlds that did not run; cases without a judgement; disagreements that did not come again
 }
@@ -130,6 +131,9 @@ func (h *hunt) weigh(b *Batch, r *Result, cfg *envoy.Config, i int, open map[int
 		return
 	}
 	h.cases++
+	if slices.ContainsFunc(c.Outcomes, func(o Outcome) bool { return o.Upstream != nil && o.Upstream.elsewhere(&o) }) {
+		h.elsewhere++
+	}
 	h.tally.add(c, j)
 	if j.Word == Disagree && h.kept < *oracleShrink {
 		h.kept++
@@ -191,6 +195,10 @@ func (h *hunt) report() {
 	t.Logf("trouble: %d worlds did not run, %d cases not judged, %d disagreed once and not in %d further runs, %d crashes, %d of refused listeners",
 		len(h.failed), len(h.unjudged), len(h.unsure), runs-1, h.crashes, h.refused)
 	h.tally.report(t, fmt.Sprintf("seed %d, %d worlds, %d connections", h.seed, h.worlds, h.sent))
+	t.Logf("%d cases went on from the logged host to another: what arrived there is judged by TestJoined", h.elsewhere)
+	if h.elsewhere > 5 && h.elsewhere*20 > h.cases {
+		t.Errorf("of %d of %d cases what arrived is not compared", h.elsewhere, h.cases)
+	}
 	for _, f := range mix {
 		if n := h.tally.of(f); *oracleFamily == "" && h.worlds >= len(mix) && n[Agree] == 0 {
 			t.Errorf("of family %s nothing agreed", f)
