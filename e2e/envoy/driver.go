@@ -196,14 +196,24 @@ func bootstrap(w *World, dir string) []byte {
 	if static == nil {
 		static = M{}
 	}
-	b, _ := json.Marshal(M{
-		"node":              M{"id": "oracle", "cluster": "oracle"},
+	node := M{"id": "oracle", "cluster": "oracle"}
+	if w.Zone != "" {
+		node["locality"] = M{"zone": w.Zone}
+	}
+	boot := M{
+		"node":              node,
 		"admin":             M{"address": socket("127.0.0.1", 0)},
 		"dynamic_resources": M{"lds_config": file("lds.json"), "cds_config": file("cds.json")},
 		"layered_runtime": M{"layers": A{M{"name": "static", "static_layer": static},
 			M{"name": "admin", "admin_layer": M{}}}},
 		"bootstrap_extensions": A{ext("envoy.bootstrap.internal_listener",
 			"envoy.extensions.bootstrap.internal_listener.v3.InternalListener", nil)},
-	})
+	}
+	if w.Local != nil {
+		var local struct{ Name string }
+		json.Unmarshal(w.Local, &local)
+		boot["static_resources"], boot["cluster_manager"] = M{"clusters": A{w.Local}}, M{"local_cluster_name": local.Name}
+	}
+	b, _ := json.Marshal(boot)
 	return b
 }

@@ -13,6 +13,8 @@ type World struct {
 	Clusters  []json.RawMessage `json:"clusters"`            // envoy.config.cluster.v3.Cluster, by file CDS
 	Routes    []json.RawMessage `json:"routes,omitempty"`    // RouteConfiguration, by file RDS
 	Runtime   map[string]any    `json:"runtime,omitempty"`   // static runtime layer
+	Zone      string            `json:"zone,omitempty"`      // where Envoy itself is
+	Local     json.RawMessage   `json:"local,omitempty"`     // its own cluster, in the bootstrap
 	Upstreams []string          `json:"upstreams,omitempty"` // ports of the upstream servers; empty: the usual ones
 }
 

@@ -26,8 +26,11 @@ func (c *Config) zoned(cl *cluster, b lbConfig, s *hostSet) bool {
 		locality = cl.locality
 	}
 	zone := locality.Field("zone_aware_lb_config")
-	if zone.Path("routing_enabled", "value").Exists() && zone.Path("routing_enabled", "value").Str() == "0" {
-		return false
+	if on := zone.Field("routing_enabled"); on.Exists() {
+		share, said := on.Field("value").Float() // a dump leaves 0 out
+		if _, runtime := c.value("upstream.zone_routing.enabled"); !runtime && (!said && !on.Field("value").Exists() || said && share == 0) {
+			return false
+		}
 	}
 	_, runtime := c.value("upstream.zone_routing.min_cluster_size")
 	small := !runtime && !zone.Field("force_local_zone").Exists() && n < zone.Field("min_cluster_size").Uint(6)

@@ -22,6 +22,7 @@ func TestZoneAware(t *testing.T) {
 	dump := cl("two", zones(4), "") + cl("small", zones(2), "") + cl("forced", zones(2), `, 'common_lb_config': {'zone_aware_lb_config': {'force_local_zone': {}}}`) +
 		cl("weighted", zones(4), `, 'common_lb_config': {'locality_weighted_lb_config': {}}`) + cl("ring", zones(4), `, 'lb_policy': 'RING_HASH'`) +
 		cl("off", zones(4), `, 'common_lb_config': {'zone_aware_lb_config': {'routing_enabled': {'value': 0}}}`) +
+		cl("zero", zones(4), `, 'common_lb_config': {'zone_aware_lb_config': {'routing_enabled': {}}}`) + cl("half", zones(4), `, 'common_lb_config': {'zone_aware_lb_config': {'routing_enabled': {'value': 0.5}}}`) +
 		cl("one", group(0, `'locality': {'zone': 'a'}`, ep("1.0.0.1"), ep("1.0.0.2"), ep("1.0.0.3"), ep("1.0.0.4"), ep("1.0.0.5"), ep("1.0.0.6")), "")
 	for _, local := range []bool{true, false} {
 		m := mesh{clusters: dump}
@@ -29,7 +30,7 @@ func TestZoneAware(t *testing.T) {
 			m.bootstrap = `'cluster_manager': {'local_cluster_name': 'me'}`
 		}
 		c := m.load(t)
-		for name, zoned := range map[string]bool{"two": true, "small": false, "forced": true, "weighted": false, "ring": false, "off": false, "one": false} {
+		for name, zoned := range map[string]bool{"two": true, "small": false, "forced": true, "weighted": false, "ring": false, "off": false, "zero": false, "half": true, "one": false} {
 			ch := new(flow.Choices)
 			(&pass{cfg: c, ch: ch, req: raw()}).toCluster(name, lbHints{})
 			made := ch.Made()[0]
