@@ -237,7 +237,7 @@ func (f *form) layers(r *flow.Request, t request.Target) error {
 	h := &flow.HTTP{Method: or(strings.TrimSpace(f.text[fMethod].String()), "GET"), Authority: or(strings.TrimSpace(f.text[fHost].String()), t.Authority),
 		Path: or(f.text[fPath].String(), or(t.Path, "/"))}
 	if f.base.HTTP != nil {
-		h.Version, h.Scheme = f.base.HTTP.Version, f.base.HTTP.Scheme
+		h.Version, h.Scheme, h.Body = f.base.HTTP.Version, f.base.HTTP.Scheme, f.base.HTTP.Body
 	}
 	for _, x := range f.headers {
 		s := strings.TrimSpace(x.String())

@@ -60,6 +60,8 @@ func TestSend(t *testing.T) {
 		{"HTTP/1.1", mesh.Pod(), "--to http://10.107.42.16/ --uid 1000 --gid 1000", 200, "ok"},
 		{"HTTP/2 with prior knowledge", mesh.Pod(), "--to http://10.107.42.16/ --uid 1000 --alpn h2c", 200, "ok"},
 		{"a status of the endpoint", mesh.Pod(), "--to http://10.107.42.16/status/404 --uid 1000", 404, "ok"},
+		{"a body", mesh.Pod(), "--to http://10.107.42.16/ --uid 1000 -d a=1", 200, "ok"},
+		{"a body of HTTP/2", mesh.Pod(), "--to http://10.107.42.16/ --uid 1000 --alpn h2c --data a=1", 200, "ok"},
 		{"TLS with a name and ALPN", mesh.Pod(), "--to https://10.0.0.9/ --sni secure.lab --alpn http/1.1 --uid 1000", 200, "ok"},
 		{"raw TCP", mesh.Pod(), "--to 10.107.42.16:7000 --uid 1000", 0, "ok"},
 		{"the proxy's own user is exempt", mesh.Pod(), "--to http://10.107.42.16/ --uid 1337 --gid 1337", 200, "ok"},

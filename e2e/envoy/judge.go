@@ -78,6 +78,7 @@ func FairUnknown(why flow.ReasonKind) bool { return fairUnknown[why] }
 var fairUnknown = map[flow.ReasonKind]bool{
 	flow.WhyOpaque: true, flow.WhyService: true, flow.WhyFilterOpaque: true, flow.WhyAskOutside: true,
 	flow.WhyNotRead: true, flow.WhyVHDS: true, flow.WhyOnDemand: true, flow.WhyDNS: true,
+	flow.WhyBodyFrames:    true, // how a client cuts its body is not in its request
 	flow.WhyNoProxyConfig: true, flow.WhyProxyUIDUnknown: true, flow.WhySocketsUnknown: true, flow.WhyZtunnel: true,
 }
 

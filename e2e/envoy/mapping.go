@@ -82,6 +82,7 @@ func (h *HTTP) flow() *flow.HTTP {
 	out.Headers = append(out.Headers, h.Headers...)
 	if h.Body != "" {
 		out.Headers = append(out.Headers, [2]string{"content-length", fmt.Sprint(len(h.Body))})
+		out.Body = &flow.Body{Size: len(h.Body)}
 	}
 	return out
 }

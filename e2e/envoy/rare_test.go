@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -32,7 +33,17 @@ func rareGaps() []gap {
 	script := func(s string) M {
 		return M{"http_filters": A{ext("lua", filterNS+"http.lua.v3.Lua", M{"default_source_code": M{"inline_string": s}}), router()}}
 	}
+	limited := M{"http_filters": A{ext("buffer", filterNS+"http.buffer.v3.Buffer", M{"max_request_bytes": 7}), router()}}
+	posted := func(n int, version string) Request {
+		q := get("a.test", "/").with("POST", version)
+		q.HTTP.Body = strings.Repeat("x", n)
+		return q
+	}
 	return []gap{
+		{name: "rare: a body at the limit", listener: web(rc, limited), request: posted(7, "HTTP/1.1"), want: `"c1"`},
+		{name: "rare: a body over the limit", listener: web(rc, limited), request: posted(8, "HTTP/1.1"), want: "413"},
+		{name: "rare: a body over the limit in one frame", listener: web(rc, limited), request: posted(8, "HTTP/2"), want: `"c1"`, unknown: flow.WhyBodyFrames},
+		{name: "rare: a body over the limit in two frames", listener: web(rc, limited), request: posted(16385, "HTTP/2"), want: "413"},
 		{name: "rare: a method of its own", listener: web(rc, h1(M{"allow_custom_methods": true})), request: get("a.test", "/").with("FOO", ""), want: `"c1"`},
 		{name: "rare: no method at all", listener: web(rc, h1(M{"allow_custom_methods": true})), request: get("a.test", "/").with("F@O", ""), want: "codec_error"},
 		{name: "rare: an upgrade that is ignored", listener: web(rc, h1(M{"ignore_http_11_upgrade": A{M{"exact": "websocket"}}})), request: upgrade, want: `"c1"`, unknown: flow.WhyNotModelled},

@@ -4,6 +4,7 @@ package probe
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -38,7 +41,7 @@ const Timeout = 10 * time.Second
 // Do sends the request once and waits for the head of its answer. A connection that is
 // refused, reset or silent is a result; an error says that nothing was sent.
 func Do(ctx context.Context, dial Dialer, r flow.Request) (Result, error) {
-	if err := bodiless(r.HTTP); err != nil {
+	if err := sendable(r); err != nil {
 		return Result{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
@@ -72,27 +75,39 @@ func Do(ctx context.Context, dial Dialer, r flow.Request) (Result, error) {
 	return res, nil
 }
 
-// bodiless refuses a request whose headers promise a body: a trace has none, and a server would
-// wait for it.
-func bodiless(h *flow.HTTP) error {
-	if h == nil {
+// sendable refuses a request that cannot be sent as it is: one with a PROXY protocol header, and
+// one whose headers promise another body than it has, for which a server would wait.
+func sendable(r flow.Request) error {
+	h := r.HTTP
+	switch {
+	case r.Proxy != nil:
+		return errors.New("not sent: a request with a PROXY protocol header is only traced")
+	case h == nil:
 		return nil
+	case h.Body != nil && h.Body.Bytes == nil && h.Body.Size != 0:
+		return errors.New("not sent: what its body holds is not known")
+	}
+	size := "0"
+	if h.Body != nil {
+		size = strconv.Itoa(len(h.Body.Bytes))
 	}
 	for _, kv := range h.Headers {
-		length := strings.EqualFold(kv[0], "content-length") && strings.Trim(kv[1], " \t0") != ""
+		length := strings.EqualFold(kv[0], "content-length") && orZero(kv[1]) != size
 		if length || strings.EqualFold(kv[0], "transfer-encoding") {
-			return fmt.Errorf("not sent: its header %q promises a body, and meshtop sends none", kv[0]+": "+kv[1])
+			return fmt.Errorf("not sent: its header %q promises another body than the one of %s bytes that it has", kv[0]+": "+kv[1], size)
 		}
 	}
 	return nil
 }
 
+// orZero is a Content-Length without what changes nothing.
+func orZero(v string) string {
+	return or(strings.TrimLeft(strings.Trim(v, " \t"), "0"), "0")
+}
+
 // talk speaks the request's protocol.
 func talk(ctx context.Context, conn net.Conn, r flow.Request, res *Result) error {
 	res.Symptom.TCP = flow.TCPOK
-	if r.Proxy != nil {
-		return errors.New("a PROXY protocol header is not sent: nothing was")
-	}
 	h2 := r.HTTP != nil && r.HTTP.Version == "2"
 	if r.TLS != nil {
 		c := tls.Client(conn, &tls.Config{ServerName: r.TLS.SNI, NextProtos: r.TLS.ALPN, InsecureSkipVerify: true}) //nolint:gosec // the answer is looked at, not trusted
@@ -148,16 +163,35 @@ func overHTTP1(conn net.Conn, r flow.Request, res *Result) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(conn, head); err != nil {
-		return err
-	}
+	// An answer can come before the body was taken, and then nobody takes the rest.
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := conn.Write(append([]byte(head), body(r.HTTP)...))
+		wrote <- err
+	}()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: or(r.HTTP.Method, "GET")})
-	if err != nil {
+	if end := conn.SetWriteDeadline(time.Now()); end != nil {
+		conn.Close()
+	}
+	failed := <-wrote
+	switch {
+	case err == nil:
+	case failed == nil || errors.Is(failed, os.ErrDeadlineExceeded):
 		return err
+	default:
+		return failed // a reset is told once
 	}
 	defer resp.Body.Close()
 	answer(resp, res)
 	return nil
+}
+
+// body is what the request holds after its head.
+func body(h *flow.HTTP) []byte {
+	if h.Body == nil {
+		return nil
+	}
+	return h.Body.Bytes
 }
 
 // head1 is the head of an HTTP/1 request, with nothing in it that the request does not say:
@@ -193,6 +227,9 @@ func overHTTP2(ctx context.Context, conn net.Conn, r flow.Request, res *Result) 
 	path, query, _ := strings.Cut(or(h.Path, "/"), "?")
 	u := &url.URL{Scheme: scheme, Host: h.Authority, Opaque: path, RawQuery: query} // as it was given: no escape is added
 	req := &http.Request{Method: or(h.Method, "GET"), URL: u, Host: h.Authority, Header: http.Header{}}
+	if b := body(h); len(b) > 0 {
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+	}
 	req.Header["User-Agent"] = []string{""} // none, unless the request names one
 	for _, kv := range h.Headers {
 		if strings.EqualFold(kv[0], "user-agent") {

@@ -41,7 +41,8 @@ func echo(w http.ResponseWriter, r *http.Request) {
 func TestHTTP(t *testing.T) {
 	var seen []string
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		seen = append(seen, strings.Join([]string{r.Method, r.Proto, r.Host, r.RequestURI, r.Header.Get("version")}, " "))
+		body, _ := io.ReadAll(r.Body)
+		seen = append(seen, strings.Join([]string{r.Method, r.Proto, r.Host, r.RequestURI, r.Header.Get("version") + string(body)}, " "))
 		echo(w, r)
 	})
 	clear := httptest.NewUnstartedServer(handler)
@@ -63,6 +64,8 @@ func TestHTTP(t *testing.T) {
 	}{
 		{"HTTP/1.1", clear, nil, flow.HTTP{Authority: "app.example", Path: "/a/../b?c=%2f", Headers: [][2]string{{"version", "v2"}}}, "GET HTTP/1.1 app.example /a/../b?c=%2f v2"},
 		{"HTTP/2 with prior knowledge", clear, nil, flow.HTTP{Method: "PUT", Authority: "app.example", Path: "/x%2Fy?z=%2f", Version: "2"}, "PUT HTTP/2.0 app.example /x%2Fy?z=%2f "},
+		{"a body", clear, nil, flow.HTTP{Method: "POST", Authority: "a", Body: three, Headers: [][2]string{{"Content-Length", "3"}}}, "POST HTTP/1.1 a / abc"},
+		{"a body of HTTP/2", clear, nil, flow.HTTP{Method: "POST", Authority: "a", Body: three, Version: "2", Headers: [][2]string{{"Content-Length", "3"}}}, "POST HTTP/2.0 a / abc"},
 		{"HTTP/1.1 over TLS", secure, &flow.TLS{SNI: "app.example"}, flow.HTTP{Authority: "app.example"}, "GET HTTP/1.1 app.example / "},
 		{"HTTP/2 by ALPN", secure, &flow.TLS{SNI: "app.example", ALPN: []string{"h2"}}, flow.HTTP{Authority: "app.example"}, "GET HTTP/2.0 app.example / "},
 	} {
@@ -80,6 +83,32 @@ func TestHTTP(t *testing.T) {
 	res, err := Do(context.Background(), plain, flow.Request{Dst: addr(t, clear.Listener.Addr()), HTTP: &flow.HTTP{Authority: "x", Path: "/moved"}})
 	if err != nil || res.Symptom.Code != 301 || res.Symptom.Location != "https://elsewhere/" {
 		t.Errorf("redirect: %+v, %v", res, err)
+	}
+}
+
+var three = &flow.Body{Size: 3, Bytes: []byte("abc")}
+
+// An answer that comes before the body was taken is the answer.
+func TestEarlyAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = io.ReadFull(c, make([]byte, 30))
+		_, _ = io.WriteString(c, "HTTP/1.1 413 Payload Too Large\r\ncontent-length: 0\r\n\r\n")
+		t.Cleanup(func() { c.Close() }) // it takes no more, and does not go
+	}()
+	long := &flow.Body{Size: 16 << 20, Bytes: make([]byte, 16<<20)}
+	res, err := Do(context.Background(), plain, flow.Request{Dst: addr(t, l.Addr()), Proto: flow.TCP,
+		HTTP: &flow.HTTP{Method: "POST", Authority: "a", Body: long, Headers: [][2]string{{"Content-Length", "16777216"}}}})
+	if err != nil || res.Symptom.Code != 413 || res.Took > Timeout/2 {
+		t.Errorf("%+v, %v", res, err)
 	}
 }
 
@@ -225,14 +254,25 @@ func TestNoSmuggling(t *testing.T) {
 
 // What promises a body is not sent without it: the server would wait for it.
 func TestBodyIsNotPromised(t *testing.T) {
-	for header, sent := range map[[2]string]bool{
-		{"Content-Length", "3"}: false, {"content-length", "10"}: false, {"Transfer-Encoding", "chunked"}: false, {"Content-Length", "0"}: true, {"X", "3"}: true,
+	for _, c := range []struct {
+		header [2]string
+		body   *flow.Body
+		proxy  *flow.ProxyHeader
+		sent   bool
+	}{
+		{[2]string{"Content-Length", "3"}, nil, nil, false}, {[2]string{"content-length", "10"}, nil, nil, false}, {[2]string{"Transfer-Encoding", "chunked"}, nil, nil, false},
+		{[2]string{"Content-Length", "0"}, nil, nil, true}, {[2]string{"X", "3"}, nil, nil, true},
+		{[2]string{"Content-Length", "3"}, three, nil, true}, {[2]string{"Content-Length", "03"}, three, nil, true}, {[2]string{"Content-Length", "4"}, three, nil, false},
+		{[2]string{"Transfer-Encoding", "chunked"}, three, nil, false},
+		{[2]string{"Content-Length", "3"}, &flow.Body{Size: 3}, nil, false}, {[2]string{"X", "3"}, &flow.Body{Size: -1}, nil, false}, {[2]string{"Content-Length", "0"}, &flow.Body{}, nil, true},
+		{[2]string{"X", "3"}, nil, &flow.ProxyHeader{}, false},
 	} {
+		header, sent := c.header, c.sent
 		dialled := false
 		_, err := Do(context.Background(), func(context.Context, netip.AddrPort, netip.AddrPort, flow.Proto) (net.Conn, error) {
 			dialled = true
 			return nil, io.EOF
-		}, flow.Request{Dst: netip.MustParseAddrPort("127.0.0.1:1"), Proto: flow.TCP, HTTP: &flow.HTTP{Method: "POST", Headers: [][2]string{header}}})
+		}, flow.Request{Dst: netip.MustParseAddrPort("127.0.0.1:1"), Proto: flow.TCP, Proxy: c.proxy, HTTP: &flow.HTTP{Method: "POST", Body: c.body, Headers: [][2]string{header}}})
 		if dialled != sent || err == nil {
 			t.Errorf("%v: dialled %v, %v", header, dialled, err)
 		}

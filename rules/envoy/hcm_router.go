@@ -171,7 +171,7 @@ func notFoundCode(enum string) int {
 
 // upstreamRequest is what the endpoint receives.
 func (s *stream) upstreamRequest() *flow.HTTP {
-	out := &flow.HTTP{Exact: true, NoHost: !s.h.has(":authority")}
+	out := &flow.HTTP{Exact: true, NoHost: !s.h.has(":authority"), Body: s.p.req.HTTP.Body}
 	for i := range s.h.list {
 		e := &s.h.list[i]
 		switch {

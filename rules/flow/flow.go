@@ -129,9 +129,17 @@ type HTTP struct {
 	Exact bool
 	// NoHost says that an HTTP/1 request has no Host header; Authority is then empty.
 	NoHost bool
+	// Body is sent after the head, of which Headers tell its length; nil: there is none.
+	Body *Body
 	// Unsure are headers that may be there with a value that nobody can tell, such as an
 	// id that a proxy before made up. In lower case, sorted; not in Headers.
 	Unsure []string
+}
+
+// Body is the body of a request. What it holds is the user's: it is sent, and never shown.
+type Body struct {
+	Size  int    // bytes; negative: not known
+	Bytes []byte // nil: only the size is known, and it cannot be sent unless that is 0
 }
 
 // ProxyHeader is what a client claims in a PROXY protocol header.

@@ -102,6 +102,8 @@ const (
 	WhyLuaNone         // no script
 	WhyHeadersChanged  // Args: names
 	WhyBodyTooLarge    // only a body larger than this is refused. Args: bytes
+	WhyBodyOver        // the body is larger than what is taken. Args: bytes, most
+	WhyBodyFrames      // the same, unless it comes in one frame of HTTP/2. Args: bytes, most
 	WhyJWTNoRule       // no rule asks for a token here
 	WhyJWTRequires     // Args: provider
 	WhyAskOutside      // an outside service decides. Args: service, on error

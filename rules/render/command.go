@@ -108,7 +108,13 @@ func Curl(r flow.Request) string {
 	if h.Method != "" && h.Method != "GET" {
 		cmd = append(cmd, "-X "+shellWord(h.Method))
 	}
+	if h.Body != nil {
+		cmd = append(cmd, "--data-binary @-") // what it holds is not shown
+	}
 	for _, kv := range h.Headers {
+		if h.Body != nil && strings.EqualFold(kv[0], "content-length") {
+			continue
+		}
 		cmd = append(cmd, "-H "+shellWord(kv[0]+": "+kv[1]))
 	}
 	if to := r.Dst.String(); host != to && (host != bracketed(r.Dst) || r.Dst.Port() != port) {

@@ -182,6 +182,10 @@ func httpFilterWords(k flow.ReasonKind, a [3]string) string {
 		return "changes headers " + a[0]
 	case flow.WhyBodyTooLarge:
 		return "refuses only bodies larger than " + a[0] + " bytes"
+	case flow.WhyBodyOver:
+		return "refuses the body of " + a[0] + " bytes: it takes " + a[1]
+	case flow.WhyBodyFrames:
+		return "refuses the body of " + a[0] + " bytes if it comes in more than one frame: it takes " + a[1]
 	case flow.WhyLuaNoRequest:
 		return "the script has no envoy_on_request"
 	case flow.WhyLuaNone:

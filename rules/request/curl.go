@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,6 +57,7 @@ type curl struct {
 	cookie, user  string
 	referer       string
 	body          []string
+	unread        bool // a part of the body is in a file
 	json, form    bool
 	get, head     bool
 	upload        bool
@@ -190,6 +192,9 @@ func (c *curl) draft() (Draft, error) {
 	c.user = orElse(c.user, t.User)
 	r := flow.Request{Proto: flow.TCP, Dst: netip.AddrPortFrom(t.Addr, t.Port)}
 	r.HTTP = &flow.HTTP{Method: c.verb(), Authority: t.Authority, Path: c.path(t.Path), Version: c.version}
+	if r.HTTP.Body, err = c.content(); err != nil {
+		return Draft{}, err
+	}
 	r.HTTP.Headers = c.allHeaders(r.HTTP)
 	if t.Scheme == "https" {
 		r.TLS = &flow.TLS{SNI: t.Host, ALPN: c.alpn, Cert: flow.Is(c.cert)} // without --cert curl presents none
@@ -307,12 +312,13 @@ func (c *curl) allHeaders(h *flow.HTTP) [][2]string {
 	}
 	add("Referer", c.referer)
 	add("Cookie", c.cookie)
+	if h.Body != nil && h.Body.Size < 0 && !slices.Contains(c.removed, "content-length") {
+		h.Unsure = append(h.Unsure, "content-length")
+	}
 	if len(c.body) > 0 && !c.get {
-		body := strings.Join(c.body, "&")
-		if c.json {
-			body = strings.Join(c.body, "")
+		if h.Body.Size >= 0 && !slices.Contains(c.removed, "transfer-encoding") {
+			add("Content-Length", strconv.Itoa(h.Body.Size))
 		}
-		add("Content-Length", strconv.Itoa(len(body)))
 		if c.json {
 			add("Content-Type", "application/json")
 		} else {

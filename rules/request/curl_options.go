@@ -121,11 +121,11 @@ func (c *curl) setCookie(v string) error {
 func bodies(name string) (option, bool) {
 	switch name {
 	case "data", "data-raw", "data-ascii", "data-binary", "data-urlencode":
-		return option{true, func(c *curl, v string) error { c.body = append(c.body, v); return nil }}, true
+		return option{true, func(c *curl, v string) error { return c.data(name, v) }}, true
 	case "json":
 		return option{true, func(c *curl, v string) error {
-			c.body, c.json, c.accept = append(c.body, v), true, "application/json"
-			return nil
+			c.json, c.accept = true, "application/json"
+			return c.data(name, v)
 		}}, true
 	case "form", "form-string":
 		return option{true, func(c *curl, _ string) error {

@@ -54,6 +54,10 @@ type HTTPForm struct {
 	Path      string      `json:"path"`
 	Headers   [][2]string `json:"headers"`
 	Version   string      `json:"version,omitempty"`
+	// Body is what follows the head. It is only read: what is written has its size alone, in
+	// bytes, negative where that is not known.
+	Body     *string `json:"body,omitempty"`
+	BodySize *int    `json:"bodySize,omitempty"`
 }
 
 // FormOf is the JSON form of r.
@@ -74,6 +78,9 @@ func FormOf(r flow.Request) Form {
 			Path: orElse(h.Path, "/"), Headers: h.Headers, Version: h.Version}
 		if f.HTTP.Headers == nil {
 			f.HTTP.Headers = [][2]string{}
+		}
+		if h.Body != nil {
+			f.HTTP.BodySize = &h.Body.Size
 		}
 	}
 	if r.Payload != nil {
@@ -187,6 +194,9 @@ func (f Form) Request() (flow.Request, error) {
 	}
 	if h := f.HTTP; h != nil {
 		r.HTTP = &flow.HTTP{Method: h.Method, Scheme: h.Scheme, Authority: h.Authority, Path: h.Path, Headers: h.Headers, Version: h.Version}
+		if err := h.setBody(r.HTTP); err != nil {
+			return r, fmt.Errorf("request: %w", err)
+		}
 	}
 	if f.Payload != nil {
 		r.Payload = []byte(*f.Payload)

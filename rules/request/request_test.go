@@ -68,17 +68,55 @@ func TestParseTarget(t *testing.T) {
 	}
 }
 
+func body(s string) *flow.Body { return &flow.Body{Size: len(s), Bytes: []byte(s)} }
+
+// What a body holds is read and never written: its size stands for it.
+func TestBody(t *testing.T) {
+	in := `{"dst":"10.0.0.1:80","http":{"method":"POST","authority":"a","path":"/","headers":[],"body":"secret"}}`
+	r, err := Parse([]byte(in))
+	if err != nil || !reflect.DeepEqual(r.HTTP.Body, body("secret")) || !reflect.DeepEqual(r.HTTP.Headers, [][2]string{{"Content-Length", "6"}}) {
+		t.Fatalf("%+v, %v", r.HTTP, err)
+	}
+	out, err := json.Marshal(FormOf(r))
+	if err != nil || strings.Contains(string(out), "secret") || !strings.Contains(string(out), `"bodySize":6`) {
+		t.Errorf("%s, %v", out, err)
+	}
+	if again, err := Parse(out); err != nil || again.HTTP.Body.Size != 6 || again.HTTP.Body.Bytes != nil || len(again.HTTP.Headers) != 1 {
+		t.Errorf("%+v, %v", again.HTTP, err)
+	}
+	if _, err := Parse([]byte(strings.Replace(in, `"body"`, `"bodySize":5,"body"`, 1))); err == nil {
+		t.Error("a size of another body")
+	}
+	long := strings.Repeat("x", maxBody+1)
+	if _, err := Curl("curl -d " + long + " http://10.0.0.1/"); err == nil {
+		t.Error("a body that is too long")
+	}
+	h := flow.HTTP{Method: "GET", Headers: [][2]string{{"content-type", "x/y"}}}
+	if err := Data(&h, "ab"); err != nil || h.Method != "POST" || !reflect.DeepEqual(h.Headers, [][2]string{{"content-type", "x/y"}, {"Content-Length", "2"}}) {
+		t.Errorf("%+v, %v", h, err)
+	}
+	if err := Data(&h, long); err == nil {
+		t.Error("a body that is too long")
+	}
+}
+
 func TestCurl(t *testing.T) {
 	for in, want := range map[string]flow.HTTP{
 		`curl http://10.0.0.1/`:                                              {Method: "GET", Authority: "10.0.0.1", Path: "/", Headers: [][2]string{{"User-Agent", CurlAgent}, {"Accept", "*/*"}}},
 		`curl -sSI -A x 'http://10.0.0.1:8080/a/../b?c=d'`:                   {Method: "HEAD", Authority: "10.0.0.1:8080", Path: "/b?c=d", Headers: [][2]string{{"User-Agent", "x"}, {"Accept", "*/*"}}},
 		`curl -XPUT -H 'Host: a.b' -H Accept: -H 'X;' 10.0.0.1 --path-as-is`: {Method: "PUT", Authority: "a.b", Path: "/", Headers: [][2]string{{"User-Agent", CurlAgent}, {"X", ""}}},
 		`curl -d a=1 -d b=2 http://10.0.0.1/x`: {Method: "POST", Authority: "10.0.0.1", Path: "/x", Headers: [][2]string{{"User-Agent", CurlAgent}, {"Accept", "*/*"},
-			{"Content-Length", "7"}, {"Content-Type", "application/x-www-form-urlencoded"}}},
+			{"Content-Length", "7"}, {"Content-Type", "application/x-www-form-urlencoded"}}, Body: body("a=1&b=2")},
+		`curl -d @f -H 'Content-Type: x/y' http://10.0.0.1/x`: {Method: "POST", Authority: "10.0.0.1", Path: "/x", Headers: [][2]string{{"User-Agent", CurlAgent}, {"Accept", "*/*"}, {"Content-Type", "x/y"}},
+			Unsure: []string{"content-length"}, Body: &flow.Body{Size: -1}},
+		`curl -X PUT --data-raw @f --data-urlencode 'n=a b~/é' http://10.0.0.1/x`: {Method: "PUT", Authority: "10.0.0.1", Path: "/x", Headers: [][2]string{{"User-Agent", CurlAgent}, {"Accept", "*/*"},
+			{"Content-Length", "18"}, {"Content-Type", "application/x-www-form-urlencoded"}}, Body: body("@f&n=a+b~%2F%C3%A9")},
+		`curl -d '' http://10.0.0.1/x`: {Method: "POST", Authority: "10.0.0.1", Path: "/x", Headers: [][2]string{{"User-Agent", CurlAgent}, {"Accept", "*/*"},
+			{"Content-Length", "0"}, {"Content-Type", "application/x-www-form-urlencoded"}}, Body: body("")},
 		`curl -G -d a=1 'http://me:x@10.0.0.1/x?y' --http1.0`: {Method: "GET", Authority: "10.0.0.1", Path: "/x?y&a=1", Version: "1.0",
 			Headers: [][2]string{{"Authorization", "Basic bWU6eA=="}, {"User-Agent", CurlAgent}, {"Accept", "*/*"}}},
 		`curl --http2-prior-knowledge --json '{}' -H 'User-Agent: z' 10.0.0.1`: {Method: "POST", Authority: "10.0.0.1", Path: "/", Version: "2", Headers: [][2]string{
-			{"Accept", "application/json"}, {"Content-Length", "2"}, {"Content-Type", "application/json"}, {"User-Agent", "z"}}},
+			{"Accept", "application/json"}, {"Content-Length", "2"}, {"Content-Type", "application/json"}, {"User-Agent", "z"}}, Body: body("{}")},
 	} {
 		d, err := Curl(in)
 		if err != nil || !reflect.DeepEqual(*d.Request.HTTP, want) {

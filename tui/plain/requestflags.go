@@ -24,6 +24,7 @@ type requestFlags struct {
 	cert                     string
 	method, authority, path  string
 	headers, picks           []string
+	data                     string
 	set                      func(name string) bool // the flag was given
 }
 
@@ -49,6 +50,7 @@ func (r *requestFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&r.authority, "authority", "", "Host or :authority")
 	f.StringVar(&r.path, "path", "", "path with query")
 	f.StringArrayVarP(&r.headers, "header", "H", nil, "header 'Name: value'")
+	f.StringVarP(&r.data, "data", "d", "", "body, as curl sends it: a POST unless -X says otherwise")
 	f.StringArrayVar(&r.picks, "pick", nil, "pin a choice: REF=VALUE")
 	r.set = f.Changed
 }
@@ -57,7 +59,7 @@ func (r *requestFlags) register(f *pflag.FlagSet) {
 func (r *requestFlags) given() bool { return r.set("to") || r.set("curl") }
 
 // httpFlags are the flags that only HTTP has.
-var httpFlags = []string{"method", "authority", "path", "header"}
+var httpFlags = []string{"method", "authority", "path", "header", "data"}
 
 // draft is the request that the flags say, checked.
 func (r *requestFlags) draft() (request.Draft, error) {
@@ -112,6 +114,7 @@ func (r *requestFlags) conflicts() error {
 		{"raw", "curl", "curl speaks HTTP"}, {"raw", "method", "raw bytes are no HTTP"}, {"raw", "authority", "raw bytes are no HTTP"},
 		{"cert", "san", "a certificate holds its names"},
 		{"raw", "path", "raw bytes are no HTTP"}, {"raw", "header", "raw bytes are no HTTP"},
+		{"raw", "data", "raw bytes are no HTTP"}, {"curl", "data", "the command has a -d of its own"},
 	} {
 		if err := both(c[0], c[1], c[2]); err != nil {
 			return err
@@ -236,6 +239,14 @@ func (r *requestFlags) setHTTP(q *flow.Request) error {
 	}
 	if r.set("authority") {
 		h.Authority = r.authority
+	}
+	if r.set("data") {
+		if err := request.Data(h, r.data); err != nil {
+			return usage("--data: %w", err)
+		}
+		if r.set("method") {
+			h.Method = r.method
+		}
 	}
 	return nil
 }
