@@ -95,23 +95,21 @@ func addPacket(d *decoder, data []byte, ci gopacket.CaptureInfo, link layers.Lin
 	d.observe(&Packet{At: ci.Timestamp, Device: device, Data: data[skip:], Len: ci.Length - skip})
 }
 
-// ReadAccessLog reads an access log of JSON lines (Envoy's json_format); names of fields
-// are as the log has them. Lines that are none are gaps with their number.
-func ReadAccessLog(text []byte) ([]flow.Observation, []flow.Gap) {
+// ReadAccessLog gives the lines of a recorded access log: each as it is, and with the fields of
+// the JSON object that it is, if it is one (Envoy's json_format), named as the log has them.
+func ReadAccessLog(text []byte) []flow.Observation {
 	var out []flow.Observation
-	var gaps []flow.Gap
 	for n, line := range bytes.Split(text, []byte("\n")) {
-		if len(bytes.TrimSpace(line)) == 0 {
+		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
+		o := flow.Observation{Kind: flow.SeenAccessLog, Ref: fmt.Sprintf("access.log line %d", n+1), Line: string(line)}
 		var fields map[string]any
 		dec := json.NewDecoder(bytes.NewReader(line))
 		dec.UseNumber()
-		if err := dec.Decode(&fields); err != nil {
-			gaps = append(gaps, flow.Gap{Part: "access.log", Reason: fmt.Sprintf("line %d: %v", n+1, err)})
-			continue
+		if dec.Decode(&fields) == nil {
+			o.Fields = map[string]string{}
 		}
-		o := flow.Observation{Kind: flow.SeenAccessLog, Ref: fmt.Sprintf("access.log line %d", n+1), Fields: map[string]string{}}
 		for k, v := range fields {
 			if v != nil {
 				o.Fields[k] = fmt.Sprint(v)
@@ -122,5 +120,5 @@ func ReadAccessLog(text []byte) ([]flow.Observation, []flow.Gap) {
 		}
 		out = append(out, o)
 	}
-	return out, gaps
+	return out
 }

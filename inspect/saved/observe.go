@@ -43,7 +43,7 @@ func (p *Pod) Observe(_ context.Context, legs []flow.Leg, opt inspect.ObserveOpt
 			events = true
 			seen, gaps = capture.ParseEvents(data)
 		case base == "access.log":
-			seen, gaps = capture.ReadAccessLog(data)
+			seen = capture.ReadAccessLog(data)
 		default:
 			continue
 		}

@@ -20,6 +20,7 @@ const flushWithin = 11 * time.Second
 type logs struct {
 	*envoy.Logs
 	flush time.Duration // how often Envoy writes them
+	other int           // recorded lines of no format that is known
 }
 
 // logsOf are the access logs of the listeners that a trace goes through.
@@ -32,7 +33,7 @@ func logsOf(r Reading, t flow.Trace) *logs {
 			}
 		}
 	}
-	return &logs{r.Snapshot.Envoy.Logs(names), flushEach(r.Files)}
+	return &logs{Logs: r.Snapshot.Envoy.Logs(names), flush: flushEach(r.Files)}
 }
 
 // flushEach is how often Envoy writes its access logs, as server_info has it.
@@ -63,12 +64,24 @@ func (l *logs) wait(loss flow.Loss) time.Duration {
 }
 
 // read makes fields of a line that came as it is, with the time that it says itself; false: it is
-// of another format, and says nothing.
+// of another format, and says nothing. A recorded line of JSON in another format has its own names.
 func (l *logs) read(o *flow.Observation) bool {
 	if o.Kind != flow.SeenAccessLog || o.Line == "" {
 		return true
 	}
-	if o.Fields = l.Read(o.Name, o.Line); o.Fields == nil {
+	var fields map[string]string
+	if o.Name == "" {
+		fields = l.ReadAny(o.Line)
+	} else {
+		fields = l.Read(o.Name, o.Line)
+	}
+	switch {
+	case fields != nil:
+		o.Fields = fields
+	case o.Fields == nil && o.Name == "":
+		l.other++
+		return false
+	case o.Fields == nil:
 		return false
 	}
 	o.At, o.Line = time.Time{}, ""

@@ -3,9 +3,11 @@ package session
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/meshtop/meshtop/capture"
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -71,3 +73,38 @@ func TestReadLine(t *testing.T) {
 		}
 	}
 }
+
+// A recorded line is read by the formats that are configured, as one that is read live; JSON of
+// another format has the names that it has, and text of another says nothing.
+func TestRecordedLines(t *testing.T) {
+	l := logging("")
+	var got []flow.Observation
+	for _, o := range capture.ReadAccessLog([]byte("2026-11-30T04:36:00.123Z 10.0.0.1:4000 GET /a\n\n{\"req_path\":\"/b\",\"code\":7,\"start_time\":\"2026-11-30T04:36:01Z\"}\n" +
+		"[2026-11-30 04:36:00.000][1][info] starting\n")) {
+		if l.read(&o) {
+			got = append(got, o)
+		}
+	}
+	if len(got) != 2 || l.other != 1 || got[0].Fields["req_path"] != "/a" || got[0].Fields["downstream_remote_address"] != "10.0.0.1:4000" ||
+		!got[0].At.Equal(time.Date(2026, 11, 30, 4, 36, 0, 123e6, time.UTC)) || got[0].Ref != "access.log line 1" {
+		t.Fatalf("%d: %+v", l.other, got)
+	}
+	if o := got[1]; o.Fields["req_path"] != "/b" || o.Fields["code"] != "7" || o.Ref != "access.log line 3" || o.At.Second() != 1 || o.Line != "" {
+		t.Errorf("%+v", o)
+	}
+}
+
+// What a recording holds of other lines is said, and takes nothing away.
+func TestRecordedLinesOfNoFormat(t *testing.T) {
+	x := &watching{w: nothing{}, kept: newKeeper(nil), logs: logging("")}
+	x.logs.other = 3
+	l := x.loss()
+	if len(l.Blind) != 0 || len(l.Unread) == 0 || !strings.HasPrefix(l.Unread[len(l.Unread)-1].Reason, "3 lines are") {
+		t.Errorf("%+v", l)
+	}
+}
+
+// nothing is a watch that sees nothing.
+type nothing struct{ inspect.Watch }
+
+func (nothing) Loss() flow.Loss { return flow.Loss{} }

@@ -189,6 +189,9 @@ func (x *watching) gather(known *confirm.Known, judge func() confirm.Report) {
 func (x *watching) loss() flow.Loss {
 	l := x.kept.loss(x.w.Loss())
 	l.Unread = append(slices.Clone(x.logs.Unread), l.Unread...)
+	if n := x.logs.other; n > 0 {
+		l.Unread = append(l.Unread, flow.Gap{Part: "access.log", Reason: fmt.Sprintf("%d lines are no JSON and of no format that the listeners of this way are configured with", n)})
+	}
 	if paths := x.logs.Paths(); x.kept.lines > keptLines && len(paths) > 0 {
 		l.Unread = append(l.Unread, flow.Gap{Part: paths[0], Reason: fmt.Sprintf("more than %d lines came; later ones were let go", keptLines)})
 	}

@@ -30,11 +30,24 @@ const maxLine = 16 << 10
 // format. A field that can be read in two ways, or differs by the format, is left out: a client
 // writes parts of its line itself.
 func (l *Logs) Read(path, line string) map[string]string {
+	return readAs(l.formats[path], line)
+}
+
+// ReadAny takes a line apart that one of the files got, as Read does.
+func (l *Logs) ReadAny(line string) map[string]string {
+	var all []lineFormat
+	for _, path := range l.paths {
+		all = append(all, l.formats[path]...)
+	}
+	return readAs(all, line)
+}
+
+func readAs(formats []lineFormat, line string) map[string]string {
 	if len(line) > maxLine {
 		return nil
 	}
 	var out map[string]string
-	for _, f := range l.formats[path] {
+	for _, f := range formats {
 		got, fits := f.read(line)
 		switch {
 		case !fits:

@@ -59,8 +59,8 @@ type Observation struct {
 	Before, After uint64
 	Readings      *Readings
 
-	// Of an access log line: its fields by name. One that is read live comes as it is, and Name
-	// is the file.
+	// Of an access log line: its fields by name. One that was not taken apart by the configured
+	// format yet comes as it is, and Name is the file; empty: a recording of any.
 	Fields map[string]string
 	Line   string
 }
