@@ -36,13 +36,11 @@ type said struct {
 	// whole says that there can be no other request on it: all that the client wrote was read.
 	whole bool
 	// more says that it wrote what may be other requests, and was not kept or not read.
-	more bool
-	tls  bool
-	// name is what the ClientHello asks for, if named; empty: no name.
-	name  string
-	named bool
-	muxed bool // requests can be under way on it at once (HTTP/2)
-	data  bool // it wrote something
+	more  bool
+	tls   bool
+	hello greeting // valid iff tls
+	muxed bool     // requests can be under way on it at once (HTTP/2)
+	data  bool     // it wrote something
 }
 
 // heads reads what the client of a connection wrote.
@@ -76,8 +74,10 @@ func (x *conn) heads() *said {
 		s.h2(wrote)
 	case len(first) > 1 && first[0] == 22 && first[1] == 3: // a TLS handshake record (RFC 8446, 5.1)
 		s.tls, s.whole = true, false
-		stream, _ := contiguous(wrote)
-		s.name, s.named = serverName(stream)
+		stream, starts := contiguous(wrote)
+		s.hello = readHello(stream)
+		last := starts[len(starts)-1].at // else what follows it was not seen
+		s.hello.cut = s.hello.cut && len(last.Head) < last.Len
 	default:
 		s.h1(wrote)
 	}

@@ -86,6 +86,12 @@ func (c *check) step(l, s int) Step {
 		return c.logStep(l, "filter_chain_name", c.trace.Outcome.FilterChain, "")
 	case flow.Route:
 		return c.routeStep(l, st)
+	case flow.ListenerFilter:
+		if st.Reason.Kind == flow.WhyTLSSeen && l == 0 {
+			return c.inspected(x, st.Reason.Args[0], st.Reason.Args[1])
+		}
+	case flow.TransportSocket:
+		return c.socketOf(l, st)
 	case flow.HTTPFilter, flow.NetworkFilter:
 		if l == 0 && st.Verdict == flow.Delivered {
 			return c.ownAnswer(st)

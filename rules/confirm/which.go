@@ -39,6 +39,8 @@ func (c *check) find() *conn {
 		return all[len(all)-1] // ours, whatever it looks like
 	case best == nil && len(all) > 0 && other != "":
 		c.missed = flow.Because(flow.SeenOthersOnly, strconv.Itoa(len(all)), leg.From.Dst.String(), other)
+	case best == nil && len(all) > 0 && c.trace.Request.TLS != nil && slices.ContainsFunc(all, func(x *conn) bool { return x.heads().hello.cut && !x.heads().hello.named }):
+		c.missed = flow.Because(flow.SeenNamesCut, strconv.Itoa(len(all)), leg.From.Dst.String())
 	case best == nil && len(all) > 0:
 		c.missed = flow.Because(flow.SeenWhich, strconv.Itoa(len(all)), leg.From.Dst.String())
 	}
@@ -72,8 +74,8 @@ func (c *check) fitting(all []*conn) (best *conn, other string) {
 			unread = x
 		case fits == flow.No && other == "" && len(x.heads().asks) > 0:
 			other = x.heads().asks[0].String()
-		case fits == flow.No && other == "" && x.heads().named:
-			other = "TLS with SNI " + or(x.heads().name, "none")
+		case fits == flow.No && other == "" && x.heads().hello.named:
+			other = "TLS with " + x.heads().hello.String()
 		}
 		if fits != flow.No || x.heads().data || x.fresh() {
 			count++
@@ -107,7 +109,7 @@ func (c *check) carries(x *conn) (flow.Answer, *flow.Observation) {
 		return flow.Is(len(s.asks) == 0 && !s.tls), nil
 	case q.TLS != nil && s.data && !s.tls && !unread, q.TLS == nil && s.tls:
 		return flow.No, nil
-	case q.TLS != nil && s.named && !strings.EqualFold(s.name, q.TLS.SNI):
+	case q.TLS != nil && s.hello.named && !strings.EqualFold(s.hello.name, q.TLS.SNI):
 		return flow.No, nil
 	case q.TLS == nil && q.HTTP != nil:
 		if fits, at := s.fits(q.HTTP); fits == flow.Yes || fits == flow.No && s.data && s.whole && c.loss.Dropped == 0 {

@@ -191,6 +191,9 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 		p.lacks(ts.lacks)
 		p.res.Upstream.TLS = t
 		s.Reason = flow.Because(flow.WhyTLSUpstream, t.SNI, ts.sans, ts.cert)
+		if known {
+			s.Facts = append(s.Facts, flow.Because(flow.WhyTLSOffers, strings.Join(t.ALPN, ",")))
+		}
 	}
 	p.add(s)
 	return true

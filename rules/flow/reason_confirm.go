@@ -35,6 +35,9 @@ const (
 	SeenOthersCounted                        // a counter grew, maybe for others. Args: counter, before, after
 	SeenBothGrew                             // the counters of two endpoints grew. Args: of the expected one, of another
 	SeenNotBetween                           // a counter stayed, but the request need not have come between its readings. Args: counter, value
+	SeenHello                                // what the ClientHello says. Args: seen, expected
+	SeenHelloCut                             // the ClientHello goes on past what was kept. Args: what is known of it
+	SeenNamesCut                             // several connections, whose server names were not kept. Args: connections, address
 	confirmEnd
 )
 

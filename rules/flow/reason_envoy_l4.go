@@ -70,6 +70,7 @@ const (
 	WhyTLSToPlainHTTP      // the client speaks TLS to a plain HTTP chain
 	WhyNoSocket            // no transport socket: plain text
 	WhySocketMatch         // transport_socket_matches chose it. Args: name
+	WhyTLSOffers           // the protocols that the proxy's ClientHello offers. Args: ALPN
 	WhyTLSUpstream         // TLS to the endpoint. Args: SNI, names expected of its certificate, certificate presented
 	WhyNoFilters           // the chain has no filters
 	WhyNoTerminal          // no terminal filter

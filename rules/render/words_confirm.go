@@ -48,6 +48,11 @@ func confirmWords(k flow.ReasonKind, a [3]string) string {
 		return "the rule is not there any more: " + a[0]
 	case flow.SeenPassed:
 		return "passed all the same: " + a[0] + " on " + a[1]
+	case flow.SeenHello:
+		if a[0] != a[1] {
+			return "ClientHello: " + a[0] + "; expected " + a[1]
+		}
+		return "ClientHello: " + a[0]
 	case flow.SeenSocketOwner:
 		return "socket " + a[0] + " belongs to uid " + a[1]
 	}
@@ -85,6 +90,10 @@ func unseenWords(k flow.ReasonKind, a [3]string) string {
 		return "ambiguous: " + a[0] + " " + a[1] + " → " + a[2] + " may be for other requests"
 	case flow.SeenBothGrew:
 		return "ambiguous: " + a[0] + " grew, and so did " + a[1]
+	case flow.SeenHelloCut:
+		return "the ClientHello was cut off by the snaplen: " + a[0]
+	case flow.SeenNamesCut:
+		return "ambiguous: " + a[0] + " connections to " + a[1] + ", and the server names in their ClientHellos were cut off by the snaplen"
 	case flow.SeenNotBetween:
 		return a[0] + " stays at " + a[1] + ", which proves nothing: the request was not seen to begin and end between its two readings"
 	}

@@ -207,6 +207,8 @@ func chainWords(k flow.ReasonKind, a [3]string) string {
 		return "plain text to the endpoint"
 	case flow.WhySocketMatch:
 		return "transport socket match " + a[0]
+	case flow.WhyTLSOffers:
+		return "offers the protocols (ALPN) " + or(a[0], "none")
 	case flow.WhyTLSUpstream:
 		return "TLS to the endpoint" + named(", server name ", a[0]) + named(", expects a certificate for ", a[1]) + named(", presents ", a[2])
 	case flow.WhyNoFilters:
