@@ -2,8 +2,6 @@ package confirm
 
 import (
 	"bytes"
-	"encoding/binary"
-	"slices"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
@@ -79,26 +77,16 @@ func afterInterim(p *flow.Observation) ([]byte, bool) {
 // up to the first byte that was not kept (RFC 9113, 4.1 and 6).
 func (c *check) framed() []answered {
 	x := c.legs[0]
-	var wrote []*flow.Observation
-	for _, p := range x.packets {
-		again := func(q *flow.Observation) bool { return q.Seq == p.Seq && p.Seq != 0 }
-		if x.own(p.Tuple.Dst) && p.Len > 0 && !slices.ContainsFunc(wrote, again) {
-			wrote = append(wrote, p)
-		}
-	}
+	wrote := x.payloads(false)
 	if len(wrote) == 0 || !x.fresh() {
 		return nil // where a frame begins is not known
 	}
 	var out []answered
 	stream, starts := contiguous(wrote)
-	for at := 0; len(stream)-at >= frameHead; {
-		h := stream[at:]
-		size, kind := int(h[0])<<16|int(binary.BigEndian.Uint16(h[1:])), h[3]
-		p := packetAt(starts, at)
-		if (kind == frameHeaders || kind == frameData) && !p.At.Before(c.way.from) {
+	for at, f := range frames(stream, 0) {
+		if p := packetAt(starts, at); (f.kind == frameHeaders || f.kind == frameData) && !p.At.Before(c.way.from) {
 			out = append(out, answered{p, nil})
 		}
-		at += frameHead + size
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package confirm
 import (
 	"bytes"
 	"encoding/binary"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,22 +51,10 @@ func (x *conn) heads() *said {
 	}
 	s := &said{whole: true}
 	x.said = s
-	var wrote []*flow.Observation
-	for _, p := range x.packets {
-		if !x.own(p.Tuple.Src) {
-			continue
-		}
-		if p.Thinned {
-			s.whole, s.more = false, true
-		}
-		if p.Len == 0 || p.Flags&flow.SYN != 0 {
-			continue
-		}
-		sameBytes := func(q *flow.Observation) bool { return q.Seq == p.Seq && p.Seq != 0 }
-		if !slices.ContainsFunc(wrote, sameBytes) { // else it was sent again, or seen on two devices
-			wrote = append(wrote, p)
-		}
+	if slices.ContainsFunc(x.packets, func(p *flow.Observation) bool { return p.Thinned && x.own(p.Tuple.Src) }) {
+		s.whole, s.more = false, true
 	}
+	wrote := x.payloads(true)
 	if s.data = len(wrote) > 0; !s.data {
 		return s
 	}
@@ -82,6 +71,21 @@ func (x *conn) heads() *said {
 		s.h1(wrote)
 	}
 	return s
+}
+
+// payloads are the packets with payload of the client, or of the other end.
+func (x *conn) payloads(client bool) []*flow.Observation {
+	var out []*flow.Observation
+	for _, p := range x.packets {
+		if p.Len == 0 || p.Flags&flow.SYN != 0 || client && !x.own(p.Tuple.Src) || !client && !x.own(p.Tuple.Dst) {
+			continue
+		}
+		sameBytes := func(q *flow.Observation) bool { return q.Seq == p.Seq && p.Seq != 0 }
+		if !slices.ContainsFunc(out, sameBytes) { // else it was sent again, or seen on two devices
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // h1 reads requests of HTTP/1: each packet that begins with a request line begins one. What
@@ -224,18 +228,16 @@ func (s *said) h2(wrote []*flow.Observation) {
 	var a *ask
 	d := hpack.NewDecoder(4096, func(f hpack.HeaderField) { a.field(f) })
 	d.SetAllowedMaxDynamicTableSize(maxTable)
-	at := len(preface)
-	for len(stream)-at >= frameHead {
-		h := stream[at:]
-		size, kind, flags := int(h[0])<<16|int(binary.BigEndian.Uint16(h[1:])), h[3], h[4]
-		if kind == frameHeaders {
+	end := len(preface)
+	for at, f := range frames(stream, end) {
+		end = at + frameHead + f.size
+		if f.kind == frameHeaders {
 			a = &ask{at: packetAt(starts, at)}
 		}
-		body := h[frameHead:min(len(h), frameHead+size)]
-		cut := len(body) < size
-		if block, ok := fragment(body, kind, flags, cut); ok && a != nil {
+		cut := len(f.body) < f.size
+		if block, ok := f.fragment(cut); ok && a != nil {
 			_, err := d.Write(block)
-			if err == nil && !cut && flags&flagEndHeaders != 0 {
+			if err == nil && !cut && f.flags&flagEndHeaders != 0 {
 				err = d.Close()
 			}
 			switch {
@@ -245,35 +247,54 @@ func (s *said) h2(wrote []*flow.Observation) {
 			case cut:
 				a.cut = cutHeaders
 			}
-			if cut || flags&flagEndHeaders != 0 {
+			if cut || f.flags&flagEndHeaders != 0 {
 				s.asks = append(s.asks, *a)
 				a = nil
 			}
 		}
-		if cut {
-			break
-		}
-		at += frameHead + size
 	}
-	s.whole = s.whole && at == len(stream)
+	s.whole = s.whole && end == len(stream)
+}
+
+// frame is one of HTTP/2.
+type frame struct {
+	kind, flags byte
+	size        int
+	body        []byte // what of it was kept
+}
+
+// frames are those of a stream from one on, each with where it begins, up to one that is cut off.
+func frames(stream []byte, at int) iter.Seq2[int, frame] {
+	return func(yield func(int, frame) bool) {
+		for len(stream)-at >= frameHead {
+			h := stream[at:]
+			f := frame{kind: h[3], flags: h[4], size: int(h[0])<<16 | int(binary.BigEndian.Uint16(h[1:]))}
+			f.body = h[frameHead:min(len(h), frameHead+f.size)]
+			if !yield(at, f) {
+				return
+			}
+			at += frameHead + f.size
+		}
+	}
 }
 
 // fragment is the part of a header block that a frame holds.
-func fragment(body []byte, kind, flags byte, cut bool) ([]byte, bool) {
+func (f frame) fragment(cut bool) ([]byte, bool) {
+	body := f.body
 	switch {
-	case kind == frameMore:
+	case f.kind == frameMore:
 		return body, true
-	case kind != frameHeaders:
+	case f.kind != frameHeaders:
 		return nil, false
 	}
 	pad := 0
-	if flags&flagPadded != 0 {
+	if f.flags&flagPadded != 0 {
 		if len(body) < 1 {
 			return nil, false
 		}
 		pad, body = int(body[0]), body[1:]
 	}
-	if flags&flagPrioritize != 0 {
+	if f.flags&flagPrioritize != 0 {
 		body = body[min(len(body), 5):]
 	}
 	if !cut {
