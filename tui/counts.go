@@ -18,12 +18,12 @@ func (s *state) counts() []confirm.Count {
 	return s.seen.report.Counts
 }
 
-// uncounted says that a watch goes on whose counters are not read yet: they are when it begins
-// and when it ends, since Envoy answers slowly for all it counts.
+// uncounted says that a watch goes on whose counters were not read again yet: a large Envoy
+// answers slowly for all it counts.
 func (s *state) uncounted() bool { return s.watching() && len(s.counts()) == 0 }
 
 // countsLater is what stands in their place meanwhile.
-const countsLater = "told when the watch has ended"
+const countsLater = "not read again yet"
 
 // countsHeight is how many lines the counters take.
 func (s *state) countsHeight() int { return max(len(s.counts()), b2i(s.uncounted())) }

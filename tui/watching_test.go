@@ -191,9 +191,8 @@ func TestWordsWhileItGoesOn(t *testing.T) {
 	d.exact("live")
 }
 
-// The counters are read when a watch begins and when it ends: while it goes on their place says
-// so.
-func TestCountersComeAtTheEnd(t *testing.T) {
+// While a watch goes on the counters stand in their place once they were read again.
+func TestCountersMeanwhile(t *testing.T) {
 	for _, sz := range [][2]int{{80, 24}, {140, 40}} {
 		d := drive(t, watched(nil, confirm.Confirmed), sz[0], sz[1])
 		d.m.watch(false)
@@ -205,6 +204,11 @@ func TestCountersComeAtTheEnd(t *testing.T) {
 		w.Judged(r)
 		d.m.Update(e.take())
 		d.has(countsLater)
+		d.exact("live")
+		r.Counts = meshReport(confirm.Confirmed).Counts
+		w.Judged(r)
+		d.m.Update(e.take())
+		d.has("7 → 8")
 		d.exact("live")
 	}
 }

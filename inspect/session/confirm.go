@@ -24,13 +24,15 @@ type ConfirmOptions struct {
 	// Raw gives Seen packets as they are, at most the snaplen of them, to write to a file.
 	Raw bool
 	// Judged, if not nil, is told once in JudgeEach how the trace stands by what was seen so
-	// far: no counters, which are read at the end. It must not block.
+	// far. What was counted meanwhile stands beside it, and takes no part in it: what is judged is
+	// read at the end. It must not block.
 	Judged func(confirm.Report)
 	// Ready, if not nil, is called when the watch listens.
 	Ready    func()
 	Progress func(inspect.Progress)
 
 	settle time.Duration // how long at most the end of what was sent is waited for; 0: settleWithin
+	each   time.Duration // how often at most the counters are read meanwhile; 0: countEach
 }
 
 // DefaultWatch is how long Confirm waits for traffic when nothing is said.
@@ -46,6 +48,14 @@ const judgeShare = 100
 // Snaplen is what a watch keeps of each packet: the headers, and of an HTTP message the
 // beginning of its head.
 const Snaplen = 256
+
+// The counters are read while a watch goes on that somebody looks at: not more often than countEach,
+// and of a large Envoy, which takes long to tell them, in no more than one part in countShare of
+// the time.
+const (
+	countEach  = 2 * time.Second
+	countShare = 50
+)
 
 // countWithin bounds the reading of the counters after a watch.
 const countWithin = 5 * time.Second
@@ -78,7 +88,7 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	known.ProxyUID, _, known.HasProxy = r.Snapshot.ProxyOwner()
 	known.Tells, known.StatName = tells(r, req), r.Snapshot.Envoy.StatName
 	opt.Watch = watched
-	x := &watching{pod: pod, w: w, req: req, opt: opt, logs: logs, kept: newKeeper(everyLeg(t)), sent: make(chan inspect.Sent, 1), settled: make(chan struct{}), ended: make(chan struct{})}
+	x := &watching{pod: pod, w: w, req: req, opt: opt, logs: logs, kept: newKeeper(everyLeg(t)), sent: make(chan inspect.Sent, 1), counted: make(chan []flow.Observation, 1), settled: make(chan struct{}), ended: make(chan struct{})}
 	sent, err := x.run(ctx, &known, func() confirm.Report { return best(t, x.kept.seen, x.loss(), known) })
 	if err != nil {
 		return r, confirm.Report{Trace: t}, err

@@ -2,8 +2,10 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -32,6 +34,8 @@ type watching struct {
 	sent    chan inspect.Sent // holds what was sent, once it was answered
 	settled chan struct{}     // closed by gather when what was sent was seen to end
 	ended   chan struct{}     // closed when the watch has ended
+	// counted holds what the counters grew by so far, until gather takes it.
+	counted chan []flow.Observation
 
 	before, after map[string]confirm.Counter
 	at            flow.Readings // when they were read
@@ -97,13 +101,40 @@ func (x *watching) drive(ctx context.Context) (*inspect.Sent, error) {
 			return nil, err
 		}
 	} else {
-		x.wait(ctx, x.opt.Watch, nil)
+		x.meanwhile(ctx)
 	}
 	// The traffic is over, so a context that ended must not keep the counters away.
 	late, stop := context.WithTimeout(context.WithoutCancel(ctx), countWithin)
 	defer stop()
 	x.after, x.at.After, x.lost = counters(late, x.pod)
 	return sent, nil
+}
+
+// meanwhile waits for what is watched, and reads the counters now and then.
+func (x *watching) meanwhile(ctx context.Context) {
+	end, each := time.Now().Add(x.opt.Watch), cmp.Or(x.opt.each, countEach)
+	for pause := each; ; {
+		left := time.Until(end)
+		if x.opt.Judged == nil || left <= pause {
+			x.wait(ctx, left, nil)
+			return
+		}
+		if !x.wait(ctx, pause, nil) {
+			return
+		}
+		began := time.Now()
+		soon, stop := context.WithTimeout(ctx, countWithin)
+		now, _, err := counters(soon, x.pod)
+		stop()
+		if err == nil && !maps.Equal(x.before, now) { // what cannot be read now is read at the end, or told then
+			select {
+			case <-x.counted:
+			default:
+			}
+			x.counted <- confirm.Deltas(x.before, now, nil)
+		}
+		pause = max(each, countShare*time.Since(began))
+	}
 }
 
 // readings are when the counters were read; nil: the pod does not tell.
@@ -135,16 +166,19 @@ func (x *watching) send(ctx context.Context) (*inspect.Sent, error) {
 	return &s, nil
 }
 
-// wait waits for a time, or until something comes, or the watch or the context ends.
-func (x *watching) wait(ctx context.Context, limit time.Duration, comes <-chan struct{}) {
+// wait waits for a time, or until something comes, or the watch or the context ends; it says
+// whether the time is over.
+func (x *watching) wait(ctx context.Context, limit time.Duration, comes <-chan struct{}) bool {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
 	case <-comes:
 	case <-x.ended:
 	case <-ctx.Done():
 	}
+	return false
 }
 
 // gather takes what the watch sees until it ends, and judges it now and then.
@@ -179,6 +213,7 @@ func (x *watching) gather(known *confirm.Known, judge func() confirm.Report) {
 				known.ClientPort = s.Local.Port()
 			}
 			settle.begin(s.Local)
+		case j.counted = <-x.counted:
 		case <-due:
 			j.now()
 		}
@@ -205,6 +240,8 @@ type judging struct {
 	last  confirm.Report
 	at    int // observations that last knows of; -1: nothing was judged yet
 	again time.Time
+	// counted is what the counters grew by so far; nil: nothing did.
+	counted []flow.Observation
 }
 
 func (j *judging) now() {
@@ -217,7 +254,11 @@ func (j *judging) now() {
 		j.last, j.at = j.judge(), len(j.x.kept.seen)
 		j.again = began.Add(judgeShare * time.Since(began))
 	}
-	j.x.opt.Judged(j.last)
+	told := j.last
+	if j.counted != nil {
+		told.Counts = confirm.Counts(told.Trace, j.counted)
+	}
+	j.x.opt.Judged(told)
 }
 
 // settling waits for the end of the connection that was sent on, and for its line in an access

@@ -2,6 +2,8 @@ package session
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -105,6 +107,58 @@ func TestInterruptedWatch(t *testing.T) {
 	_, rep, err := Confirm(ctx, pod, read(t, pod.Pod), outbound("10.107.42.16:80"), ConfirmOptions{Watch: time.Hour, Ready: stop})
 	if err != nil || rep.Word != confirm.NotObserved || !slices.Equal(pod.order, []string{"watch", "count", "count", "end"}) {
 		t.Errorf("%v, %q, %v", rep.Word, pod.order, err)
+	}
+}
+
+// countingPod counts one more packet each time it is asked.
+type countingPod struct {
+	busyPod
+	cluster string
+	counts  int
+}
+
+func (p *countingPod) Read(ctx context.Context, want inspect.Want) (inspect.Snapshot, error) {
+	s, err := p.busyPod.Read(ctx, want)
+	if err == nil && slices.Contains(want.Parts, "stats") {
+		p.counts++
+		s.Files = maps.Clone(s.Files)
+		s.Files["stats"] = fmt.Appendf(nil, "cluster.%s.upstream_rq_total: %d\n", p.cluster, 40+p.counts)
+	}
+	return s, err
+}
+
+// While a watch that somebody looks at goes on, the counters are read now and then, and stand
+// beside a judgement that they take no part in.
+func TestCountersMeanwhile(t *testing.T) {
+	for _, looked := range []bool{true, false} {
+		pod := &countingPod{busyPod: busyPod{Pod: demo(t, "mesh"), out: make(chan []flow.Observation)}}
+		r, tr, err := Trace(context.Background(), pod.Pod, read(t, pod.Pod), outbound("10.107.42.16:80"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod.cluster = tr.Outcome.Cluster
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		var last confirm.Report
+		opt := ConfirmOptions{Watch: 10 * time.Millisecond, each: time.Millisecond}
+		if looked {
+			opt.Watch = time.Minute
+			opt.Judged = func(r confirm.Report) {
+				if last = r; len(r.Counts) > 0 {
+					stop()
+				}
+			}
+		}
+		if _, _, err := Confirm(ctx, pod, r, outbound("10.107.42.16:80"), opt); err != nil {
+			t.Fatal(err)
+		}
+		if reads := pod.counts; looked != (reads > 2) {
+			t.Errorf("looked at: %v, %d readings", looked, reads)
+		}
+		grew := slices.ContainsFunc(last.Counts, func(n confirm.Count) bool { return n.Name == "upstream_rq_total" && n.Before == 41 && n.After > 41 })
+		if looked && (!grew || last.Word != confirm.NotObserved) {
+			t.Errorf("%v, %+v", last.Word, last.Counts)
+		}
 	}
 }
 

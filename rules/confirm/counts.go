@@ -18,6 +18,16 @@ type Count struct {
 // clusterCounts are the counters of a cluster that tell of one request, in this order.
 var clusterCounts = []string{"upstream_rq_total", "upstream_cx_total", "upstream_cx_none_healthy", "upstream_cx_connect_fail", "upstream_cx_overflow", "upstream_rq_pending_overflow"}
 
+// Counts are those of a trace among what counters tell (Deltas), without a judgement: also while
+// a watch goes on.
+func Counts(t flow.Trace, deltas []flow.Observation) []Count {
+	c := &check{trace: t, counters: map[string]*flow.Observation{}}
+	for i := range deltas {
+		c.counters[deltas[i].Name] = &deltas[i]
+	}
+	return c.counts()
+}
+
 // counts are the counters of the steps, in their order, also those that stayed.
 func (c *check) counts() []Count {
 	var out []Count
