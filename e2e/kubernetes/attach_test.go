@@ -1,8 +1,6 @@
 package kubernetes
 
 import (
-	"bufio"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,104 +44,8 @@ func (c client) meshtop(t *testing.T, status int, args ...string) string {
 	return string(out)
 }
 
-// curl is the status and the headers that a scene's app gets.
-func (c *cluster) curl(scene, pod, url string) string {
-	return c.exec(scene, pod, "app", "curl", "-sS", "-m", "10", "-i", url)
-}
-
-// traced is what a trace says of the way through Envoy, and of what the caller gets.
-type traced struct {
-	Verdict string
-	Caller  struct{ Code int }
-	Outcome struct{ Listener, Cluster string }
-}
-
-func (c client) trace(t *testing.T, args ...string) traced {
-	t.Helper()
-	cmd := exec.Command(c.bin, append([]string{"trace", "-o", "json"}, args...)...)
-	raw, err := cmd.Output()
-	var out traced
-	if jerr := json.Unmarshal(raw, &out); jerr != nil {
-		t.Fatalf("%v: %v: %v: %s", args, err, jerr, raw)
-	}
-	return out
-}
-
-// mesh: the traces say what real requests of the app get; the listener with the script is
-// known by the header that it adds.
-func (c client) mesh(t *testing.T) {
-	pod := []string{"pod", "outpod-mesh", "-n", "scene-mesh"}
-	back := c.field(t, "base", "pod", "myngx", ".status.podIP")
-	for _, r := range []struct{ to, listener, cluster string }{
-		{"10.107.42.16", "10.107.42.16_80", "outbound|myngxsvc"}, {back, "virtualOutbound", "AllowAll"},
-	} {
-		got := c.trace(t, append(pod, "--uid", "0", "--to", "http://"+r.to+"/")...)
-		if got.Verdict != "delivered" || got.Outcome.Listener != r.listener || got.Outcome.Cluster != r.cluster {
-			t.Errorf("%s: %+v, want it by %s and %s", r.to, got, r.listener, r.cluster)
-		}
-		real := c.curl("mesh", "outpod-mesh", "http://"+r.to+"/")
-		if scripted := strings.Contains(real, "myage: 18"); !strings.Contains(real, "200 OK") || scripted != (r.cluster == "outbound|myngxsvc") {
-			t.Errorf("%s: the real answer is\n%s", r.to, real)
-		}
-	}
-}
-
-// confirm: the first request through the pod's Envoy, sent from inside, is seen on every step.
-// Later ones may go over a connection that Envoy keeps open, of which no beginning is seen.
-func (c client) confirm(t *testing.T) {
-	out := c.meshtop(t, 0, "confirm", "pod", "outpod-mesh", "-n", "scene-mesh", "--send", "--uid", "0", "--to", "http://10.107.42.16/")
-	if !strings.Contains(out, "CONFIRMED") || !strings.Contains(out, "answered 200") {
-		t.Errorf("%s", out)
-	}
-}
-
-// policy: a running pod is blocked, its real requests are refused, and they are answered
-// again once it is restored.
-func (c client) policy(t *testing.T) {
-	pod := []string{"pod/outpod-mesh", "-n", "scene-mesh"}
-	out := c.meshtop(t, 0, append([]string{"policy", "block-all", "--yes", "--ttl", "5m"}, pod...)...)
-	if !strings.Contains(out, "applied and proven") {
-		t.Errorf("block-all:\n%s", out)
-	}
-	if got := c.curl("mesh", "outpod-mesh", "http://10.107.42.16/"); !strings.Contains(got, "(7)") {
-		t.Errorf("blocked, and the real answer is\n%s", got)
-	}
-	if got := c.trace(t, append(pod, "--uid", "0", "--to", "http://10.107.42.16/")...); got.Verdict != "refused" {
-		t.Errorf("blocked, and the trace says %+v", got)
-	}
-	c.meshtop(t, 0, append([]string{"policy", "restore", "--yes"}, pod...)...)
-	if got := c.curl("mesh", "outpod-mesh", "http://10.107.42.16/"); !strings.Contains(got, "200 OK") {
-		t.Errorf("restored, and the real answer is\n%s", got)
-	}
-}
-
-// inbound: a real request from outside is watched for, and seen to go as it was said.
-func (c client) inbound(t *testing.T) {
-	ip := c.field(t, "inbound", "pod", "envoy-traffic-mock", ".status.podIP")
-	args := []string{"pod", "envoy-traffic-mock.scene-inbound", "--inbound", "--to", "http://" + ip + "/"}
-	if got := c.trace(t, args...); got.Verdict != "delivered" || got.Caller.Code != 200 || got.Outcome.Cluster != "shadow_cluster_config" {
-		t.Errorf("%+v", got)
-	}
-	cmd := exec.Command(c.bin, append([]string{"confirm", "--watch", "5s"}, args...)...)
-	said, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	cmd.Stdout = &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for lines := bufio.NewScanner(said); lines.Scan(); {
-		if strings.Contains(lines.Text(), "watching for") {
-			if got := c.do(t, "curl", "-sS", "-m", "10", "-i", "http://"+ip+"/"); !strings.Contains(got, "server: envoy") {
-				t.Errorf("the real answer is\n%s", got)
-			}
-		}
-	}
-	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "CONFIRMED") {
-		t.Errorf("confirm: %v\n%s", err, out.String())
-	}
+// doctor finds what a pod's rules leave out.
+func (c client) doctor(t *testing.T) {
 	if out := c.meshtop(t, 1, "doctor", "pod", "envoy-traffic-mock", "-n", "scene-inbound"); !strings.Contains(out, "outbound ones leave past the proxy") {
 		t.Errorf("doctor:\n%s", out)
 	}

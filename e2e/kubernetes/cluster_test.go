@@ -10,8 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/meshtop/meshtop/e2e/power"
@@ -24,7 +24,7 @@ type cluster struct{ run string }
 // it is taken down, and must have left nothing.
 func up(t *testing.T) *cluster {
 	power.Root(t)
-	power.Tools(t, "containerd", "runc", "ctr", "nsenter", "unshare", "xz", "curl")
+	power.Tools(t, "containerd", "runc", "ctr", "nsenter", "unshare", "xz", "curl", "tshark")
 	power.Envoy(t)
 	power.File(t, "/usr/lib/cni/bridge", "the Debian package containernetworking-plugins")
 	power.File(t, filepath.Join(filepath.Dir(power.EnvoyPath()), "kubernetes", "kubeall-1.37.2"), "Kubernetes, which make deps brings")
@@ -129,52 +129,35 @@ func (c *cluster) nothing(t *testing.T) {
 
 func TestCluster(t *testing.T) {
 	c := up(t)
-	c.do(t, "./ctl", "scene", "base")
-	for _, s := range []string{"inbound", "mesh", "block-all"} {
-		c.do(t, "./ctl", "scene", s)
-	}
+	c.bring(t)
 	m := c.client(t)
-	t.Run("confirm", m.confirm)
-	t.Run("requests", c.requests)
-	t.Run("mesh", m.mesh)
-	t.Run("policy", m.policy)
+	t.Run("scenes", m.scenes)
 	t.Run("record", m.record)
 	t.Run("objects", m.objects)
-	t.Run("inbound", m.inbound)
+	t.Run("doctor", m.doctor)
 	t.Run("screens", m.screens)
 	t.Run("pick", m.pick)
 	t.Run("odd", m.odd)
 	t.Run("once", m.once)
 }
 
-// requests are sent by real clients, and answered as the scenes are written: by this the
-// fixture itself is judged.
-func (c *cluster) requests(t *testing.T) {
-	pod := c.field(t, "inbound", "pod", "envoy-traffic-mock", ".status.podIP")
-	service := c.field(t, "inbound", "service", "envoy-traffic-mock", ".spec.clusterIP")
-	back := c.field(t, "base", "pod", "myngx", ".status.podIP")
-	curl := []string{"curl", "-sS", "-m", "10", "-i"}
-	reset := "(56)|(52)" // as curl calls it before and after it has sent the request
-	for _, r := range []struct{ what, scene, pod, to, want string }{
-		{"outside to the pod: through Envoy", "", "", pod, "server: envoy"},
-		{"outside to the Service: through Envoy", "", "", service, "server: envoy"},
-		{"the app to itself: not captured", "inbound", "envoy-traffic-mock", "127.0.0.1", "Server: testapp/envoy-traffic-mock"},
-		{"the mesh's listener: Lua's header", "mesh", "outpod-mesh", "10.107.42.16", "myage: 18"},
-		{"the pod behind it: passed through, no Lua", "mesh", "outpod-mesh", back, "Server: testapp/myngx"},
-		{"a live Service: reset by Envoy", "block-all", "outpod-block", "10.107.42.16", reset},
-		{"nobody at all: Envoy accepts first, so reset too", "block-all", "outpod-block", "198.51.100.9", reset},
-	} {
-		var got string
-		if argv := append(curl, "http://"+r.to+"/"); r.pod == "" {
-			got, _ = c.try(argv[0], argv[1:]...)
-		} else {
-			got = c.exec(r.scene, r.pod, "app", argv...)
+// bring brings up all scenes at once, but first the one that others call.
+func (c *cluster) bring(t *testing.T) {
+	t.Helper()
+	c.do(t, "./ctl", "scene", "base")
+	var all sync.WaitGroup
+	for i, r := range rows {
+		if i > 0 && rows[i-1].scene == r.scene {
+			continue
 		}
-		if !slices.ContainsFunc(strings.Split(r.want, "|"), func(w string) bool { return strings.Contains(got, w) }) {
-			t.Errorf("%s: %s: want %q in:\n%s", r.what, r.to, r.want, got)
-		}
-		if r.scene == "mesh" && r.to == back && strings.Contains(got, "myage") {
-			t.Errorf("%s: Lua's header is there:\n%s", r.what, got)
-		}
+		all.Go(func() {
+			if _, err := c.try("./ctl", "scene", r.scene); err != nil {
+				t.Errorf("scene %s: %v", r.scene, err)
+			}
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
 	}
 }

@@ -14,7 +14,7 @@ func (c client) pick(t *testing.T) {
 	p := person.At(t, program, err)
 	p.Sees("choose a pod", "namespace default", "there is no pod here")
 	p.Types("n")
-	p.Sees("Choose a namespace", "scene-mesh")
+	p.Sees("Choose a namespace")
 	p.Types("scene-mesh\r")
 	p.Sees("namespace scene-mesh", "outpod-mesh", "Running", "envoy")
 	p.Types("/outpod\r\r")
