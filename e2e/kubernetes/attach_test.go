@@ -6,9 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/meshtop/meshtop/e2e/screen"
-	"github.com/meshtop/meshtop/e2e/screen/person"
 )
 
 // client is the built program and the cluster that it asks.
@@ -51,48 +48,15 @@ func (c client) doctor(t *testing.T) {
 	}
 }
 
-// screens: attached on a terminal; an API server that is killed is said, and once it is back
-// the next look opens another stream.
+// screens: attached on a terminal.
 func (c client) screens(t *testing.T) {
-	program, err := screen.Start(screen.Options{W: 100, H: 30}, c.bin, "attach", "pod", "outpod-mesh", "-n", "scene-mesh", "--uid", "0", "--to", "http://10.107.42.16/")
-	p := person.At(t, program, err)
+	p := c.sit(t, "pod", "outpod-mesh", "-n", "scene-mesh", "--uid", "0", "--to", "http://10.107.42.16/")
 	p.Sees("▸ Trace", "pod outpod-mes", "✓ DELIVERED to 10.107.42.16:80", "nat OUTPUT   #2 REDIRECT :15001")
-	c.do(t, "./ctl", "kill", "apiserver")
-	p.Types("r")
-	p.Sees("the stream to the agent has ended")
-	c.do(t, "./ctl", "start", "apiserver")
-	c.do(t, "bash", "-c", "until [ \"$(./ctl kubectl get --raw /readyz 2>/dev/null)\" = ok ]; do sleep 0.1; done")
-	p.Types("r")
-	p.Sees("▸ Trace", "✓ DELIVERED to 10.107.42.16:80")
 	p.Types("q")
 	if err := p.End(); err != nil {
 		t.Error(err)
 	}
 	p.GivenBack()
-}
-
-// odd: what cannot be opened, or not written to, is refused in a sentence, at once where it
-// can be known at once.
-func (c client) odd(t *testing.T) {
-	c.do(t, "./ctl", "kubectl", "create", "namespace", "scene-odd")
-	c.do(t, "./ctl", "kubectl", "-n", "scene-odd", "wait", "--for=create", "--timeout=30s", "serviceaccount/default")
-	c.do(t, "./ctl", "kubectl", "-n", "scene-odd", "apply", "-f", "odd.yaml")
-	c.do(t, "./ctl", "kubectl", "-n", "scene-odd", "wait", "--for=condition=Ready", "--timeout=60s", "pod/host")
-	c.do(t, "./ctl", "kubectl", "-n", "scene-odd", "wait", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s", "pod/ended")
-	for _, o := range []struct {
-		want string
-		args []string
-	}{
-		{"it does not run any more (Succeeded)", []string{"doctor", "pod", "ended", "-n", "scene-odd"}},
-		{`pods "nobody" not found`, []string{"doctor", "pod", "nobody", "-n", "scene-odd"}},
-		{`User "someone" cannot get resource "pods"`, []string{"doctor", "pod", "host", "-n", "scene-odd", "--as", "someone"}},
-		{"did not start within 3s", []string{"doctor", "pod", "app-v1", "-n", "scene-base", "--image", "localhost/none:1", "--wait", "3s"}},
-		{"runs in the machine's own network (hostNetwork)", []string{"policy", "block-all", "pod", "host", "-n", "scene-odd", "--yes", "--strong"}},
-	} {
-		if out := c.meshtop(t, 3, o.args...); !strings.Contains(out, o.want) {
-			t.Errorf("%v: want %q in\n%s", o.args, o.want, out)
-		}
-	}
 }
 
 // once: one container of ours is in a pod, however often it was attached to, and it left

@@ -137,8 +137,8 @@ func TestCluster(t *testing.T) {
 	t.Run("doctor", m.doctor)
 	t.Run("screens", m.screens)
 	t.Run("pick", m.pick)
-	t.Run("odd", m.odd)
 	t.Run("once", m.once)
+	t.Run("failures", m.failures)
 }
 
 // bring brings up all scenes at once, but first the one that others call.
