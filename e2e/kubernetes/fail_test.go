@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"os"
 	"os/exec"
@@ -54,16 +55,21 @@ func (c *cluster) asks(scene, pod string) string {
 	return c.exec(scene, pod, "app", "curl", "-sS", "-m", "10", "-i", "http://10.107.42.16/")
 }
 
-// within runs a verb, and wants its exit status and an end before a time that is far more than it
-// takes, and far less than for ever.
+// within runs a verb, and wants its exit status, and an end before a time that is far more than it
+// takes and far less than for ever.
 func (c client) within(t *testing.T, most time.Duration, status int, args ...string) string {
 	t.Helper()
-	began := time.Now()
-	out := c.meshtop(t, status, args...)
-	if took := time.Since(began); took > most {
-		t.Errorf("meshtop %s took %v", strings.Join(args, " "), took)
+	ctx, cancel := context.WithTimeout(t.Context(), most)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.bin, args...)
+	out, _ := cmd.CombinedOutput()
+	switch got := cmd.ProcessState.ExitCode(); {
+	case ctx.Err() != nil:
+		t.Errorf("meshtop %s hangs: %v were not enough:\n%s", strings.Join(args, " "), most, out)
+	case got != status:
+		t.Errorf("meshtop %s: exit status %d, want %d:\n%s", strings.Join(args, " "), got, status, out)
 	}
-	return out
+	return string(out)
 }
 
 func holds(t *testing.T, out string, want ...string) {
