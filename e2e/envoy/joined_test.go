@@ -149,6 +149,9 @@ func wayDiff(o *Outcome, v *flow.Variant) string {
 		d.field("host", o.Host, v.Outcome.Endpoint)
 	}
 	r := envoy.Result{Verdict: v.Verdict, Outcome: v.Outcome, Caller: v.Caller}
+	if len(v.Legs) > 0 {
+		r.Steps = v.Legs[0].Steps // they tell the answer's headers
+	}
 	if v.Verdict == flow.Delivered && v.Outcome.Endpoint != "" {
 		r.Verdict = flow.Continue // as Envoy's half says it
 	}
