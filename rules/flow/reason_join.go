@@ -19,6 +19,7 @@ const (
 	WhyDirectToListener                     // connection goes straight to a listener, nothing redirected it. Args: address
 	WhySocketsUnknown                       // sockets were not read: who listens there is not known. Args: address
 	WhyZtunnel                              // ztunnel or a waypoint takes it, which has no Envoy admin. Args: address, process or ""
+	WhyInDevice                             // nothing tells by which device it comes in: the first that is not lo is taken. Args: device
 	joinEnd
 )
 

@@ -217,8 +217,7 @@ func (w *walk) inDevice(unknownSrc bool) {
 			break
 		}
 	}
-	own, _ := w.h.deviceAddr(p.in, p.v6)
-	w.pending = append(w.pending, flow.Assumption{Reason: flow.Because(flow.WhyOnlyDevice, p.in, addrWord(own, p.v6))})
+	w.pending = append(w.pending, flow.Assumption{Reason: flow.Because(flow.WhyInDevice, p.in), Flag: "--in"})
 }
 
 // inRoute decides where a packet from the wire goes: to this host, on to another, or

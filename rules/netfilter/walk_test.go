@@ -334,6 +334,7 @@ func TestUnreadHost(t *testing.T) {
 	}{
 		{"addresses only", host(t, addrs), out("9.9.9.9:80", udp), "wire eth0 10.244.1.7>9.9.9.9:80", flow.WhyOnlyDevice},
 		{"addresses only, to the pod", host(t, addrs), in("10.244.1.7:80", dev("")), "local 10.244.1.7:15006", 0},
+		{"all read, but neither end is known", host(t, truthHost), in("10.107.42.31:80", dev(""), from("0.0.0.0:0")), "local 10.244.1.7:15006", flow.WhyInDevice},
 		{"nothing read", nil, in("10.244.1.7:80", dev("")), "local 10.244.1.7:15006", flow.WhyAddrAssumed},
 		{"nothing read, own", nil, out("127.0.0.1:80"), "local 127.0.0.1:80", 0},
 	} {

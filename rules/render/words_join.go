@@ -39,6 +39,8 @@ func joinWords(k flow.ReasonKind, a [3]string) string {
 		return "the kernel chooses source address " + a[0] + " of " + a[1]
 	case flow.WhyOnlyDevice:
 		return "no routes were read: by " + a[0] + ", the only device that is not lo, with address " + a[1]
+	case flow.WhyInDevice:
+		return "nothing tells by which device it comes in: " + a[0] + " is taken"
 	case flow.WhyDirectToListener:
 		return "nothing redirects it: the connection goes straight to " + a[0]
 	case flow.WhySocketsUnknown:
