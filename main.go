@@ -5,6 +5,8 @@ import (
 	"context"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/charmbracelet/x/term"
 	"github.com/meshtop/meshtop/inspect"
@@ -25,6 +27,7 @@ func main() {
 	var in interrupts
 	in.follow(stop)
 	app := plain.App{
+		Name:  plugin(os.Args[0]),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr), InTerminal: terminal(os.Stdin),
 		Version: plain.BuildVersion(), Getenv: os.Getenv, Screens: tui.Run, Pick: tui.Pick, Steady: in.steady,
@@ -46,6 +49,15 @@ func main() {
 	code := plain.Run(ctx, app, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// plugin is how the user calls the program where it is one of kubectl's plugins, which are
+// files kubectl-NAME in PATH.
+func plugin(arg0 string) string {
+	if strings.TrimSuffix(filepath.Base(arg0), ".exe") == "kubectl-meshtop" {
+		return "kubectl meshtop"
+	}
+	return ""
 }
 
 // terminal says whether f is one. TERM=dumb and an empty TERM have no screen to draw on.

@@ -12,7 +12,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"meshtop": main}) }
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"meshtop": main, "kubectl-meshtop": main})
+}
 
 // The verbs as somebody types them, one file a subject.
 func TestScripts(t *testing.T) {

@@ -36,6 +36,7 @@ type App struct {
 	ErrTerminal    bool // stderr is one
 	InTerminal     bool // stdin is one
 	Version        string
+	Name           string // as the user calls the program, such as "kubectl meshtop"; empty: meshtop
 
 	// Netns and PID open a namespace of this machine; admin is where Envoy's admin interface
 	// is, invalid: it is looked for.
@@ -58,7 +59,8 @@ type App struct {
 	Getenv func(name string) string
 
 	mapped []*archive.Mapped // files that the parts refer to
-	news   *news             // of a pod of a cluster; nil: there is none
+	root   *cobra.Command
+	news   *news // of a pod of a cluster; nil: there is none
 }
 
 // Cluster is what opens pods of a cluster.
@@ -160,7 +162,7 @@ func (a *App) say(err error) {
 			fmt.Fprintf(a.Stderr, "meshtop: and %d more like these\n", len(lines)-i)
 			return
 		}
-		fmt.Fprintf(a.Stderr, "meshtop: %s\n", render.Clean(line))
+		fmt.Fprintf(a.Stderr, "meshtop: %s\n", render.Clean(a.named(line)))
 	}
 }
 
@@ -169,6 +171,7 @@ func newRoot(app *App) *cobra.Command {
 		Use: "meshtop", SilenceUsage: true, SilenceErrors: true,
 		Args: cobra.ArbitraryArgs, DisableAutoGenTag: true, SuggestionsMinimumDistance: 2,
 	}
+	app.root = root
 	attach := newAttach(app, root)
 	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newControlPlane(app), newCanI(app), newVersion(app), newCompletion(app, root))
 	if app.Cluster != nil {
@@ -183,7 +186,7 @@ func newRoot(app *App) *cobra.Command {
 	root.SetHelpCommand(&cobra.Command{Use: "help [VERB]", Hidden: true, Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {
 		return help(app, root, args)
 	}})
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(app.Stdout, usageOf(cmd)) })
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(app.Stdout, app.usage(cmd)) })
 	return root
 }
 
@@ -200,7 +203,7 @@ func help(app *App, root *cobra.Command, args []string) error {
 			return unknownVerb(root, a)
 		}
 	}
-	fmt.Fprint(app.Stdout, usageOf(cmd))
+	fmt.Fprint(app.Stdout, app.usage(cmd))
 	return nil
 }
 

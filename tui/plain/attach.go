@@ -31,7 +31,7 @@ func newAttach(app *App, root *cobra.Command) *cobra.Command {
 	r.register(root)
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 && !r.parts.given() && !r.request.given() && !app.picks(&r.screens) {
-			fmt.Fprint(app.Stdout, usageOf(cmd))
+			fmt.Fprint(app.Stdout, app.usage(cmd))
 			return nil
 		}
 		if len(args) > 0 {

@@ -2,6 +2,7 @@ package plain
 
 import (
 	_ "embed" // the usage texts
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,4 +22,26 @@ func usageOf(cmd *cobra.Command) string {
 		}
 	}
 	return cmd.UsageString()
+}
+
+// usage is the usage text of a verb, with the program as the user calls it.
+func (a *App) usage(cmd *cobra.Command) string { return a.named(usageOf(cmd)) }
+
+// calls are the places of a text that may call the program.
+var calls = regexp.MustCompile(`\bmeshtop (\[?[A-Za-z-]+)`)
+
+// named is a text with the program called as the user calls it: "kubectl meshtop" as a plugin.
+func (a *App) named(text string) string {
+	if a.Name == "" || a.root == nil {
+		return text
+	}
+	return calls.ReplaceAllStringFunc(text, func(call string) string {
+		_, word, _ := strings.Cut(call, " ")
+		for _, c := range a.root.Commands() {
+			if word == c.Name() || word == "--help" || strings.Trim(word, "[") == "TARGET" || word == "help" {
+				return a.Name + " " + word
+			}
+		}
+		return call
+	})
 }
