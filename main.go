@@ -23,6 +23,7 @@ var image string
 
 func main() {
 	cluster := kube.NewFlags(image)
+	cluster.Bootstrap = xds.Dump
 	ctx, stop := context.WithCancel(context.Background())
 	var in interrupts
 	in.follow(stop)

@@ -120,6 +120,12 @@ type Resolver interface {
 	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
 }
 
+// Limited is a Pod that is seen by a way on which it cannot be watched, sent from or changed.
+type Limited interface {
+	// Limit says so, and what to do about it; it is ErrNoPower.
+	Limit() error
+}
+
 // Enforcer is a Pod whose egress can be changed. Not every pod can: a saved snapshot has no
 // live side.
 type Enforcer interface {

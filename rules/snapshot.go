@@ -33,6 +33,8 @@ type Meta struct {
 	Complete []string   `json:"complete"` // Envoy resources of which everything was read
 	Gaps     []flow.Gap `json:"gaps"`
 	Title    string     `json:"title"` // a sentence, of a saved scene
+	// Intent are the parts that say what was meant to be, and not what is.
+	Intent []string `json:"intent"`
 
 	// Of recordings.
 	About    string  `json:"about"`

@@ -16,7 +16,7 @@ const (
 // chance, a state that no snapshot holds, or something that is not modelled can go. The
 // same snapshot and request give the same trace.
 func Trace(s *Snapshot, req flow.Request) flow.Trace {
-	t := flow.Trace{Request: req, Gaps: s.Gaps, Unmodelled: s.Envoy.Unmodelled()}
+	t := flow.Trace{Request: req, Gaps: s.Gaps, Intent: s.Meta.Intent, Unmodelled: s.Envoy.Unmodelled()}
 	var variants []flow.Variant
 	t.Cut = !runs(s, req, func(r *run) { variants = append(variants, r.variant()) }, func() { variants = nil })
 	return join(t, variants)

@@ -204,7 +204,9 @@ func (t track) ending() string {
 	return "  " + style.MarkStops + " " + t.verdict.String()
 }
 
-func endInk(t track) style.Ink {
+func endInk(t track) style.Ink { return meant(t.trace, plainEnd(t)) }
+
+func plainEnd(t track) style.Ink {
 	switch t.verdict {
 	case flow.Delivered:
 		return style.Goes

@@ -31,6 +31,7 @@ func (s *state) stepItems() []item {
 	for _, l := range s.legs() {
 		for _, st := range l.Steps {
 			g, ink := mark(st)
+			ink = s.meant(ink)
 			n := len(out)
 			out = append(out, item{name: "step " + itoa(n+1) + " " + render.StepName(l, st) + " " + render.StepBrief(l, st),
 				note: g + " " + render.Reason(st.Reason), ink: ink, effect: effect{kind: effStep, n: n}})

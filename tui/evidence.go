@@ -25,9 +25,19 @@ func mark(st flow.Step) (glyph string, ink style.Ink) {
 	return style.MarkStops, style.Stops
 }
 
+// meant is the ink of what may be no fact: by intent nothing is shown as one.
+func (s *state) meant(ink style.Ink) style.Ink { return meant(s.trace, ink) }
+
+func meant(t flow.Trace, ink style.Ink) style.Ink {
+	if len(t.Intent) > 0 {
+		return style.Depends
+	}
+	return ink
+}
+
 // evidence is what the evidence pane shows of step n, in lines of width columns.
 func evidence(s *state, leg flow.Leg, st flow.Step, n, width int, all bool) []line {
-	out := evidenceHead(leg, st, width)
+	out := evidenceHead(s, leg, st, width)
 	list, more := render.Candidates(st, all)
 	out = append(out, candidates(st, list, width)...)
 	if more > 0 {
@@ -38,7 +48,7 @@ func evidence(s *state, leg flow.Leg, st flow.Step, n, width int, all bool) []li
 	return append(out, sources(s, st, width)...)
 }
 
-func evidenceHead(leg flow.Leg, st flow.Step, width int) []line {
+func evidenceHead(s *state, leg flow.Leg, st flow.Step, width int) []line {
 	head := render.StageWord(st.Stage)
 	if st.Subject != "" {
 		head += " " + render.Clean(st.Subject)
@@ -49,7 +59,7 @@ func evidenceHead(leg flow.Leg, st flow.Step, width int) []line {
 	out := para(line{}, style.Plain, head, width)
 	if why := render.Reason(st.Reason); why != "" && st.Stage != flow.Netfilter {
 		g, ink := mark(st)
-		out = append(out, most(para(text(ink, g+" "), style.Strong, why, width), 4)...)
+		out = append(out, most(para(text(s.meant(ink), g+" "), style.Strong, why, width), 4)...)
 	}
 	for _, f := range st.Facts {
 		out = append(out, most(para(text(style.Plain, "  "), style.Plain, render.Reason(f), width), 4)...)

@@ -47,6 +47,9 @@ func provenance(s *state, full bool) string {
 	if len(s.reading.Snapshot.Gaps) > 0 || s.failed != "" {
 		parts = append(parts, "PARTIAL")
 	}
+	if len(s.reading.Snapshot.Meta.Intent) > 0 {
+		parts = append(parts, "BY INTENT")
+	}
 	parts = append(parts, s.powerWord(full))
 	return strings.Join(parts, " · ")
 }
@@ -151,6 +154,7 @@ func paintSmall(c *canvas, s *state) {
 	case s.traced:
 		v, word, rest := verdictWords(s)
 		g, ink := verdictMark(v)
+		ink = s.meant(ink)
 		lines = append(lines, para(text(ink, g+" "), ink, word+rest, c.w)...)
 		lines = append(lines, para(line{}, style.Plain, render.RequestLine(s.trace.Request), c.w)...)
 	case s.failed != "":

@@ -368,6 +368,7 @@ func (t *traceScreen) rows(s *state, width int) []railRow {
 // stepLine is a step's row: both marks, its number, its name, what it came to.
 func (s *state) stepLine(leg flow.Leg, st flow.Step, n int) line {
 	g, ink := mark(st)
+	ink = s.meant(ink)
 	seen, seenInk := s.seenMark(n)
 	l := text(ink, g).with(seenInk, seen).with(style.Plain, right(itoa(n+1), 3)+" ")
 	return l.with(style.Plain, pad2(render.StepName(leg, st), 12)+" ").with(style.Plain, render.StepBrief(leg, st))
@@ -389,6 +390,7 @@ func (t *traceScreen) ending(s *state, width int) []railRow {
 	out := []railRow{{line{}, -1}, {text(style.Depends, "It can go "+itoa(len(s.trace.Variants))+" ways:"), -1}}
 	for i, v := range s.trace.Variants {
 		g, ink := verdictMark(v.Verdict)
+		ink = s.meant(ink)
 		lead := text(style.Plain, "  ").with(ink, g+" ")
 		if i == s.way {
 			lead = text(style.Strong, style.Cursor+" ").with(ink, g+" ")

@@ -45,6 +45,9 @@ func verdictLines(s *state, width, rows int) []line {
 	}
 	v, word, rest := verdictWords(s)
 	g, ink := verdictMark(v)
+	if ink = s.meant(ink); len(s.trace.Intent) > 0 {
+		g = style.MarkUnknown
+	}
 	seen, against := s.seenVerdict()
 	if against {
 		g, ink, word, rest = style.SeenOther, style.Stops, "PREDICTED "+word+", BUT SEEN OTHERWISE", ""
@@ -65,13 +68,13 @@ func verdictLines(s *state, width, rows int) []line {
 		if strings.HasPrefix(rest, " ") {
 			lead = lead.with(style.Plain, " ")
 		}
-		told := para(lead, restInk(v), strings.TrimSpace(rest), width)
+		told := para(lead, s.meant(restInk(v)), strings.TrimSpace(rest), width)
 		return append([]line{text(style.Plain, cut(req, width-textWidth(seen))).with(style.Plain, seen)}, told[:min(len(told), rows-1)]...)
 	}
 	rest += seen
 	// The request keeps five eighths of the line, or what the verdict leaves.
 	keep := max(room-textWidth(rest), room*5/8)
-	return []line{text(style.Plain, cut(req, keep)+"  ").with(ink, g+" "+word).with(restInk(v), rest)}
+	return []line{text(style.Plain, cut(req, keep)+"  ").with(ink, g+" "+word).with(s.meant(restInk(v)), rest)}
 }
 
 // waitingTrace says why there is no verdict.

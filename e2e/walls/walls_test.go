@@ -55,7 +55,7 @@ var rooms = []room{
 	{"inspect/probe", []string{"rules/flow"}, "one request, whoever opens the connection"},
 	{"inspect/spool", nil, "a long answer is bytes"},
 	{"inspect/admin", []string{"inspect", "inspect/spool", "rules/flow"}, "Envoy's admin is asked for bytes"},
-	{"inspect/kube", []string{"inspect", "inspect/agent", "rules/flow"}, "a pod of a cluster is what its agent says, and where that is put"},
+	{"inspect/kube", []string{"inspect", "inspect/admin", "inspect/agent", "rules/flow"}, "a pod of a cluster is what its agent says, and where that is put; or what Envoy's admin interface says to who forwards a port"},
 	{"inspect/local", []string{"inspect", "inspect/admin", "inspect/netns", "inspect/probe", "inspect/enforce", "capture", "rules/flow"}, "this machine's reader carries bytes"},
 	{"capture", []string{"rules/flow", "capture/pcapng", "inspect/netns"}, "packets become observations"},
 	{"capture/pcapng", nil, "a file format knows no meaning"},

@@ -33,6 +33,8 @@ type Options struct {
 	MaxBytes int64
 	// InMemory is up to where an answer is kept in memory; 0: 8 MiB.
 	InMemory int64
+	// Via, if not nil, asks in another way than by a connection of a Dialer's.
+	Via func(at netip.AddrPort) http.RoundTripper
 }
 
 func (o Options) defaults() Options {
@@ -63,11 +65,14 @@ type Client struct {
 
 // New is a client for the admin interface at addr.
 func New(addr netip.AddrPort, dial Dialer, opt Options) *Client {
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if opt.Via != nil {
+		return &Client{addr: addr, opt: opt.defaults(), http: &http.Client{Transport: opt.Via(addr), CheckRedirect: stay}}
+	}
 	t := &http.Transport{
 		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, addr) },
 		MaxConnsPerHost: 1, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
 	}
-	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{addr: addr, opt: opt.defaults(), http: &http.Client{Transport: t, CheckRedirect: stay}}
 }
 

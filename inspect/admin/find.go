@@ -25,6 +25,9 @@ type Listening struct {
 // Gateway API implementations 19000, Envoy's own examples 9901.
 var usual = []uint16{15000, 19000, 9901}
 
+// Usual are the ports where admin interfaces are, in the order in which they are asked.
+func Usual() []uint16 { return slices.Clone(usual) }
+
 // Candidates are the addresses worth asking, in order: the usual ports of an Envoy's
 // process, then the usual ports whoever listens on them. Envoy's other ports are not
 // asked: a request to a capture port would be proxied, and may loop until a breaker opens.

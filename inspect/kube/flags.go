@@ -22,6 +22,10 @@ type Flags struct {
 	image     string
 	wait      time.Duration
 	via       via
+
+	// Bootstrap makes a config dump of what an Envoy is started with; name is where that stands.
+	// Nil: nothing can.
+	Bootstrap func(name string, data []byte) ([]byte, error)
 }
 
 // NewFlags are the flags; image is the agent's where --image names none.
@@ -82,7 +86,7 @@ func (f *Flags) cluster(tell say) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("which namespace: %w", err)
 	}
-	return &cluster{api: &api{config: config}, namespace: namespace, image: f.image, wait: f.wait, via: f.via, say: tell}, nil
+	return &cluster{api: &api{config: config}, namespace: namespace, image: f.image, wait: f.wait, via: f.via, bootstrap: f.Bootstrap, say: tell}, nil
 }
 
 // cluster is where pods are.
@@ -92,6 +96,7 @@ type cluster struct {
 	image     string
 	wait      time.Duration
 	via       via
+	bootstrap func(name string, data []byte) ([]byte, error)
 	say       say
 }
 

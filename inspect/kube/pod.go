@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -147,8 +146,7 @@ func (p *Pod) json(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.APIVersion, o.Kind, o.ManagedFields = "v1", "Pod", nil
-	return json.MarshalIndent(o, "", " ")
+	return objectJSON(o)
 }
 
 // Send makes one real request from inside. It is not made twice.

@@ -29,12 +29,17 @@ type stream struct {
 // exec starts a command: by WebSocket, and where the API server or a proxy before it speaks
 // none, by SPDY. Not by attach: kubelet copies that stream to a log on the node, secrets and all.
 func (c *cluster) exec(p *v1.Pod, container string, argv []string) (*stream, error) {
+	return c.start(p, container, argv, true)
+}
+
+// start is exec; fed: with a standard input.
+func (c *cluster) start(p *v1.Pod, container string, argv []string, fed bool) (*stream, error) {
 	core, err := c.api.client(pods.group)
 	if err != nil {
 		return nil, err
 	}
 	url := core.Post().Resource(pods.plural).Namespace(p.Namespace).Name(p.Name).SubResource("exec").
-		VersionedParams(&v1.PodExecOptions{Container: container, Command: argv, Stdin: true, Stdout: true, Stderr: true}, codecs().parameters).URL()
+		VersionedParams(&v1.PodExecOptions{Container: container, Command: argv, Stdin: fed, Stdout: true, Stderr: true}, codecs().parameters).URL()
 	spdy, err := remotecommand.NewSPDYExecutor(c.api.config, "POST", url)
 	if err != nil {
 		return nil, err
@@ -53,8 +58,12 @@ func (c *cluster) exec(p *v1.Pod, container string, argv []string) (*stream, err
 	in, stdin := io.Pipe()
 	stdout, out := io.Pipe()
 	s := &stream{in: stdin, out: stdout, done: make(chan struct{}), stop: stop, said: &tail{}}
+	opt := remotecommand.StreamOptions{Stdout: out, Stderr: s.said}
+	if fed {
+		opt.Stdin = in
+	}
 	go func() {
-		s.err = either.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: out, Stderr: s.said})
+		s.err = either.StreamWithContext(ctx, opt)
 		close(s.done)
 		_ = out.CloseWithError(io.EOF) // the reason is ended's to tell
 		_ = in.CloseWithError(io.ErrClosedPipe)

@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // via is the way to a pod: --via.
@@ -49,16 +52,124 @@ func (c *cluster) open(ctx context.Context, kind, name string) (inspect.Pod, err
 	if err != nil {
 		return nil, err
 	}
+	if c.via == viaIntent { // what it was to be, whether it runs or not
+		return c.intended(o), nil
+	}
 	if err := runs(o); err != nil {
 		return nil, err
 	}
 	switch c.via {
-	case viaBest, viaAgent:
-		p, err := c.attach(ctx, o)
-		if err != nil {
-			return nil, err // not p: no pod is not a nil one
-		}
-		return p, nil
+	case viaBest:
+		return c.best(ctx, o)
+	case viaExec:
+		return c.executed(o), nil
+	case viaForward:
+		return c.forwarded(o), nil
+	case viaNode:
+		return nil, fmt.Errorf("--via %s: this build does not have that way", c.via)
 	}
-	return nil, fmt.Errorf("--via %s: this build does not have that way", c.via)
+	p, err := c.attach(ctx, o)
+	if err != nil {
+		return nil, c.waysOn(ctx, o, err)
+	}
+	return p, nil
 }
+
+// best opens the pod by the agent, and where that is not allowed by the next best way that is.
+func (c *cluster) best(ctx context.Context, o *v1.Pod) (inspect.Pod, error) {
+	err := c.barred(ctx, o)
+	if err == nil {
+		p, failed := c.attach(ctx, o)
+		if failed == nil {
+			return p, nil
+		}
+		err = failed
+	}
+	if !strings.Contains(err.Error(), "forbidden") || strings.Contains(err.Error(), podSecurity) {
+		return nil, c.waysOn(ctx, o, err)
+	}
+	p := c.intended(o)
+	switch may := c.allowed(ctx, o); {
+	case may["pods/exec"]:
+		p = c.executed(o)
+	case may["pods/portforward"]:
+		p = c.forwarded(o)
+	}
+	c.say(fmt.Sprintf("pod %s: the agent cannot be used: %v; going on %s, which brings %s%s", o.Name, err, p.way, p.brings, p.advice()), true)
+	return p, nil
+}
+
+// podSecurity is how the API server words what a namespace's pod security does not admit.
+const podSecurity = "violates PodSecurity"
+
+// barred says why an agent may not be put beside the pod. It is asked before one is, since an
+// ephemeral container cannot be taken away again, and without exec it is good for nothing.
+func (c *cluster) barred(ctx context.Context, o *v1.Pod) error {
+	if running(o, c.image) != "" {
+		return nil
+	}
+	may := c.allowed(ctx, o)
+	var no []string
+	for _, object := range []string{"pods/ephemeralcontainers", "pods/exec"} {
+		if !may[object] {
+			no = append(no, object)
+		}
+	}
+	if len(no) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s of it is forbidden to this account", strings.Join(no, " and "))
+}
+
+// allowed says of each subresource of the pod whether the account may use it. Where that cannot
+// be asked it counts as allowed: trying will tell.
+func (c *cluster) allowed(ctx context.Context, o *v1.Pod) map[string]bool {
+	var list []flow.Right
+	for _, r := range needed() {
+		if strings.HasPrefix(r.Object, "pods/") {
+			list = append(list, r)
+		}
+	}
+	err := each(list, func(r *flow.Right) error { return c.may(ctx, o.Namespace, o.Name, r) })
+	may := map[string]bool{}
+	for _, r := range list {
+		// Exec and port-forward by SPDY need create alone; get is for WebSocket.
+		n := len(r.Verbs) - 1
+		may[r.Object] = err != nil || r.Verbs[n].Allowed
+	}
+	return may
+}
+
+// waysOn adds to a right that is missing what can be done all the same.
+func (c *cluster) waysOn(ctx context.Context, o *v1.Pod, err error) error {
+	if !apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "forbidden") {
+		return err
+	}
+	var ways []string
+	may := c.allowed(ctx, o)
+	if strings.Contains(err.Error(), podSecurity) {
+		ways = append(ways, "--via node: an agent in a pod on its node, in a namespace that admits it (--node-namespace)")
+	}
+	if may["pods/exec"] {
+		ways = append(ways, "--via exec: what the images of its containers can read")
+	}
+	if may["pods/portforward"] {
+		ways = append(ways, "--via forward: Envoy's half by a port-forward to its admin interface")
+	}
+	ways = append(ways, "--via intent: the rules and the configuration as its object and ConfigMaps have them",
+		"meshtop can-i pod "+o.Name+" -n "+o.Namespace+": which role to ask for",
+		"--iptables FILE, --config-dump FILE: what somebody else has read")
+	return &stuck{err, ways}
+}
+
+// stuck is an error with the ways on.
+type stuck struct {
+	error
+	ways []string
+}
+
+// Unwrap is the error.
+func (s *stuck) Unwrap() error { return s.error }
+
+// Ways are what can be done all the same, each in a sentence.
+func (s *stuck) Ways() []string { return s.ways }

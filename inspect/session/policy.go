@@ -14,7 +14,7 @@ import (
 )
 
 // Enforcer is the side of a pod that carries out policies by a driver, other than xds, which the
-// pod knows nothing of; inspect.ErrReadOnly where it has none.
+// pod knows nothing of; inspect.ErrReadOnly where it has none, or why by the way that it is seen.
 func Enforcer(pod inspect.Pod, d flow.Driver) (inspect.Enforcer, error) {
 	if d == flow.Sidecar || d == flow.NetworkPolicy {
 		if by, ok := pod.(inspect.Driven); ok {
@@ -24,6 +24,9 @@ func Enforcer(pod inspect.Pod, d flow.Driver) (inspect.Enforcer, error) {
 	}
 	if e, ok := pod.(inspect.Enforcer); ok {
 		return e, nil
+	}
+	if l, ok := pod.(inspect.Limited); ok {
+		return nil, l.Limit()
 	}
 	return nil, inspect.ErrReadOnly
 }

@@ -79,6 +79,7 @@ func Judge(c Case, t flow.Trace) Result {
 	r.Variants = len(vs)
 	switch {
 	case t.Cut: // ways that were not followed may end elsewhere
+	case len(t.Intent) > 0: // what was meant to be is not known to be
 	case r.Agree == len(vs):
 		r.Status = Met
 	case against == len(vs):

@@ -304,6 +304,9 @@ type Trace struct {
 	Cut   bool
 	Needs []Need
 	Gaps  []Gap
+	// Intent are the parts of the snapshot that say what was meant to be, and not what is: the
+	// whole answer holds only if it came so.
+	Intent []string
 	// Unmodelled is what of the snapshot is not understood.
 	Unmodelled []NotModelled
 }

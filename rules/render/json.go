@@ -3,6 +3,7 @@ package render
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -29,6 +30,7 @@ type traceForm struct {
 	Cut      bool          `json:"cut,omitempty"`
 	Needs    []needForm    `json:"needs"`
 	Gaps     []gapForm     `json:"gaps"`
+	Intent   []string      `json:"intent,omitempty"`
 
 	Unmodelled []unmodelledForm `json:"unmodelled"`
 }
@@ -154,7 +156,7 @@ func JSON(t flow.Trace, why bool) []byte { return encode(formOf(t, why)) }
 
 func formOf(t flow.Trace, why bool) traceForm {
 	f := traceForm{Schema: TraceSchema, Request: request.FormOf(t.Request), Verdict: t.Verdict.String(),
-		Caller: callerOf(t.Caller), Outcome: outcomeOf(t.Outcome), Upstream: upstreamOf(t.Upstream), Cut: t.Cut, Needs: needsOf(t.Needs), Gaps: gapsOf(t.Gaps)}
+		Caller: callerOf(t.Caller), Outcome: outcomeOf(t.Outcome), Upstream: upstreamOf(t.Upstream), Cut: t.Cut, Needs: needsOf(t.Needs), Gaps: gapsOf(t.Gaps), Intent: cleanAll(slices.Clone(t.Intent))}
 	f.Unmodelled = []unmodelledForm{}
 	for _, u := range t.Unmodelled {
 		f.Unmodelled = append(f.Unmodelled, unmodelledForm(u))

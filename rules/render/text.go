@@ -42,6 +42,9 @@ func Text(t flow.Trace, o TextOptions) string {
 		}
 	}
 	w.blank()
+	if len(t.Intent) > 0 {
+		w.field("intent", Clean(strings.Join(t.Intent, ", "))+": what was meant to be; what is was not looked at")
+	}
 	for _, g := range flow.Alike(t.Gaps) {
 		w.field("gap", Clean(g.Part)+": "+Clean(g.Reason))
 	}
@@ -73,6 +76,9 @@ func Short(t flow.Trace) string {
 	} else if len(path) == 0 || t.Verdict == flow.Unknown || t.Verdict == flow.Depends {
 		_, why, _ := strings.Cut(Verdict(t), ": ")
 		line += after("  ", why)
+	}
+	if len(t.Intent) > 0 && !strings.HasSuffix(line, byIntent) {
+		line += " " + byIntent
 	}
 	return line + "\n"
 }

@@ -11,6 +11,17 @@ import (
 // Verdict is the trace's verdict in one sentence that begins with its word in capitals,
 // such as "DELIVERED to 10.107.42.16:80 by cluster outbound|myngxsvc".
 func Verdict(t flow.Trace) string {
+	s := verdictOf(t)
+	if len(t.Intent) > 0 && t.Verdict != flow.Unknown {
+		s += "," + byIntent
+	}
+	return s
+}
+
+// byIntent ends a verdict that rests on what was meant to be.
+const byIntent = " by intent"
+
+func verdictOf(t flow.Trace) string {
 	switch {
 	case t.Verdict == flow.Depends:
 		return "DEPENDS: " + ways(t)

@@ -114,5 +114,5 @@ func (l *looked) overview(ctx context.Context, requests []flow.Request) error {
 		return err
 	}
 	l.app.print(l, t, "text", false)
-	return status(verdictStatus(t.Verdict))
+	return status(traceStatus(t))
 }

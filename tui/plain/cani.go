@@ -3,7 +3,9 @@ package plain
 import (
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/spf13/cobra"
 )
@@ -49,4 +51,20 @@ func (a *App) canI(cmd *cobra.Command, t target, form string) error {
 		return status(ExitNo)
 	}
 	return nil
+}
+
+// withWays adds to an error of opening a pod what can be done all the same, numbered.
+func withWays(p inspect.Pod, err error) (inspect.Pod, error) {
+	var stuck interface {
+		error
+		Ways() []string
+	}
+	if !errors.As(err, &stuck) {
+		return p, err
+	}
+	lines := []string{err.Error(), "ways on:"}
+	for i, w := range stuck.Ways() {
+		lines = append(lines, fmt.Sprintf("  %d  %s", i+1, w))
+	}
+	return p, &sentence{strings.Join(lines, "\n"), err}
 }

@@ -2,6 +2,7 @@ package plain
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/session"
@@ -55,6 +56,10 @@ func (a *App) examine(l *looked, form string) error {
 		a.Stdout.Write(out)
 	default:
 		fmt.Fprint(a.Stdout, render.DoctorText(found))
+	}
+	if intent := l.reading.Snapshot.Meta.Intent; len(intent) > 0 {
+		a.say(fmt.Errorf("by intent: %s: what was meant to be; what is was not looked at", strings.Join(intent, ", ")))
+		return status(ExitUnknown)
 	}
 	return status(doctorStatus(found))
 }

@@ -213,7 +213,10 @@ func (v *policyVerb) enforcer(ctx context.Context) (inspect.Enforcer, error) {
 	if errors.Is(err, inspect.ErrReadOnly) {
 		return nil, v.cannot(fmt.Errorf("%w, so that its egress can only be planned (--dry-run)", err))
 	}
-	return e, err
+	if err != nil {
+		return nil, v.cannot(err)
+	}
+	return e, nil
 }
 
 // served refuses a control plane that serves another pod's Envoy. Where that cannot be told, nothing

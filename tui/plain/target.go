@@ -115,7 +115,7 @@ func (a *App) open(ctx context.Context, t *target, admin netip.AddrPort) (inspec
 	}
 	a.news = &news{line: newProgress(a)}
 	defer a.news.clear()
-	return opened(a.Cluster.Open(ctx, t.kind, t.name, a.news.tell))
+	return opened(withWays(a.Cluster.Open(ctx, t.kind, t.name, a.news.tell)))
 }
 
 // local says whether the target is a namespace of this machine.

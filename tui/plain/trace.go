@@ -75,7 +75,7 @@ func (a *App) trace(cmd *cobra.Command, args []string, o *traceOptions) error {
 		}
 	}
 	a.print(l, t, o.out.form, o.why)
-	return status(verdictStatus(t.Verdict))
+	return status(traceStatus(t))
 }
 
 // print writes a trace in the form that was asked for.
@@ -90,6 +90,14 @@ func (a *App) print(l *looked, t flow.Trace, form string, why bool) {
 	default:
 		fmt.Fprint(a.Stdout, l.text(t, why))
 	}
+}
+
+// traceStatus is the exit status that a trace means: what was only meant to be is not known.
+func traceStatus(t flow.Trace) int {
+	if len(t.Intent) > 0 {
+		return ExitUnknown
+	}
+	return verdictStatus(t.Verdict)
 }
 
 // verdictStatus is the exit status that a verdict means.
