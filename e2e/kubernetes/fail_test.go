@@ -225,6 +225,11 @@ func (c client) killed(t *testing.T) {
 		tables, err := exec.Command("nsenter", "-t", strconv.Itoa(envoy), "-n", "nft", "list", "tables").Output()
 		return err == nil && !strings.Contains(string(tables), "meshtop")
 	})
+	// The record that nobody takes away any more says itself that it is over.
+	end := c.field(t, "mesh", "lease", "meshtop-egress-outpod-mesh", `.metadata.annotations.meshtop\.github\.io/expires`)
+	if at, err := time.Parse(time.RFC3339, end); err != nil || at.After(time.Now()) {
+		t.Errorf("the record says that it ends at %q (%v)", end, err)
+	}
 }
 
 // kubelet: one that is stopped takes a stream and answers nothing; one that is gone is named. Once
