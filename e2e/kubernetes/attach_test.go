@@ -12,6 +12,7 @@ import (
 type client struct {
 	*cluster
 	bin string
+	as  string // the kubeconfig; empty: the administrator's
 }
 
 func (c *cluster) client(t *testing.T) client {
@@ -20,13 +21,17 @@ func (c *cluster) client(t *testing.T) client {
 		t.Fatalf("%v: %s", err, out)
 	}
 	t.Setenv("KUBECONFIG", c.config())
-	return client{c, bin}
+	return client{cluster: c, bin: bin}
 }
 
 // meshtop runs a verb, and wants its exit status; both streams are the answer.
 func (c client) meshtop(t *testing.T, status int, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(c.bin, args...).CombinedOutput()
+	cmd := exec.Command(c.bin, args...)
+	if c.as != "" {
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+c.as)
+	}
+	out, err := cmd.CombinedOutput()
 	got := 0
 	if err != nil {
 		ended, ok := err.(*exec.ExitError)

@@ -20,6 +20,11 @@ import (
 // cluster is a cluster that is up while the test runs.
 type cluster struct{ run string }
 
+// kubeall is the program that is all of Kubernetes, kubectl among it.
+func kubeall() string {
+	return filepath.Join(filepath.Dir(power.EnvoyPath()), "kubernetes", "kubeall-1.37.2")
+}
+
 // up brings a cluster up, or skips where the machine has no power to. At the end of the test
 // it is taken down, and must have left nothing.
 func up(t *testing.T) *cluster {
@@ -27,7 +32,7 @@ func up(t *testing.T) *cluster {
 	power.Tools(t, "containerd", "runc", "ctr", "nsenter", "unshare", "xz", "curl", "tshark")
 	power.Envoy(t)
 	power.File(t, "/usr/lib/cni/bridge", "the Debian package containernetworking-plugins")
-	power.File(t, filepath.Join(filepath.Dir(power.EnvoyPath()), "kubernetes", "kubeall-1.37.2"), "Kubernetes, which make deps brings")
+	power.File(t, kubeall(), "Kubernetes, which make deps brings")
 	// A short name: unix sockets lie in there.
 	run, err := os.MkdirTemp("", "meshtop")
 	if err != nil {
@@ -131,6 +136,7 @@ func TestCluster(t *testing.T) {
 	c := up(t)
 	c.bring(t)
 	m := c.client(t)
+	t.Run("tiers", m.tiers)
 	t.Run("scenes", m.scenes)
 	t.Run("record", m.record)
 	t.Run("objects", m.objects)
