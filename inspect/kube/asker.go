@@ -47,7 +47,7 @@ func (a *asker) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("by exec nothing is changed")
 	}
 	path := r.URL.RequestURI()
-	request := "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+	request := adminRequest(path)
 	for _, b := range a.in.boxes {
 		for _, k := range askers {
 			if b.has(k.tool) && (k.tool != "bash" || b.has("cat")) && (k.tool != "pilot-agent" || a.at.Port() == 15000) {
@@ -112,3 +112,8 @@ func (a *answered) Close() error {
 
 // stopWith ends the command with the question.
 func stopWith(r *http.Request, s *stream) func() bool { return context.AfterFunc(r.Context(), s.stop) }
+
+// adminRequest is a question as it goes over a connection.
+func adminRequest(path string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+}
