@@ -91,6 +91,8 @@ func (c *curl) data(name, v string) error {
 // content is the body that the command sends; nil: none.
 func (c *curl) content() (*flow.Body, error) {
 	switch {
+	case c.unread && c.get:
+		return nil, fmt.Errorf("-G with data from a file: it becomes the query, and a file is not read: write the query into the URL, or the data instead of @FILE")
 	case c.form || c.upload || c.unread && !c.get:
 		return &flow.Body{Size: unread}, nil
 	case len(c.body) == 0 || c.get:

@@ -156,7 +156,8 @@ func TestCurlRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		"curl": "no URL", "curl a b": "two URLs", "curl -H": "needs a value", "curl --nope x": "--nope is not known",
 		"curl -x p:1 http://a/": "proxy", "curl -Q x": "-Q is not known", "curl a --next b": "one request", "curl -H nocolon a": "want 'Name: value'",
-		"curl --http3 a": "HTTP/3", "curl 'a": "not closed", "curl http://10.0.0.300/": "not an IP address", "curl -b jar a": "from a file", "curl --resolve x a": "HOST:PORT:ADDR",
+		"curl --http3 a": "HTTP/3", "curl 'a": "not closed", "curl http://10.0.0.300/": "not an IP address", "curl -b jar a": "from a file",
+		"curl -G -d @params http://a/x": "write the query into the URL", "curl -d a=1 -d @p -G a": "write the query into the URL", "curl -G --data-urlencode q@p a": "write the query into the URL", "curl --resolve x a": "HOST:PORT:ADDR",
 	} {
 		if _, err := Curl(in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Curl(%q): %v, want %q", in, err, want)
