@@ -306,10 +306,10 @@ func (j judged) sits() person.Person {
 // verdict is the screen's word where the real client gets such an answer.
 func (j judged) verdict(real string) string {
 	switch {
-	case j.scene == "gateway-ratelimit", j.scene == "gateway-tcplimit":
-		return "DEPENDS"
 	case real == ended, real == refused, strings.Contains(real, ":503:"):
 		return "REFUSED"
+	case j.scene == "gateway-ratelimit", j.scene == "gateway-tcplimit": // as their bucket is full or empty
+		return "DEPENDS"
 	}
 	return "DELIVERED"
 }
@@ -323,7 +323,10 @@ func (j judged) blocks(p person.Person) {
 		flags = append(flags, "--strong", "--close-open")
 	}
 	j.holds(j.meshtop(j.T, 0, append(flags, target...)...), "applied and proven")
-	for _, a := range j.asks {
+	for i, a := range j.asks {
+		if i > 0 && a.blocked == "" {
+			continue
+		}
 		real, via := a.real, a.via
 		if a.blocked != "" && !j.gateway {
 			real, via = a.blocked, ""
