@@ -86,13 +86,13 @@ func (a *api) client(g schema.GroupVersion) (*rest.RESTClient, error) {
 	return c, nil
 }
 
-// get reads one object.
+// get reads one object; one of no namespace where that is empty.
 func (a *api) get(ctx context.Context, k kind, namespace, name string, into runtime.Object) error {
 	c, err := a.client(k.group)
 	if err != nil {
 		return err
 	}
-	return c.Get().Namespace(namespace).Resource(k.plural).Name(name).Do(ctx).Into(into)
+	return c.Get().NamespaceIfScoped(namespace, namespace != "").Resource(k.plural).Name(name).Do(ctx).Into(into)
 }
 
 // raw reads one object of a kind that has no type here.
@@ -150,13 +150,28 @@ func (a *api) apply(ctx context.Context, k kind, o meta.Object) error {
 		Param("fieldManager", manager).Param("force", "true").Body(raw).Do(ctx).Error()
 }
 
-// delete takes an object away.
+// post makes an object of a kind that has no type here, and reads of the answer what all have.
+func (a *api) post(ctx context.Context, k kind, namespace string, body []byte, made *meta.PartialObjectMetadata) error {
+	c, err := a.client(k.group)
+	if err != nil {
+		return err
+	}
+	raw, err := c.Post().Namespace(namespace).Resource(k.plural).SetHeader("Content-Type", "application/json").
+		SetHeader("Accept", "application/json").Body(body).Do(ctx).Raw()
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, made)
+}
+
+// delete takes an object away, and what it owns soon after.
 func (a *api) delete(ctx context.Context, k kind, namespace, name string) error {
 	c, err := a.client(k.group)
 	if err != nil {
 		return err
 	}
-	return c.Delete().Namespace(namespace).Resource(k.plural).Name(name).Do(ctx).Error()
+	return c.Delete().Namespace(namespace).Resource(k.plural).Name(name).SetHeader("Content-Type", "application/json").
+		Body([]byte(`{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}`)).Do(ctx).Error()
 }
 
 // pod reads one pod.

@@ -52,9 +52,11 @@ func running(p *v1.Pod, image string) string {
 }
 
 func status(p *v1.Pod, name string) *v1.ContainerStatus {
-	for i, s := range p.Status.EphemeralContainerStatuses {
-		if s.Name == name {
-			return &p.Status.EphemeralContainerStatuses[i]
+	for _, list := range [][]v1.ContainerStatus{p.Status.EphemeralContainerStatuses, p.Status.ContainerStatuses} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
 		}
 	}
 	return nil
@@ -114,9 +116,7 @@ func (c *cluster) put(ctx context.Context, p *v1.Pod) (string, error) {
 	if c.image == "" {
 		return "", errNoImage
 	}
-	id := make([]byte, 3)
-	_, _ = rand.Read(id) // it never fails (crypto/rand)
-	name := prefix + hex.EncodeToString(id)
+	name := prefix + random()
 	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"ephemeralContainers": []any{container(p, name, c.image)}}})
 	if err != nil {
 		return "", err
@@ -126,6 +126,13 @@ func (c *cluster) put(ctx context.Context, p *v1.Pod) (string, error) {
 	}
 	c.say(fmt.Sprintf("pod %s: put %s beside it: a debug container, which ends when nobody needs it; its entry stays until the pod is deleted", p.Name, name), true)
 	return name, c.await(ctx, p, name)
+}
+
+// random is six hexadecimal digits.
+func random() string {
+	id := make([]byte, 3)
+	_, _ = rand.Read(id) // it never fails (crypto/rand)
+	return hex.EncodeToString(id)
 }
 
 // await waits until the container runs; the error says what it waited for.
@@ -180,19 +187,29 @@ func state(p *v1.Pod, name, last string) (waits string, runs bool, err error) {
 	return last, false, nil
 }
 
-// events are what kubelet said of the container last; where they may not be read, nothing.
+// events are what was said of the pod and its container last.
 func (c *cluster) events(ctx context.Context, p *v1.Pod, name string) string {
+	of := map[string]string{"involvedObject.uid": string(p.UID)}
+	if strings.HasPrefix(name, prefix) { // the pod is not ours: only what concerns the container
+		of["involvedObject.fieldPath"] = "spec.ephemeralContainers{" + name + "}"
+	}
+	said, _ := c.said(ctx, p.Namespace, of)
+	return said
+}
+
+// said are the last events of an object, and whether one says that something could not be made;
+// where they may not be read, nothing.
+func (c *cluster) said(ctx context.Context, namespace string, of fields.Set) (text string, refused bool) {
 	var list v1.EventList
-	err := c.api.list(ctx, events, p.Namespace, meta.ListOptions{FieldSelector: fields.Set{
-		"involvedObject.uid": string(p.UID), "involvedObject.fieldPath": "spec.ephemeralContainers{" + name + "}",
-	}.String()}, &list)
+	err := c.api.list(ctx, events, namespace, meta.ListOptions{FieldSelector: of.String()}, &list)
 	if err != nil || len(list.Items) == 0 {
-		return ""
+		return "", false
 	}
 	slices.SortStableFunc(list.Items, func(a, b v1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
 	var out []string
 	for _, e := range list.Items[max(0, len(list.Items)-3):] {
 		out = append(out, e.Reason+": "+e.Message)
+		refused = refused || e.Reason == "FailedCreate"
 	}
-	return "; its events: " + strings.Join(out, "; ")
+	return "; its events: " + strings.Join(out, "; "), refused
 }

@@ -106,11 +106,13 @@ func said(words ...string) string {
 
 // worded is err with inspect's word for it, and what to do about a right that is missing.
 func worded(err error) error {
+	var already *told
 	switch {
+	case errors.As(err, &already):
 	case apierrors.IsNotFound(err):
 		return &told{err, inspect.ErrNotFound, ""}
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "violates PodSecurity"):
-		return &told{err, inspect.ErrNoPower, "; the namespace's pod security admits no container with NET_ADMIN: on the pod's node, netns NAME or pid N need none"}
+		return &told{err, inspect.ErrNoPower, "; the namespace's pod security admits no container with NET_ADMIN: --via node works from a pod in another namespace, and on the node itself netns NAME and pid N need none"}
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 		return &told{err, inspect.ErrNoPower, "; meshtop needs get and list of pods and events, patch of pods/ephemeralcontainers, get and create of pods/exec"}
 	}

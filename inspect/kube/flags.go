@@ -3,6 +3,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ type Flags struct {
 	image     string
 	wait      time.Duration
 	via       via
+	nodeSpace string
 
 	// Bootstrap makes a config dump of what an Envoy is started with; name is where that stands.
 	// Nil: nothing can.
@@ -43,6 +45,7 @@ func (f *Flags) Register(to *pflag.FlagSet) {
 	to.StringVar(&f.image, "image", f.image, "the agent's container image")
 	to.DurationVar(&f.wait, "wait", f.wait, "how long the agent may take to start")
 	to.Var(&f.via, "via", "the way to the pod; by itself the first that is allowed")
+	to.StringVar(&f.nodeSpace, "node-namespace", "", "where --via node starts its pod; by itself the context's namespace")
 }
 
 // say is told what is done in a sentence. lasting: it is worth keeping; else the next one
@@ -86,7 +89,25 @@ func (f *Flags) cluster(tell say) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("which namespace: %w", err)
 	}
-	return &cluster{api: &api{config: config}, namespace: namespace, image: f.image, wait: f.wait, via: f.via, bootstrap: f.Bootstrap, say: tell}, nil
+	nodeSpace := f.nodeSpace
+	if f.via == viaNode && nodeSpace == "" {
+		if nodeSpace, err = f.contextSpace(loader); err != nil {
+			return nil, err
+		}
+	}
+	return &cluster{api: &api{config: config}, namespace: namespace, image: f.image, wait: f.wait, via: f.via, nodeSpace: nodeSpace, bootstrap: f.Bootstrap, say: tell}, nil
+}
+
+// contextSpace is the namespace of the kubeconfig's context, whatever -n says.
+func (f *Flags) contextSpace(loader clientcmd.ClientConfig) (string, error) {
+	raw, err := loader.RawConfig()
+	if err != nil {
+		return "", fmt.Errorf("the kubeconfig: %w", err)
+	}
+	if c := raw.Contexts[cmp.Or(f.overrides.CurrentContext, raw.CurrentContext)]; c != nil {
+		return cmp.Or(c.Namespace, "default"), nil
+	}
+	return "default", nil
 }
 
 // cluster is where pods are.
@@ -97,6 +118,7 @@ type cluster struct {
 	wait      time.Duration
 	via       via
 	bootstrap func(name string, data []byte) ([]byte, error)
+	nodeSpace string // of pods on nodes
 	say       say
 }
 

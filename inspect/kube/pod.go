@@ -46,19 +46,19 @@ func (c *cluster) attach(ctx context.Context, o *v1.Pod) (*Pod, error) {
 // reach speaks to the agent beside the pod. put: which it puts there if none runs.
 func (p *Pod) reach(ctx context.Context, o *v1.Pod, put bool, wait time.Duration) (*agent.Pod, error) {
 	c := p.cluster
-	name := running(o, c.image)
-	if name == "" && !put {
-		return nil, errNone
-	}
-	if name == "" {
-		var err error
-		if name, err = c.put(ctx, o); err != nil && name != "" {
+	at, err := c.seated(ctx, o)
+	if err == nil && at == nil {
+		if !put {
+			return nil, errNone
+		}
+		if at, err = c.sit(ctx, o); err != nil && at != nil && at.pod == o && at.container != "" {
 			return nil, &told{err, errGone, ""} // it is in the pod for good: another try would add another
-		} else if err != nil {
-			return nil, err
 		}
 	}
-	s, err := c.exec(o, name, agentArgs("serve", o))
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.exec(at.pod, at.container, at.serve)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (p *Pod) reach(ctx context.Context, o *v1.Pod, put bool, wait time.Duration
 	a, err := agent.Dial(within, s, agent.DialOptions{Name: p.Name(), Ended: s.ended})
 	switch {
 	case err != nil && within.Err() != nil && ctx.Err() == nil:
-		err = fmt.Errorf("the agent in %s did not answer within %s: the API server, kubelet or the container hangs", name, wait)
+		err = fmt.Errorf("the agent in %s did not answer within %s: the API server, kubelet or the container hangs", at.container, wait)
 	case err != nil && strings.Contains(err.Error(), "error dialing backend"): // so the API server words it
 		err = fmt.Errorf("%w: kubelet on node %s does not answer", err, o.Spec.NodeName)
 	}
@@ -177,6 +177,9 @@ func (p *Pod) Policy(ctx context.Context) (flow.Policy, error) {
 func (p *Pod) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 	if p.object.Spec.HostNetwork {
 		return flow.Policy{}, fmt.Errorf("%s: refused: it runs in the network namespace of its node %s (hostNetwork): a policy there would cut off the node", p.Name(), p.object.Spec.NodeName)
+	}
+	if err := p.cluster.outlives(ctx, p.object, c); err != nil {
+		return flow.Policy{}, fmt.Errorf("%s: %w", p.Name(), err)
 	}
 	pol, err := single(ctx, p.link, func(a *agent.Pod) (flow.Policy, error) { return a.Apply(ctx, c) })
 	if cut(err) {

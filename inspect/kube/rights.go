@@ -37,7 +37,7 @@ func needed() []flow.Right {
 		of("operate", "record a policy as a lease", "by whom and until when", "coordination.k8s.io", "leases", "create", "update", "patch", "delete"),
 		of("sidecar", "write Istio's Sidecar", "a policy as an object of Istio's", "networking.istio.io", "sidecars", "get", "list", "create", "patch", "delete"),
 		of("networkpolicy", "write a NetworkPolicy", "a policy as an object of Kubernetes'", "networking.k8s.io", "networkpolicies", "get", "list", "create", "patch", "delete"),
-		of("node", "create a pod", "--via node, if the namespace's pod security admits privileged ones", "", "pods", "create", "delete"),
+		of("node", "make a Job", "--via node, if the namespace's pod security admits privileged pods", "batch", "jobs", "create", "delete"),
 	}
 }
 

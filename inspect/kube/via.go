@@ -65,8 +65,6 @@ func (c *cluster) open(ctx context.Context, kind, name string) (inspect.Pod, err
 		return c.executed(o), nil
 	case viaForward:
 		return c.forwarded(o), nil
-	case viaNode:
-		return nil, fmt.Errorf("--via %s: this build does not have that way", c.via)
 	}
 	p, err := c.attach(ctx, o)
 	if err != nil {
