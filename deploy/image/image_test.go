@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/meshtop/meshtop/e2e/power"
@@ -117,6 +118,55 @@ func TestLayout(t *testing.T) {
 		if got, ok := layer[name]; !ok || got != want {
 			t.Errorf("%s is %q (%t), want %q", name, got, ok, want)
 		}
+	}
+}
+
+// Images for two architectures become one that is called once, and leads to each.
+func TestJoin(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "table") // in both: a blob of the same sum is there once
+	if err := os.WriteFile(file, []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-o", filepath.Join(dir, "both.tar"), "-name", "example.org/x:7"}
+	for _, arch := range []string{"amd64", "arm64"} {
+		one := filepath.Join(dir, arch+".tar")
+		if err := run([]string{"-o", one, "-name", "example.org/y:1", "-arch", arch, "-file", file + "=/table"}); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "-join", one)
+	}
+	if err := run(args); err != nil {
+		t.Fatal(err)
+	}
+	a, err := os.ReadFile(args[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := content(t, bytes.NewReader(a))
+	var index, list struct{ Manifests []descriptor }
+	decode(t, files["index.json"], &index)
+	top := index.Manifests[0]
+	if len(index.Manifests) != 1 || top.MediaType != typeIndex || top.Annotations["io.containerd.image.name"] != "example.org/x:7" {
+		t.Errorf("the index names %+v", index.Manifests)
+	}
+	decode(t, files[blob(top.Digest)], &list)
+	for i, arch := range []string{"amd64", "arm64"} {
+		m := list.Manifests[i]
+		if m.Platform.Architecture != arch || m.Annotations != nil || int64(len(files[blob(m.Digest)])) != m.Size {
+			t.Errorf("%s: %+v", arch, m)
+		}
+		var manifest struct{ Layers []descriptor }
+		decode(t, files[blob(m.Digest)], &manifest)
+		if layer := content(t, bytes.NewReader([]byte(files[blob(manifest.Layers[0].Digest)]))); layer["table"] != "text" {
+			t.Errorf("%s: its layer holds %q", arch, layer)
+		}
+	}
+	if n := strings.Count(string(a), "\x00text\x00"); n != 1 {
+		t.Errorf("the layer that both have is there %d times", n)
+	}
+	if err := run(append(args, "-join", args[1])); err == nil || !strings.Contains(err.Error(), "not of one image for one architecture") {
+		t.Errorf("joined again: %v", err)
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	typeLayer    = "application/vnd.oci.image.layer.v1.tar"
 	typeConfig   = "application/vnd.oci.image.config.v1+json"
 	typeManifest = "application/vnd.oci.image.manifest.v1+json"
+	typeIndex    = "application/vnd.oci.image.index.v1+json"
 )
 
 // descriptor names a blob.
@@ -57,7 +58,7 @@ func write(out, name, arch string, t *tree, entrypoint []string) (digest string,
 		return "", err
 	}
 	defer os.Remove(file.Name())
-	l := &layout{tw: tar.NewWriter(file)}
+	l := &layout{tw: tar.NewWriter(file), has: map[string]bool{}}
 	top := l.all(layer, descriptor{MediaType: typeLayer, Digest: "sha256:" + hex.EncodeToString(sum.Sum(nil)), Size: size}, name, arch, entrypoint)
 	if err := errors.Join(l.err, l.tw.Close(), file.Chmod(0o644), file.Close()); err != nil {
 		return "", err
@@ -68,6 +69,7 @@ func write(out, name, arch string, t *tree, entrypoint []string) (digest string,
 // layout writes the archive; the first error stays.
 type layout struct {
 	tw  *tar.Writer
+	has map[string]bool // files, by name: images share blobs
 	err error
 }
 
@@ -81,13 +83,17 @@ func (l *layout) all(layer io.Reader, ld descriptor, name, arch string, entrypoi
 	m := l.json(typeManifest, map[string]any{
 		"schemaVersion": 2, "mediaType": typeManifest, "config": config, "layers": []descriptor{ld},
 	})
-	digest := m.Digest
 	m.Platform = &platform{arch, "linux"}
+	l.top(m, name)
+	return m.Digest
+}
+
+// top writes what leads to the image.
+func (l *layout) top(m descriptor, name string) {
 	tag := name[strings.LastIndex(name, ":")+1:]
 	m.Annotations = map[string]string{"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag}
 	l.text("index.json", marshal(map[string]any{"schemaVersion": 2, "manifests": []descriptor{m}}))
 	l.text("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
-	return digest
 }
 
 func blob(digest string) string { return "blobs/" + strings.Replace(digest, ":", "/", 1) }
@@ -106,9 +112,10 @@ func (l *layout) text(name string, b []byte) {
 }
 
 func (l *layout) add(name string, r io.Reader, size int64) {
-	if l.err != nil {
+	if l.err != nil || l.has[name] {
 		return
 	}
+	l.has[name] = true
 	if l.err = l.tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: size}); l.err == nil {
 		_, l.err = io.Copy(l.tw, r)
 	}

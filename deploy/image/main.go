@@ -2,8 +2,10 @@
 // without a registry: files, and programs of this machine with the libraries they need.
 //
 //	image -o OUT.tar -name NAME [-arch ARCH] [-root DIR] [-file SRC=DST] [-program PATH] [-link PATH=TARGET] [--] [ENTRYPOINT...]
+//	image -o OUT.tar -name NAME -join IMAGE.tar -join IMAGE.tar
 //
-// It prints the digest of the image's manifest. The same inputs give the same bytes.
+// The second makes one image of several, each for another architecture.
+// It prints the digest of the image's manifest, or index. The same inputs give the same bytes.
 package main
 
 import (
@@ -40,7 +42,8 @@ func run(args []string) error {
 	name := f.String("name", "", "such as example.org/meshtop-agent:1")
 	arch := f.String("arch", runtime.GOARCH, "of the image")
 	root := f.String("root", "/", "where programs and libraries are: an unpacked Debian of the image's architecture")
-	var files, programs, links words
+	var files, programs, links, archives words
+	f.Var(&archives, "join", "an archive of an image for one architecture")
 	f.Var(&files, "file", "SRC=DST, a file or a folder")
 	f.Var(&programs, "program", "a program below the root, with its libraries")
 	f.Var(&links, "link", "PATH=TARGET, a symbolic link")
@@ -49,6 +52,14 @@ func run(args []string) error {
 	}
 	if *out == "" || *name == "" {
 		return errors.New("want -o and -name")
+	}
+	if len(archives) > 0 {
+		digest, err := join(*out, *name, archives)
+		if err != nil {
+			return fmt.Errorf("join: %w", err)
+		}
+		fmt.Println(digest)
+		return nil
 	}
 	t := newTree(*root)
 	for _, p := range programs {

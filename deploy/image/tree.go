@@ -47,11 +47,15 @@ func (t *tree) copy(src, dst string) error {
 	})
 }
 
-// program puts a program of the root where it is there.
+// program puts a program of the root where it is there. Packages that were only unpacked have
+// some below / and some below /usr; in the image that is the same.
 func (t *tree) program(at string) error {
 	src, err := t.find(at)
 	if err != nil {
-		return err
+		var other error
+		if src, other = t.find(path.Join("/usr", at)); other != nil {
+			return err
+		}
 	}
 	return t.put(src, at)
 }

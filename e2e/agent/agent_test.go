@@ -27,9 +27,6 @@ import (
 	"github.com/meshtop/meshtop/rules/render"
 )
 
-// maxSize is what the program may weigh as it is shipped.
-const maxSize = 15 << 20
-
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "meshtop-agent-*")
 	if err != nil {
@@ -109,16 +106,6 @@ type stream struct {
 
 func (s stream) Write(b []byte) (int, error) { return s.in.Write(b) }
 func (s stream) Close() error                { return errors.Join(s.in.Close(), s.ReadCloser.Close()) }
-
-func TestSize(t *testing.T) {
-	info, err := os.Stat(built(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Size() > maxSize {
-		t.Errorf("the agent has %d bytes, more than %d", info.Size(), maxSize)
-	}
-}
 
 // A trace through the agent is the trace of a reading in place, and what it sends and sees is
 // confirmed.

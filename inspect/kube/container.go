@@ -41,14 +41,19 @@ func agentArgs(verb string, p *v1.Pod) []string {
 // write.
 func running(p *v1.Pod, image string) string {
 	for _, e := range p.Spec.EphemeralContainers {
-		if !strings.HasPrefix(e.Name, prefix) || e.Image != image || !slices.Equal(e.Command, agentArgs("hold", p)) {
-			continue
-		}
-		if s := status(p, e.Name); s != nil && s.State.Running != nil {
+		s := status(p, e.Name)
+		if s != nil && s.State.Running != nil && strings.HasPrefix(e.Name, prefix) && sameImage(image, e.Image, s.ImageID) && slices.Equal(e.Command, agentArgs("hold", p)) {
 			return e.Name
 		}
 	}
 	return ""
+}
+
+// sameImage says whether a container's image is the one that is wanted: by name, or by the digest
+// that kubelet says of the one that runs, whatever it is called.
+func sameImage(wanted, spec, id string) bool {
+	_, digest, ok := strings.Cut(wanted, "@")
+	return wanted == spec || ok && strings.HasSuffix(id, "@"+digest)
 }
 
 func status(p *v1.Pod, name string) *v1.ContainerStatus {

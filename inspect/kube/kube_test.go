@@ -138,6 +138,29 @@ func TestRunning(t *testing.T) {
 	}
 }
 
+// The same image may be called by its digest or by its tag; another build of a tag has another
+// digest, and a tag that is asked for says nothing of it.
+func TestSameImage(t *testing.T) {
+	const sum = "sha256:285a422d1dcc1ab23b782cd61e28fe135a3a189d52eb61024df71d22a2f1448a"
+	for _, c := range []struct {
+		wanted, spec, id string
+		want             bool
+	}{
+		{"a/agent:1", "a/agent:1", "a/agent@" + sum, true},
+		{"a/agent@" + sum, "a/agent@" + sum, "", true},
+		{"a/agent@" + sum, "a/agent:1", "a/agent@" + sum, true},
+		{"mirror/agent@" + sum, "a/agent:1", "a/agent@" + sum, true},
+		{"a/agent@" + sum, "a/agent:1", "a/agent@sha256:00", false},
+		{"a/agent@" + sum, "a/agent:1", sum, false}, // of the image's configuration, not of its manifest
+		{"a/agent:2", "a/agent:1", "a/agent@" + sum, false},
+		{"a/agent:2", "a/agent@" + sum, "a/agent@" + sum, false},
+	} {
+		if got := sameImage(c.wanted, c.spec, c.id); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
 // A missing right is told as such, with what meshtop needs.
 func TestWorded(t *testing.T) {
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "x", errors.New("no"))

@@ -92,7 +92,7 @@ func (c *cluster) onNode(ctx context.Context, o *v1.Pod) (*seat, error) {
 		p := &list.Items[i]
 		s := status(p, nodeContainer)
 		if s != nil && s.State.Running != nil && p.DeletionTimestamp == nil && p.Spec.NodeName == o.Spec.NodeName && left(p) > nodeDeadline/2 &&
-			p.Spec.Containers[0].Image == c.image && slices.Equal(p.Spec.Containers[0].Command, nodeArgs("hold", o)) {
+			sameImage(c.image, p.Spec.Containers[0].Image, s.ImageID) && slices.Equal(p.Spec.Containers[0].Command, nodeArgs("hold", o)) {
 			return &seat{p, nodeContainer, nodeArgs("serve", o)}, nil
 		}
 	}
