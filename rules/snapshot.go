@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/meshtop/meshtop/rules/envoy"
@@ -70,7 +71,9 @@ func ParseSnapshot(files map[string][]byte, gaps []flow.Gap) (*Snapshot, error) 
 	}
 	if has(files, ruleParts) {
 		r, g, err := netfilter.Parse(files)
-		if keep(g, err) {
+		// That no rule was seen where they could not be looked for says nothing.
+		blind := s.missed("iptables-save") && s.missed("nft.json")
+		if keep(g, err) && !(blind && r.Empty()) {
 			s.Rules = r
 		}
 	}
@@ -88,6 +91,12 @@ func ParseSnapshot(files map[string][]byte, gaps []flow.Gap) (*Snapshot, error) 
 	}
 	s.owner = findOwner(s)
 	return s, errors.Join(errs...)
+}
+
+// missed says whether a part could not be read.
+func (s *Snapshot) missed(part string) bool {
+	_, read := s.Files[part]
+	return !read && slices.ContainsFunc(s.Gaps, func(g flow.Gap) bool { return g.Part == part })
 }
 
 // Parts are the names of the snapshot's files in order.

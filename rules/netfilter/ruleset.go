@@ -1,6 +1,7 @@
 package netfilter
 
 import (
+	"slices"
 	"sort"
 	"strconv"
 
@@ -20,6 +21,11 @@ type Ruleset struct {
 	// templates that CT --zone uses there.
 	marksTemplates bool
 	partial        [2]bool // a part of this family could not be read whole
+}
+
+// Empty says whether there is no rule at all.
+func (rs *Ruleset) Empty() bool {
+	return !slices.ContainsFunc(rs.chains, func(c *chain) bool { return len(c.rules) > 0 })
 }
 
 // backend says who made a table.
