@@ -30,7 +30,7 @@ func main() {
 		Version: version(), SilenceUsage: true, SilenceErrors: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newHold(), newServe())
+	root.AddCommand(newHold(), newServe(), newUnpack())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "meshtop-agent:", err)
 		os.Exit(2)
@@ -81,16 +81,21 @@ func newServe() *cobra.Command {
 type target struct {
 	addrs          []string
 	uid, container string
+	tools          string
 }
 
 func (t *target) register(c *cobra.Command) {
 	c.Flags().StringArrayVar(&t.addrs, "pod-ip", nil, "an address of the pod, by which its namespace is known; not for a pod on its node's network")
 	c.Flags().StringVar(&t.uid, "pod-uid", "", "look from the node, at the pod with this UID; empty: this runs in the pod")
 	c.Flags().StringVar(&t.container, "container", "", "with --pod-uid: the ID of the container whose files count")
+	c.Flags().StringVar(&t.tools, "tools", "", "where unpack put the tools that are to be used")
 }
 
 // open opens the pod's namespace: that which this runs in, or one of the node.
 func (t *target) open() (*local.Pod, error) {
+	if err := useTools(t.tools); err != nil {
+		return nil, err
+	}
 	var opt local.Options
 	for _, s := range t.addrs {
 		a, err := netip.ParseAddr(s)

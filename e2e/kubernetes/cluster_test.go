@@ -144,6 +144,7 @@ func TestCluster(t *testing.T) {
 	t.Run("screens", m.screens)
 	t.Run("pick", m.pick)
 	t.Run("once", m.once)
+	t.Run("deliver", m.deliver)
 	t.Run("node", m.node)
 	t.Run("failures", m.failures)
 }

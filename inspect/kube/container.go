@@ -36,17 +36,20 @@ func agentArgs(verb string, p *v1.Pod) []string {
 	return args
 }
 
-// running is the name of an agent's container that runs in the pod; empty: none does. One of
-// another image may speak another version, and one that was told other addresses would not
-// write.
-func running(p *v1.Pod, image string) string {
+// running is the name of an agent's container that runs in the pod, and its form; nil: none does.
+// One of another image may speak another version, and one that was told other addresses would
+// not write.
+func running(p *v1.Pod, forms []form) (string, *form) {
 	for _, e := range p.Spec.EphemeralContainers {
 		s := status(p, e.Name)
-		if s != nil && s.State.Running != nil && strings.HasPrefix(e.Name, prefix) && sameImage(image, e.Image, s.ImageID) && slices.Equal(e.Command, agentArgs("hold", p)) {
-			return e.Name
+		if s == nil || s.State.Running == nil || !strings.HasPrefix(e.Name, prefix) {
+			continue
+		}
+		if f := fits(forms, e.Image, s.ImageID, e.Command); f != nil {
+			return e.Name, f
 		}
 	}
-	return ""
+	return "", nil
 }
 
 // sameImage says whether a container's image is the one that is wanted: by name, or by the digest
@@ -70,11 +73,11 @@ func status(p *v1.Pod, name string) *v1.ContainerStatus {
 // container is the agent's: root with the capabilities that reading and writing rules and
 // watching packets need and no other, with nothing it could write to but its own memory. It
 // becomes other users to send requests as they would.
-func container(p *v1.Pod, name, image string) v1.EphemeralContainer {
+func container(p *v1.Pod, name string, f form) v1.EphemeralContainer {
 	root, no, yes := int64(0), false, true
 	return v1.EphemeralContainer{
 		EphemeralContainerCommon: v1.EphemeralContainerCommon{
-			Name: name, Image: image, ImagePullPolicy: v1.PullIfNotPresent, Command: agentArgs("hold", p),
+			Name: name, Image: f.image, ImagePullPolicy: v1.PullIfNotPresent, Command: f.hold,
 			TerminationMessagePolicy: v1.TerminationMessageFallbackToLogsOnError,
 			SecurityContext: &v1.SecurityContext{
 				Capabilities: &v1.Capabilities{Drop: []v1.Capability{"ALL"}, Add: []v1.Capability{"NET_ADMIN", "NET_RAW", "SETUID", "SETGID"}},
@@ -117,12 +120,9 @@ func envoyOf(p *v1.Pod) *v1.Container {
 
 // put adds the agent's container to the pod and waits until it runs. Beside an error the name is
 // that of a container that was added.
-func (c *cluster) put(ctx context.Context, p *v1.Pod) (string, error) {
-	if c.image == "" {
-		return "", errNoImage
-	}
+func (c *cluster) put(ctx context.Context, p *v1.Pod, f form) (string, error) {
 	name := prefix + random()
-	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"ephemeralContainers": []any{container(p, name, c.image)}}})
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"ephemeralContainers": []any{container(p, name, f)}}})
 	if err != nil {
 		return "", err
 	}

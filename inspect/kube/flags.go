@@ -24,6 +24,8 @@ type Flags struct {
 	wait      time.Duration
 	via       via
 	nodeSpace string
+	given     string // the image where --image names none
+	deliver   string
 
 	// Bootstrap makes a config dump of what an Envoy is started with; name is where that stands.
 	// Nil: nothing can.
@@ -32,7 +34,7 @@ type Flags struct {
 
 // NewFlags are the flags; image is the agent's where --image names none.
 func NewFlags(image string) *Flags {
-	return &Flags{rules: clientcmd.NewDefaultClientConfigLoadingRules(), image: image, wait: time.Minute}
+	return &Flags{rules: clientcmd.NewDefaultClientConfigLoadingRules(), image: image, given: image, wait: time.Minute}
 }
 
 // Register adds the flags to a verb's; the verbs share their values.
@@ -43,6 +45,7 @@ func (f *Flags) Register(to *pflag.FlagSet) {
 	to.StringVar(&f.overrides.AuthInfo.Impersonate, "as", "", "act as this user")
 	to.StringArrayVar(&f.overrides.AuthInfo.ImpersonateGroups, "as-group", nil, "act as one of this group (repeatable)")
 	to.StringVar(&f.image, "image", f.image, "the agent's container image")
+	to.StringVar(&f.deliver, "deliver", "", "send this agent, or one of this folder or image's archive (beside: meshtop's folder), into an image that the pod already uses, or --image's")
 	to.DurationVar(&f.wait, "wait", f.wait, "how long the agent may take to start")
 	to.Var(&f.via, "via", "the way to the pod; by itself the first that is allowed")
 	to.StringVar(&f.nodeSpace, "node-namespace", "", "where --via node starts its pod; by itself the context's namespace")
@@ -95,7 +98,28 @@ func (f *Flags) cluster(tell say) (*cluster, error) {
 			return nil, err
 		}
 	}
-	return &cluster{api: &api{config: config}, namespace: namespace, image: f.image, wait: f.wait, via: f.via, nodeSpace: nodeSpace, bootstrap: f.Bootstrap, say: tell}, nil
+	image, sent, err := f.sends()
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{api: &api{config: config}, namespace: namespace, image: image, payloads: sent, wait: f.wait, via: f.via, nodeSpace: nodeSpace, bootstrap: f.Bootstrap, say: tell}, nil
+}
+
+// sends is the image that was asked for, and what is sent into it; nil: nothing.
+func (f *Flags) sends() (image string, sent []payload, err error) {
+	if f.deliver == "" {
+		return f.image, nil, nil
+	}
+	if f.via != viaBest && f.via != viaAgent && f.via != viaNode {
+		return "", nil, fmt.Errorf("--deliver: --via %s needs no agent", f.via)
+	}
+	if sent, err = payloads(f.deliver); err != nil {
+		return "", nil, fmt.Errorf("--deliver: %w", err)
+	}
+	if f.image == f.given { // the agent's own image, which has no shell
+		return "", sent, nil
+	}
+	return f.image, sent, nil
 }
 
 // contextSpace is the namespace of the kubeconfig's context, whatever -n says.
@@ -115,6 +139,7 @@ type cluster struct {
 	api       *api
 	namespace string
 	image     string
+	payloads  []payload // nil: the agent is in the image
 	wait      time.Duration
 	via       via
 	bootstrap func(name string, data []byte) ([]byte, error)
@@ -122,4 +147,4 @@ type cluster struct {
 	say       say
 }
 
-var errNoImage = errors.New("which image holds the agent? say --image")
+var errNoImage = errors.New("which image holds the agent? say --image; or --deliver, which sends one")

@@ -22,6 +22,9 @@ func pod(change func(*v1.Pod)) *v1.Pod {
 	return p
 }
 
+// asImage is an agent in its own image.
+func asImage(p *v1.Pod) form { return (&cluster{image: "agent:1"}).forms(p)[0] }
+
 // An API server accepts a debug container for all of these; in those that do not run it never
 // starts.
 func TestRuns(t *testing.T) {
@@ -73,7 +76,7 @@ func TestLiterally(t *testing.T) {
 // The agent may do what it needs and no more, whatever the pod asks of its containers; on the
 // host's network it is not told the addresses by which it would write.
 func TestContainer(t *testing.T) {
-	c := container(pod(nil), "meshtop-1", "agent:1")
+	c := container(pod(nil), "meshtop-1", asImage(pod(nil)))
 	if got := strings.Join(c.Command, " "); got != "meshtop-agent hold --pod-ip 10.0.0.7 --pod-ip fd00::7" {
 		t.Errorf("its command: %s", got)
 	}
@@ -83,7 +86,8 @@ func TestContainer(t *testing.T) {
 		s.SeccompProfile.Type != v1.SeccompProfileTypeRuntimeDefault || c.Stdin || c.TTY {
 		t.Errorf("its rights: %+v", s)
 	}
-	host := container(pod(func(p *v1.Pod) { p.Spec.HostNetwork = true }), "meshtop-1", "agent:1")
+	onHost := pod(func(p *v1.Pod) { p.Spec.HostNetwork = true })
+	host := container(onHost, "meshtop-1", asImage(onHost))
 	if got := strings.Join(host.Command, " "); got != "meshtop-agent hold" {
 		t.Errorf("on the host's network: %s", got)
 	}
@@ -114,7 +118,7 @@ func TestProxy(t *testing.T) {
 func TestRunning(t *testing.T) {
 	with := func(change func(*v1.EphemeralContainer, *v1.ContainerState)) *v1.Pod {
 		return pod(func(p *v1.Pod) {
-			e, s := container(p, "meshtop-1", "agent:1"), v1.ContainerState{Running: &v1.ContainerStateRunning{}}
+			e, s := container(p, "meshtop-1", asImage(p)), v1.ContainerState{Running: &v1.ContainerStateRunning{}}
 			change(&e, &s)
 			p.Spec.EphemeralContainers = []v1.EphemeralContainer{e}
 			p.Status.EphemeralContainerStatuses = []v1.ContainerStatus{{Name: e.Name, State: s}}
@@ -132,7 +136,8 @@ func TestRunning(t *testing.T) {
 		"other addresses": {func(e *v1.EphemeralContainer, _ *v1.ContainerState) { e.Command[3] = "10.0.0.8" }, ""},
 		"somebody else's": {func(e *v1.EphemeralContainer, _ *v1.ContainerState) { e.Name = "debugger-1" }, ""},
 	} {
-		if got := running(with(c.change), "agent:1"); got != c.want {
+		p := with(c.change)
+		if got, _ := running(p, []form{asImage(p)}); got != c.want {
 			t.Errorf("%s: %q, want %q", what, got, c.want)
 		}
 	}

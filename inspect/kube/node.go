@@ -45,19 +45,28 @@ func (c *cluster) seated(ctx context.Context, o *v1.Pod) (*seat, error) {
 	if c.via == viaNode {
 		return c.onNode(ctx, o)
 	}
-	if name := running(o, c.image); name != "" {
-		return &seat{o, name, agentArgs("serve", o)}, nil
+	if name, f := running(o, c.forms(o)); f != nil {
+		return &seat{o, name, f.serve}, nil
 	}
 	return nil, nil
 }
 
 // sit starts an agent and waits until it runs.
 func (c *cluster) sit(ctx context.Context, o *v1.Pod) (*seat, error) {
-	if c.via == viaNode {
-		return c.putOnNode(ctx, o)
+	f, err := c.choose(ctx, o)
+	if err != nil {
+		return nil, err
 	}
-	name, err := c.put(ctx, o)
-	return &seat{o, name, agentArgs("serve", o)}, err
+	at := &seat{o, "", f.serve}
+	if c.via == viaNode {
+		at, err = c.putOnNode(ctx, o, f)
+	} else {
+		at.container, err = c.put(ctx, o, f)
+	}
+	if err == nil && f.sends != nil {
+		err = c.deliver(ctx, at.pod, at.container, f.sends)
+	}
+	return at, err
 }
 
 // cgroupUID is the UID by which kubelet names the pod's cgroups: a static pod's is the hash of
@@ -88,12 +97,15 @@ func (c *cluster) onNode(ctx context.Context, o *v1.Pod) (*seat, error) {
 	if err := c.api.list(ctx, pods, c.nodeSpace, meta.ListOptions{LabelSelector: labelPod + "=" + string(o.UID)}, &list); err != nil {
 		return nil, c.forNode("look for an agent on node "+o.Spec.NodeName, err)
 	}
+	forms := c.forms(o)
 	for i := range list.Items {
 		p := &list.Items[i]
 		s := status(p, nodeContainer)
-		if s != nil && s.State.Running != nil && p.DeletionTimestamp == nil && p.Spec.NodeName == o.Spec.NodeName && left(p) > nodeDeadline/2 &&
-			sameImage(c.image, p.Spec.Containers[0].Image, s.ImageID) && slices.Equal(p.Spec.Containers[0].Command, nodeArgs("hold", o)) {
-			return &seat{p, nodeContainer, nodeArgs("serve", o)}, nil
+		if s == nil || s.State.Running == nil || p.DeletionTimestamp != nil || p.Spec.NodeName != o.Spec.NodeName || left(p) < nodeDeadline/2 {
+			continue
+		}
+		if f := fits(forms, p.Spec.Containers[0].Image, s.ImageID, p.Spec.Containers[0].Command); f != nil {
+			return &seat{p, nodeContainer, f.serve}, nil
 		}
 	}
 	return nil, nil
@@ -109,15 +121,12 @@ func left(p *v1.Pod) time.Duration {
 
 // putOnNode starts a pod on the node: by a Job, since that is what Kubernetes itself deletes
 // with its pod, when it has ended or at its deadline, though nobody be left who made it.
-func (c *cluster) putOnNode(ctx context.Context, o *v1.Pod) (*seat, error) {
-	if c.image == "" {
-		return nil, errNoImage
-	}
+func (c *cluster) putOnNode(ctx context.Context, o *v1.Pod, f form) (*seat, error) {
 	if err := c.admits(ctx, c.nodeSpace); err != nil {
 		return nil, err
 	}
 	name := prefix + random()
-	body, err := json.Marshal(nodeJob(o, name, c.image))
+	body, err := json.Marshal(nodeJob(o, name, f))
 	if err != nil {
 		return nil, err
 	}
@@ -137,13 +146,13 @@ func (c *cluster) putOnNode(ctx context.Context, o *v1.Pod) (*seat, error) {
 		defer cancel()
 		return nil, errors.Join(fmt.Errorf("the pod on node %s: %w", o.Spec.NodeName, err), c.api.delete(within, jobs, c.nodeSpace, name))
 	}
-	return &seat{p, nodeContainer, nodeArgs("serve", o)}, nil
+	return &seat{p, nodeContainer, f.serve}, nil
 }
 
 // nodeJob is the Job of a pod on o's node. It sees that node's processes and may enter their
 // network namespaces, which takes all that pod security calls privileged; but it has none of the
 // node's devices and files, no token, and a network namespace of its own.
-func nodeJob(o *v1.Pod, name, image string) any {
+func nodeJob(o *v1.Pod, name string, f form) any {
 	root, no, yes := int64(0), false, true
 	zero, soon, seconds, grace := int32(0), int32(5), int64(nodeDeadline/time.Second), int64(15)
 	labels := map[string]string{labelPod: string(o.UID), "app.kubernetes.io/name": "meshtop"}
@@ -153,7 +162,7 @@ func nodeJob(o *v1.Pod, name, image string) any {
 		AutomountServiceAccountToken: &no, EnableServiceLinks: &no,
 		Tolerations: []v1.Toleration{{Operator: v1.TolerationOpExists}},
 		Containers: []v1.Container{{
-			Name: nodeContainer, Image: image, ImagePullPolicy: v1.PullIfNotPresent, Command: nodeArgs("hold", o),
+			Name: nodeContainer, Image: f.image, ImagePullPolicy: v1.PullIfNotPresent, Command: f.hold,
 			TerminationMessagePolicy: v1.TerminationMessageFallbackToLogsOnError,
 			SecurityContext: &v1.SecurityContext{
 				Capabilities: &v1.Capabilities{Drop: []v1.Capability{"ALL"}, Add: []v1.Capability{

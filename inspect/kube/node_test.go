@@ -21,7 +21,7 @@ func nodePod() *v1.Pod {
 // The Job ends and is deleted by Kubernetes itself, whoever is gone; its pod has what takes it to
 // another pod's network namespace, and none of the node's files, network and tokens.
 func TestNodeJob(t *testing.T) {
-	raw, err := json.Marshal(nodeJob(nodePod(), "meshtop-1", "agent:1"))
+	raw, err := json.Marshal(nodeJob(nodePod(), "meshtop-1", (&cluster{image: "agent:1", via: viaNode}).forms(nodePod())[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
