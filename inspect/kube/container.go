@@ -194,12 +194,17 @@ func state(p *v1.Pod, name, last string) (waits string, runs bool, err error) {
 
 // events are what was said of the pod and its container last.
 func (c *cluster) events(ctx context.Context, p *v1.Pod, name string) string {
-	of := map[string]string{"involvedObject.uid": string(p.UID)}
-	if strings.HasPrefix(name, prefix) { // the pod is not ours: only what concerns the container
+	said, _ := c.said(ctx, p.Namespace, concerning(p, name))
+	return said
+}
+
+// concerning selects the events of our container in somebody's pod, or of all of a pod of ours.
+func concerning(p *v1.Pod, name string) fields.Set {
+	of := fields.Set{"involvedObject.uid": string(p.UID)}
+	if name != nodeContainer {
 		of["involvedObject.fieldPath"] = "spec.ephemeralContainers{" + name + "}"
 	}
-	said, _ := c.said(ctx, p.Namespace, of)
-	return said
+	return of
 }
 
 // said are the last events of an object, and whether one says that something could not be made;

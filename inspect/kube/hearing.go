@@ -9,7 +9,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 )
 
 // hearing tells what goes wrong with a container that is waited for. kubelet says by an event at
@@ -36,9 +35,9 @@ func (h *hearing) tell(ctx context.Context) {
 	}
 	h.next = time.Now().Add(hears)
 	var list v1.EventList
-	err := h.cluster.api.list(ctx, events, h.pod.Namespace, meta.ListOptions{FieldSelector: fields.Set{
-		"involvedObject.uid": string(h.pod.UID), "involvedObject.fieldPath": "spec.ephemeralContainers{" + h.name + "}", "type": v1.EventTypeWarning,
-	}.String()}, &list)
+	of := concerning(h.pod, h.name)
+	of["type"] = v1.EventTypeWarning
+	err := h.cluster.api.list(ctx, events, h.pod.Namespace, meta.ListOptions{FieldSelector: of.String()}, &list)
 	if err != nil {
 		return
 	}
