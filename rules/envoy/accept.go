@@ -100,6 +100,9 @@ func (p *pass) accepted(l *listener, why flow.Reason) {
 	n := l.node()
 	p.add(flow.Step{Stage: flow.Listener, Subject: l.name, Verdict: flow.Continue, Reason: why, Evidence: p.evidence(n), Origin: p.cfg.listenerOrigin(n), Decision: true})
 	p.versions(p.last())
+	if a, taken := p.cfg.versionTaken(); taken {
+		p.last().Assumed = append(p.last().Assumed, a)
+	}
 }
 
 // limited says whether the accepting listener's connection limit (runtime) refuses everything.
@@ -242,6 +245,23 @@ type extension struct {
 	config     tree.Node
 	missing    bool // it comes by ECDS and nothing was received: connections are closed
 	unread     bool // the same, but what was received is not known
+	// wrong is what in the configuration that was received is no value of its field, which
+	// is then config.
+	wrong flow.Reason
+}
+
+// unusable ends the pass at a filter whose configuration was not read, or holds what cannot
+// be told; false: it can be used.
+func (p *pass) unusable(stage flow.Stage, e *extension) bool {
+	switch {
+	case e.unread:
+		p.need(stage, partECDS, e.name)
+	case e.wrong != flow.Reason{}:
+		p.stop(stage, e.name, e.wrong, e.config)
+	default:
+		return false
+	}
+	return true
 }
 
 func (p *pass) extension(n tree.Node) extension {
@@ -254,8 +274,8 @@ func (c *Config) extension(n tree.Node) *extension {
 	if d := n.Field("config_discovery"); d.Exists() {
 		if got := c.ecds[e.name]; got != nil {
 			n := got.node()
-			if what, _ := wrong(n); what != "" {
-				e.unread = true
+			if what, newer := wrong(n); what != "" {
+				e.wrong, e.config = wrongWhy(what, newer), n
 				return e
 			}
 			_, body := n.Any()

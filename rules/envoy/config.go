@@ -66,21 +66,21 @@ func (v Version) atLeast(major, minor, patch int) bool {
 	return v.Patch >= patch
 }
 
-// newest is the version up to which meshtop was measured against Envoy, in any patch.
-var newest = Version{Major: 1, Minor: 40}
+// oldest and newest bound the versions that meshtop was measured against, in any patch.
+var oldest, newest = Version{Major: 1, Minor: 36}, Version{Major: 1, Minor: 40}
 
-// versionTaken is the assumption that Envoy does what the newest measured version does;
-// false: its version is known to be no newer.
+// versionTaken is the assumption that Envoy does what the measured versions do; false: its
+// version is known to be one of them.
 func (c *Config) versionTaken() (flow.Assumption, bool) {
 	v, text := c.version, c.said
 	switch {
 	case v == (Version{}):
-	case v.atLeast(newest.Major, newest.Minor+1, 0):
+	case v.atLeast(newest.Major, newest.Minor+1, 0) || !v.atLeast(oldest.Major, oldest.Minor, 0):
 		text = v.String()
 	default:
 		return flow.Assumption{}, false
 	}
-	return flow.Assumption{Reason: flow.Because(flow.WhyVersionTaken, text, fmt.Sprintf("%d.%d", newest.Major, newest.Minor))}, true
+	return flow.Assumption{Reason: flow.Because(flow.WhyVersionTaken, text, fmt.Sprintf("%d.%d", oldest.Major, oldest.Minor), fmt.Sprintf("%d.%d", newest.Major, newest.Minor))}, true
 }
 
 // found says how a look-up by name went.

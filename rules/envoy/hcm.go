@@ -54,7 +54,6 @@ type stream struct {
 func (p *pass) http(hcm tree.Node) {
 	m := memo(p.cfg, hcm, func() *manager { return p.cfg.readManager(hcm) })
 	s := &stream{p: p, m: m, h: new(headers), index: -1}
-	defer p.ofVersion(len(p.res.Steps))
 	if !p.odd(flow.NetworkFilter, m.name, hcm, m.unknown) || !s.decode(hcm) || !s.prepare() {
 		return
 	}
@@ -68,17 +67,6 @@ func (p *pass) http(hcm tree.Node) {
 		return
 	}
 	s.router()
-}
-
-// ofVersion adds to the first step of the connection manager, whose doing differs between
-// versions, that the version is not known to be measured.
-func (p *pass) ofVersion(first int) {
-	a, taken := p.cfg.versionTaken()
-	if !taken || first >= len(p.res.Steps) {
-		return
-	}
-	st := &p.res.Steps[first]
-	st.Assumed = append(append([]flow.Assumption(nil), st.Assumed...), a)
 }
 
 // decode reads the request off the connection.

@@ -251,8 +251,7 @@ func (s *stream) astray(f *httpFilter) {
 // filter meets one filter that runs; false: the pass has ended.
 func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
 	switch {
-	case f.unread:
-		s.p.need(flow.HTTPFilter, partECDS, f.name)
+	case s.p.unusable(flow.HTTPFilter, &f.extension):
 		return false
 	case f.missing:
 		return s.deny(f, flow.Because(flow.WhyFilterNoConfig, f.name), 500, "NFCF", "")

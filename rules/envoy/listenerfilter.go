@@ -62,8 +62,7 @@ func (p *pass) listenerFilter(f tree.Node) filterFate {
 			return goes(p.opaque(flow.ListenerFilter, name, flow.Because(flow.WhyNotModelled, "filter_disabled"), d))
 		}
 	}
-	if e.unread {
-		p.need(flow.ListenerFilter, partECDS, name)
+	if p.unusable(flow.ListenerFilter, &e) {
 		return filterEnds
 	}
 	if e.missing {

@@ -60,8 +60,7 @@ func (n *network) step(e extension, f tree.Node, why flow.Reason) {
 // filter meets one network filter.
 func (n *network) filter(f tree.Node) {
 	e := n.extension(f)
-	if e.unread {
-		n.need(flow.NetworkFilter, partECDS, e.name)
+	if n.unusable(flow.NetworkFilter, &e) {
 		return
 	}
 	if e.missing {

@@ -6,8 +6,8 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
-// An Envoy that is newer than what was measured, or whose version nobody can tell, counts as
-// the newest measured one, and a trace through its connection manager says so once.
+// An Envoy that is older or newer than what was measured, or whose version nobody can tell,
+// counts as the nearest measured one, and the listener's step of a trace says so.
 func TestVersionTaken(t *testing.T) {
 	for _, c := range []struct {
 		version, want string
@@ -15,7 +15,9 @@ func TestVersionTaken(t *testing.T) {
 	}{
 		{"abc/1.40.0/Clean/RELEASE/BoringSSL", "", false},
 		{"abc/1.40.9/Clean/RELEASE/BoringSSL", "", false},
-		{"abc/1.31.2-dev/Clean/RELEASE/BoringSSL", "", false},
+		{"abc/1.36.0/Clean/RELEASE/BoringSSL", "", false},
+		{"abc/1.35.9/Clean/RELEASE/BoringSSL", "1.35.9", true},
+		{"abc/1.31.2-dev/Clean/RELEASE/BoringSSL", "1.31.2", true},
 		{"abc/1.41.0-dev/Clean/RELEASE/BoringSSL", "1.41.0", true},
 		{"abc/2.0.0/Clean/RELEASE/BoringSSL", "2.0.0", true},
 		{"abc/next/Clean", "abc/next/Clean", true},
@@ -35,7 +37,7 @@ func TestVersionTaken(t *testing.T) {
 				}
 			}
 		}
-		want := flow.Because(flow.WhyVersionTaken, c.want, "1.40")
+		want := flow.Because(flow.WhyVersionTaken, c.want, "1.36", "1.40")
 		if c.said != (len(got) == 1) || len(got) > 1 || c.said && got[0].Reason != want {
 			t.Errorf("%q: %+v", c.version, got)
 		}

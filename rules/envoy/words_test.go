@@ -1,11 +1,35 @@
 package envoy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/meshtop/meshtop/rules/flow"
 )
+
+// What a filter's configuration by ECDS says and cannot be told was read: the trace ends at
+// the filter with the word and its place, and needs nothing.
+func TestNewWordByECDS(t *testing.T) {
+	ecds := `{'@type': 'type.googleapis.com/envoy.admin.v3.EcdsConfigDump', 'ecds_filters': [{'ecds_filter': {'@type': 'type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig', 'name': 'mine',
+		'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.filters.%s', %s}}}]}`
+	mine := `{'name': 'mine', 'config_discovery': {'type_urls': ['x']}}`
+	get := sent("GET", "/", "a")
+	web := strings.ReplaceAll(withFilters(oneHost(answering("r", `"prefix":"/"`)), strings.ReplaceAll(mine, "'", `"`)), `"`, "'")
+	for stage, c := range map[flow.Stage]struct{ chains, kind, odd string }{
+		flow.ListenerFilter: {lfilters(mine) + ", " + chainList(chainOf("f", "", tcp("c"))), "listener.proxy_protocol.v3.ProxyProtocol", "'rules': '[redacted]'"},
+		flow.NetworkFilter:  {chainList(chainOf("f", "", mine)), "network.tcp_proxy.v3.TcpProxy", "'weighted_clusters': '[redacted]'"},
+		flow.HTTPFilter: {chainList(chainOf("f", "", `{'name': 'h', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', `+web+`}}`)),
+			"http.fault.v3.HTTPFault", "'abort': {'http_status': 'soon'}"},
+	} {
+		cfg := mesh{listeners: lis("a", "0.0.0.0", 1, c.chains), clusters: static("c", "10.1.0.1:80"), more: "," + fmt.Sprintf(ecds, c.kind, c.odd)}.load(t)
+		r := cfg.Accept(Conn{Accept: addr("10.5.5.5:1"), Src: addr("10.9.9.9:1"), Proto: flow.TCP}, &flow.Request{HTTP: &get}, new(flow.Choices))
+		end := r.Steps[len(r.Steps)-1]
+		if end.Stage != stage || end.Subject != "mine" || end.Reason.Kind != flow.WhyWrongKind || !strings.Contains(end.Reason.Args[0], "/ecds_filters/0/") || len(r.Needs) > 0 || len(end.Evidence) == 0 {
+			t.Errorf("%s: needs %v, %+v", stage, r.Needs, end)
+		}
+	}
+}
 
 // A word that a newer Envoy may write, a number out of its bounds and a oneof without or with
 // too many members are no defaults: where a request comes to the object that holds one, it is

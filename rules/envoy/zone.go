@@ -1,6 +1,11 @@
 package envoy
 
-import "github.com/meshtop/meshtop/rules/flow"
+import (
+	"strconv"
+
+	"github.com/meshtop/meshtop/rules/envoy/tree"
+	"github.com/meshtop/meshtop/rules/flow"
+)
 
 // zoned says whether zone-aware routing may decide among a cluster's hosts: by where the
 // proxy itself is, and by the hosts of its own cluster in each zone, as they are now.
@@ -26,15 +31,24 @@ func (c *Config) zoned(cl *cluster, b lbConfig, s *hostSet) bool {
 		locality = cl.locality
 	}
 	zone := locality.Field("zone_aware_lb_config")
-	if on := zone.Field("routing_enabled"); on.Exists() {
-		share, said := on.Field("value").Float() // a dump leaves 0 out
-		if _, runtime := c.value("upstream.zone_routing.enabled"); !runtime && (!said && !on.Field("value").Exists() || said && share == 0) {
-			return false
-		}
+	if c.zonesOff(zone.Field("routing_enabled")) {
+		return false
 	}
 	_, runtime := c.value("upstream.zone_routing.min_cluster_size")
 	small := !runtime && !zone.Field("force_local_zone").Exists() && n < zone.Field("min_cluster_size").Uint(6)
 	return len(seen) > 1 && !small
+}
+
+// zonesOff says whether no request is routed by zones: a share of 0, where the runtime sets
+// none. (upstream.zone_routing.enabled, an integer out of 100)
+func (c *Config) zonesOff(share tree.Node) bool {
+	v, _ := c.value("upstream.zone_routing.enabled")
+	if n, err := strconv.ParseUint(v, 10, 64); err == nil {
+		return n == 0
+	}
+	value := share.Field("value") // a dump leaves 0 out
+	n, said := value.Float()
+	return share.Exists() && (!value.Exists() || said && n == 0)
 }
 
 // byZone makes a choice by shares one by a condition.

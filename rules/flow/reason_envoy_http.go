@@ -124,7 +124,7 @@ const (
 	WhyUpgradeRefused  // no upgrade configuration for it. Args: upgrade
 	WhyLocalReplyMap   // local_reply_config may change the status. Args: code
 	WhyRouteAgain      // the route is chosen again for what a filter changed. Args: filter
-	WhyVersionTaken    // what Envoy does is taken to be what the newest measured version does. Args: its own version, empty where it is not known, the measured one
+	WhyVersionTaken    // what Envoy does is taken to be what the measured versions do. Args: its own version, empty where it is not known, the oldest and the newest measured one
 	envoyHTTPEnd
 )
 

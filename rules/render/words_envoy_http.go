@@ -69,7 +69,7 @@ func managerWords(k flow.ReasonKind, a [3]string) string {
 	case flow.WhyRouteAgain:
 		return "has the route chosen again, once it is asked for"
 	case flow.WhyVersionTaken:
-		return "Envoy does what " + a[1] + " does, the newest that is measured: its own version is " + or(a[0], "not known")
+		return "Envoy does what " + a[1] + " to " + a[2] + " do, the versions that are measured: its own version is " + or(a[0], "not known")
 	}
 	return ""
 }
