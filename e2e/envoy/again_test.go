@@ -35,6 +35,21 @@ func againGaps() (g headerRows) {
 	g.row("chosen again, asked for before a mutation", `"c1"`, plainGet, two(byHeader, nil), chain(state(true, "b"), ext("cors", filterNS+"http.cors.v3.Cors", nil), change("change")))
 	g.row("chosen again to an answer", `"code":418`, plainGet, oneRoute(M{"name": "tea", "match": byState, "direct_response": M{"status": 418}}, routeTo("c1", everything, nil)), chain(state(true, "b")))
 	g.row("chosen again to none", `"code":404`, plainGet, oneRoute(routeTo("c1", M{"prefix": "/", "headers": A{M{"name": "x-tier", "present_match": true, "invert_match": true}}}, nil)), chain(change("change"), state(true, "b")))
+	// The first route's headers of the answer go with it; those that a filter changed before stay.
+	sets := func(value string) M { return M{"response_headers_to_add": A{add("x-set", value, overwrites)}} }
+	answers := two(byState, nil)
+	maps.Copy(answers["virtual_hosts"].(A)[0].(M)["routes"].(A)[1].(M), sets("1"))
+	g.row("chosen again, without a header of the answer", `"c2"`, plainGet, answers, chain(state(true, "b")))
+	g.row("not chosen again, with a header of the answer", `"x-set":"1"`, plainGet, answers, chain(state(false, "b")))
+	takes := ext("takes", typeMutation, M{"mutations": M{"response_mutations": A{M{"remove": "X-Set"}}}})
+	g.row("a filter takes away what the route chosen again sets", `"c2"`, plainGet, two(byState, sets("2")), chain(takes, state(true, "b")))
+	reply := chain()
+	reply["local_reply_config"] = M{"mappers": A{M{"filter": M{"status_code_filter": M{"comparison": M{"op": "GE", "value": M{"default_value": 400, "runtime_key": "no"}}}}, "headers_to_add": A{add("X-Set", "2", overwrites)}}}}
+	tea := M{"name": "tea", "match": everything, "direct_response": M{"status": 418}}
+	maps.Copy(tea, sets("1"))
+	g.row("local_reply_config sets what the route sets", `"x-set":"2"`, plainGet, oneRoute(tea), reply)
+	late := ext("late", typeLua, M{"default_source_code": M{"inline_string": "function envoy_on_response(h) h:headers():replace('x-set', 'lua') end"}})
+	g.row("a script changes what the route sets", `"x-set":"lua"`, plainGet, two(everything, sets("1")), chain(late))
 	off := M{"typed_per_filter_config": M{"fault": typed("envoy.config.route.v3.FilterConfig", M{"disabled": true})}}
 	abort := ext("fault", filterNS+"http.fault.v3.HTTPFault", M{"abort": M{"http_status": 503, "percentage": M{"numerator": 100}}})
 	own := M{"typed_per_filter_config": M{"fault": typed(filterNS+"http.fault.v3.HTTPFault", M{"abort": M{"http_status": 418, "percentage": M{"numerator": 100}}})}}

@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy"
@@ -15,59 +14,34 @@ func (d *differ) answer(c *ClientSide, r *envoy.Result) {
 	if c.Status == 0 || d.open {
 		return
 	}
-	said, more := saidOfAnswer(r)
-	for name, want := range said {
-		if want == unsaid {
-			continue
+	said := flow.ReadAnswer(r.Steps)
+	if said.Any {
+		return
+	}
+	for name, h := range said.Named {
+		if want, sure := alone(h); sure {
+			d.must("answer's header "+name, c.Headers[name], want)
 		}
-		d.must("answer's header "+name, strings.ReplaceAll(c.Headers[name], "\n", ", "), want)
 	}
 	for name, got := range c.Headers {
-		if _, ok := said[name]; !ok && !more && ofRoutes(name) {
+		if _, ok := said.Named[name]; !ok && !said.More && ofRoutes(name) {
 			d.must("answer's header "+name, got, "")
 		}
 	}
 }
 
-// unsaid is a value that is known only when the answer is.
-const unsaid = "?"
-
-// saidOfAnswer is what the steps say of an answer's headers; more: of some they say nothing.
-func saidOfAnswer(r *envoy.Result) (said map[string]string, more bool) {
-	said = map[string]string{}
-	for _, s := range r.Steps {
-		if s.Stage == flow.Route { // the last one counts
-			said, more = map[string]string{}, false
-		}
-		for _, f := range s.Facts {
-			switch f.Kind {
-			case flow.WhyAnswerHas, flow.WhyAnswerAdds:
-				said[f.Args[0]] = ownValues(f.Args[1])
-			case flow.WhyAnswerLoses:
-				said[f.Args[0]] = ""
-			case flow.WhyAnswerMore:
-				more = true
-			case flow.WhyAnswerChanged:
-				for _, name := range strings.Split(f.Args[0], ", ") {
-					said[strings.ToLower(name)] = unsaid
-				}
-			}
+// alone are a header's lines where the endpoint sends none of its own; false: they are not known.
+func alone(h flow.AnswerHeader) (lines string, sure bool) {
+	var values []string
+	for _, v := range h.Values {
+		switch v.When {
+		case flow.AnswerLate:
+			return "", false
+		case flow.AnswerAlways, flow.AnswerIfNone:
+			values = append(values, v.Text)
 		}
 	}
-	return said, more
-}
-
-// ownValues are the values where the endpoint sends none of its own.
-func ownValues(list string) string {
-	values := strings.Split(list, ", ")
-	if slices.Contains(values, unsaid) {
-		return unsaid
-	}
-	values = slices.DeleteFunc(values, func(v string) bool { return strings.HasSuffix(v, " (in place of the endpoint's)") })
-	for i, v := range values {
-		values[i] = strings.TrimSuffix(v, " (where the endpoint sends none)")
-	}
-	return strings.Join(values, ", ")
+	return strings.Join(values, "\n"), !h.Open
 }
 
 // ofRoutes says whether a header of this name comes from a route's configuration, as the

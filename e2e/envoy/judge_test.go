@@ -39,7 +39,9 @@ func answer(o *Outcome) Variant {
 		route := flow.Step{Stage: flow.Route}
 		for name, v := range c.Headers {
 			if ofRoutes(name) {
-				route.Facts = append(route.Facts, flow.Because(flow.WhyAnswerHas, name, strings.ReplaceAll(v, "\n", ", ")))
+				for line := range strings.SplitSeq(v, "\n") {
+					route.Facts = append(route.Facts, flow.Because(flow.WhyAnswerHas, name, line))
+				}
 			}
 		}
 		r.Steps = append(r.Steps, route)
@@ -174,19 +176,23 @@ func TestJudgeSplit(t *testing.T) {
 // What the steps say of the answer's headers is compared, and what they leave out.
 func TestJudgeAnswer(t *testing.T) {
 	o := Outcome{Log: "http", Code: 200, Client: &ClientSide{Status: 200, Headers: map[string]string{"x-a": "1\n2", "x-eo-addr": "a", "other": "1"}}}
+	has := func(value string) flow.Reason { return flow.Because(flow.WhyAnswerHas, "x-a", value) }
 	for _, c := range []struct {
 		facts []flow.Reason
 		right bool
 	}{
-		{[]flow.Reason{flow.Because(flow.WhyAnswerHas, "x-a", "1, 2")}, true},
-		{[]flow.Reason{flow.Because(flow.WhyAnswerAdds, "x-a", "1, 2 (where the endpoint sends none)")}, true},
-		{[]flow.Reason{flow.Because(flow.WhyAnswerAdds, "x-a", "?")}, true},
-		{[]flow.Reason{flow.Because(flow.WhyAnswerChanged, "y, X-A")}, true},
+		{[]flow.Reason{has("1"), has("2")}, true},
+		{[]flow.Reason{has("1"), flow.Because(flow.WhyAnswerAdds, "x-a", "2", flow.AnswerIfNone), flow.Because(flow.WhyAnswerAdds, "x-a", "3", flow.AnswerInPlace)}, true},
+		{[]flow.Reason{flow.Because(flow.WhyAnswerAdds, "x-a", "%PROTOCOL%", flow.AnswerLate)}, true},
+		{[]flow.Reason{flow.Because(flow.WhyAnswerChanged, "x-a")}, true},
+		{[]flow.Reason{flow.Because(flow.WhyAnswerMaybe, "cors", "y, x-a")}, true},
+		{[]flow.Reason{has("7"), flow.Because(flow.WhyAnswerMaybe, "lua")}, true},
 		{[]flow.Reason{flow.Because(flow.WhyAnswerMore, "1")}, true},
 		{nil, false},
-		{[]flow.Reason{flow.Because(flow.WhyAnswerHas, "x-a", "2, 1")}, false},
+		{[]flow.Reason{has("1, 2")}, false},
+		{[]flow.Reason{has("2"), has("1")}, false},
 		{[]flow.Reason{flow.Because(flow.WhyAnswerLoses, "x-a")}, false},
-		{[]flow.Reason{flow.Because(flow.WhyAnswerHas, "x-a", "1, 2"), flow.Because(flow.WhyAnswerHas, "x-b", "1")}, false},
+		{[]flow.Reason{has("1"), has("2"), flow.Because(flow.WhyAnswerHas, "x-b", "1")}, false},
 	} {
 		r := envoy.Result{Verdict: flow.Delivered, Caller: flow.Symptom{Code: 200}, Steps: []flow.Step{{Stage: flow.Route, Facts: c.facts}}}
 		if got := diff(&o, &r); (got == "") != c.right {

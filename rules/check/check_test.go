@@ -114,13 +114,20 @@ func TestJudge(t *testing.T) {
 	cut.Cut = true
 	sent := good
 	sent.Upstream = &flow.HTTP{Method: "GET", Authority: "b.test", Path: "/new", Headers: [][2]string{{"x-a", "1"}, {"x-a", "2"}}, Unsure: []string{"x-request-id"}}
-	step := flow.Step{Stage: flow.Route, Facts: []flow.Reason{flow.Because(flow.WhyAnswerHas, "x-set", "1"), flow.Because(flow.WhyAnswerAdds, "x-more", "1, 2"),
-		flow.Because(flow.WhyAnswerLoses, "x-gone"), flow.Because(flow.WhyAnswerHas, "x-late", "?"), flow.Because(flow.WhyAnswerChanged, "x-lua, x-set2")}}
+	step := flow.Step{Stage: flow.Route, Facts: []flow.Reason{flow.Because(flow.WhyAnswerHas, "x-set", "1"), flow.Because(flow.WhyAnswerAdds, "x-more", "1"),
+		flow.Because(flow.WhyAnswerAdds, "x-more", "2"), flow.Because(flow.WhyAnswerLoses, "x-gone"), flow.Because(flow.WhyAnswerHas, "x-late", "%PROTOCOL%", flow.AnswerLate),
+		flow.Because(flow.WhyAnswerAdds, "x-absent", "1", flow.AnswerIfNone), flow.Because(flow.WhyAnswerHas, "x-text", "foo (bar)"), flow.Because(flow.WhyAnswerHas, "x-comma", "a, b"),
+		flow.Because(flow.WhyAnswerHas, "x-ask", "?"), flow.Because(flow.WhyAnswerHas, "x-mut", "1"), flow.Because(flow.WhyAnswerChanged, "x-mut")}}
 	answered := good
 	answered.Caller.Location, answered.Caller.Details = "http://b/", "direct_response"
 	answered.Legs = []flow.Leg{{Steps: []flow.Step{step}}}
 	filtered := answered
 	filtered.Legs = []flow.Leg{{Steps: []flow.Step{step, {Stage: flow.HTTPFilter, Verdict: flow.Refused}}}}
+	again, scripted, mutated := answered, answered, answered
+	again.Legs = []flow.Leg{{Steps: []flow.Step{step, {Stage: flow.Route, Facts: []flow.Reason{flow.Because(flow.WhyAnswerHas, "x-two", "2")}}}}}
+	scripted.Legs = []flow.Leg{{Steps: []flow.Step{step, {Stage: flow.HTTPFilter, Verdict: flow.Continue, Facts: []flow.Reason{flow.Because(flow.WhyAnswerMaybe, "lua")}}}}}
+	// A filter changes the answer of whatever route is chosen after it.
+	mutated.Legs = []flow.Leg{{Steps: []flow.Step{{Stage: flow.HTTPFilter, Verdict: flow.Continue, Facts: []flow.Reason{flow.Because(flow.WhyAnswerMaybe, "cors", "x-no, x-set")}}, step}}}
 	header := func(name string, vs ...string) Want { return Want{Answer: map[string][]string{name: vs}} }
 	gets := func(name string, vs ...string) Want { return Want{UpstreamHeaders: map[string][]string{name: vs}} }
 	outcome := func(name string, vs ...string) Want { return Want{Outcome: map[string][]string{name: vs}} }
@@ -181,7 +188,19 @@ func TestJudge(t *testing.T) {
 		{"removed", answered, header("x-gone"), Met},
 		{"removed, and must be there", answered, header("x-gone", "1"), NotMet},
 		{"known when the answer is", answered, header("x-late", "1"), Unknown},
-		{"changed by a filter", answered, header("x-lua", "1"), Unknown},
+		{"where the endpoint has none", answered, header("x-absent", "1"), Unknown},
+		{"a value is not taken apart", answered, header("x-text", "foo (bar)"), Met},
+		{"a value with a comma", answered, header("x-comma", "a, b"), Met},
+		{"half of a value", answered, header("x-comma", "b"), NotMet},
+		{"a question mark", answered, header("x-ask", "?"), Met},
+		{"changed by a filter", answered, header("x-mut", "1"), Unknown},
+		{"changed by a filter, and must not be there", answered, header("x-mut"), Unknown},
+		{"another route is chosen", again, header("x-set", "1"), Unknown},
+		{"the route chosen last", again, header("x-two", "2"), Met},
+		{"a filter may change any", scripted, header("x-set", "1"), Unknown},
+		{"a filter may change any, and it must not be there", scripted, header("x-gone"), Unknown},
+		{"a filter before the route may change it", mutated, header("x-set", "1"), Unknown},
+		{"a filter may change others", mutated, header("x-text", "foo (bar)"), Met},
 		{"the endpoint's own", answered, header("x-own", "1"), Unknown},
 		{"a filter answers instead", filtered, header("x-set", "1"), Unknown},
 		// Chance.

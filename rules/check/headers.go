@@ -78,54 +78,29 @@ func (j *judgement) answer() {
 	if len(j.want.Answer) == 0 {
 		return
 	}
-	known := answerOf(j.v)
+	known := flow.AnswerHeaders{Any: true}
+	if len(j.v.Legs) > 0 && j.v.Verdict != flow.Unknown {
+		known = flow.ReadAnswer(j.v.Legs[0].Steps)
+	}
 	for _, name := range slices.Sorted(maps.Keys(j.want.Answer)) {
-		h, ok := known[name]
-		if !ok {
-			h.open = true
-		}
-		j.wanted("caller.headers."+name, j.want.Answer[name], h)
+		j.wanted("caller.headers."+name, j.want.Answer[name], answerHeader(known, name))
 	}
 }
 
-// answerOf are the headers of the answer as the steps of the first pass tell them. An answer
-// that a filter gives is not the router's, and has none of them for certain.
-func answerOf(v flow.Variant) map[string]header {
-	out := map[string]header{}
-	if len(v.Legs) == 0 || v.Verdict == flow.Unknown {
-		return out
+// answerHeader is what is known for certain of one header of the answer. Of one that a route
+// adds values to the endpoint may send its own; one that a filter may change, and one of an answer
+// that is not the route's, is open.
+func answerHeader(known flow.AnswerHeaders, name string) (h header) {
+	a, ok := known.Named[name]
+	if h.open = !ok || a.Own; known.Any || known.Local || a.Open {
+		return header{open: true}
 	}
-	steps := v.Legs[0].Steps
-	for _, s := range steps {
-		if s.Stage == flow.HTTPFilter && s.Verdict != flow.Continue {
-			return map[string]header{}
+	for _, v := range a.Values {
+		if v.When != flow.AnswerAlways {
+			h.open = true // only the answer itself tells it
+			continue
 		}
-		for _, f := range s.Facts {
-			name := f.Args[0]
-			switch f.Kind {
-			case flow.WhyAnswerHas, flow.WhyAnswerAdds:
-				h := header{open: f.Kind == flow.WhyAnswerAdds}
-				for _, value := range strings.Split(f.Args[1], ", ") {
-					if value == "?" || strings.HasSuffix(value, ")") && strings.Contains(value, " (") {
-						h.open = true // only the answer itself tells it
-						continue
-					}
-					h.values = append(h.values, value)
-				}
-				if len(h.values) > 1 {
-					h.values = append(h.values, f.Args[1]) // one value may hold a comma
-				}
-				out[name] = h
-			case flow.WhyAnswerLoses:
-				out[name] = header{}
-			case flow.WhyAnswerChanged:
-				for _, n := range strings.Split(name, ", ") {
-					h := out[n]
-					h.open = true
-					out[n] = h
-				}
-			}
-		}
+		h.values = append(h.values, v.Text)
 	}
-	return out
+	return h
 }

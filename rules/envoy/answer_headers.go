@@ -18,7 +18,7 @@ type answerHeaders struct {
 
 type answerHeader struct {
 	name   string
-	values []string
+	values []flow.AnswerValue
 	own    bool // the endpoint's own, if it sends one, is there too
 }
 
@@ -73,34 +73,39 @@ func (h *answerHeader) add(o tree.Node, there flow.Answer) {
 	if v == "" && !o.Path("header", "raw_value").Exists() && !o.Field("keep_empty_value").Bool(false) {
 		return
 	}
+	val := flow.AnswerValue{Text: strings.ReplaceAll(v, "%%", "%")}
 	if strings.Contains(strings.ReplaceAll(v, "%%", ""), "%") || o.Path("header", "raw_value").Exists() {
-		v = "?" // known when the answer is
+		val = flow.AnswerValue{Text: v, When: flow.AnswerLate}
 	}
-	v = strings.ReplaceAll(v, "%%", "%")
+	maybe := func(when string) flow.AnswerValue {
+		if val.When == flow.AnswerAlways {
+			return flow.AnswerValue{Text: val.Text, When: when}
+		}
+		return val
+	}
 	switch action := o.Field("append_action").Enum(); {
 	case action == "ADD_IF_ABSENT" || action == "1":
-		if there == flow.Yes {
-			return
+		switch there {
+		case flow.No:
+			h.values = append(h.values, val)
+		case flow.Maybe:
+			h.values = append(h.values, maybe(flow.AnswerIfNone))
 		}
-		if there == flow.Maybe {
-			v += " (where the endpoint sends none)"
-		}
-		h.values = append(h.values, v)
 	case action == "OVERWRITE_IF_EXISTS" || action == "3":
 		switch there {
 		case flow.Yes:
-			h.values, h.own = []string{v}, false
+			h.values, h.own = []flow.AnswerValue{val}, false
 		case flow.Maybe:
-			h.values = append(h.values, v+" (in place of the endpoint's)")
+			h.values = append(h.values, maybe(flow.AnswerInPlace))
 		}
 	case overwrites(o):
-		h.values, h.own = []string{v}, false
+		h.values, h.own = []flow.AnswerValue{val}, false
 	default:
-		h.values = append(h.values, v)
+		h.values = append(h.values, val)
 	}
 }
 
-// maxAnswerFacts bounds the headers that a step tells.
+// maxAnswerFacts bounds the values of headers that a step tells.
 const maxAnswerFacts = 8
 
 // unsayAnswer takes back what the route's step says of the answer's headers: a redirect and a
@@ -132,19 +137,42 @@ func (s *stream) noteAnswer() {
 		a.change(n)
 	}
 	var facts []flow.Reason
+	more := 0
 	for _, h := range a.list {
-		switch {
-		case len(h.values) > 0 && h.own:
-			facts = append(facts, flow.Because(flow.WhyAnswerAdds, h.name, strings.Join(h.values, ", ")))
-		case len(h.values) > 0:
-			facts = append(facts, flow.Because(flow.WhyAnswerHas, h.name, strings.Join(h.values, ", ")))
-		case a.forwarded && !h.own:
-			facts = append(facts, flow.Because(flow.WhyAnswerLoses, h.name))
+		said := h.facts(a.forwarded)
+		if len(facts)+len(said) > maxAnswerFacts {
+			more++
+			continue
 		}
+		facts = append(facts, said...)
 	}
-	if n := len(facts) - maxAnswerFacts; n > 0 {
-		facts = append(facts[:maxAnswerFacts], flow.Because(flow.WhyAnswerMore, strconv.Itoa(n)))
+	if more > 0 {
+		facts = append(facts, flow.Because(flow.WhyAnswerMore, strconv.Itoa(more)))
 	}
 	step := s.p.last()
 	step.Facts = append(step.Facts, facts...)
 }
+
+// facts are one for each value, or that the header goes; none where the answer is written
+// without a look at it.
+func (h *answerHeader) facts(forwarded bool) (out []flow.Reason) {
+	if slices.Contains(managers, h.name) {
+		return nil
+	}
+	kind := flow.WhyAnswerHas
+	if h.own {
+		kind = flow.WhyAnswerAdds
+	}
+	for _, v := range h.values {
+		out = append(out, flow.Because(kind, h.name, v.Text, v.When))
+	}
+	if out == nil && forwarded && !h.own {
+		out = append(out, flow.Because(flow.WhyAnswerLoses, h.name))
+	}
+	return out
+}
+
+// managers are the headers that the connection manager and the codec write or take away after
+// route and filters. (ConnectionManagerUtility::mutateResponseHeaders, ActiveStream::encodeHeaders)
+var managers = []string{"alt-svc", "connection", "content-length", "date", "keep-alive", "proxy-connection", "proxy-status", "server", "transfer-encoding",
+	"upgrade", "via", "x-request-id"}

@@ -149,6 +149,7 @@ func (s *stream) answer(step flow.Step, v flow.Verdict, c flow.Symptom) {
 	if s.last == nil && s.action.kind != actionCluster {
 		s.unsayAnswer()
 	}
+	step.Facts = append(step.Facts, changes("local_reply_config", s.replyNames())...)
 	c.TCP = flow.TCPOK
 	to, by, known := s.custom(c.Code)
 	if by != "" && known {

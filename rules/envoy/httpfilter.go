@@ -256,10 +256,16 @@ func (s *stream) filter(f *httpFilter, rc routeConfig) bool {
 	case f.missing:
 		return s.deny(f, flow.Because(flow.WhyFilterNoConfig, f.name), 500, "NFCF", "")
 	}
+	ok := false
 	if f.clears() && passes(f.kind) {
-		return s.opaque(f, f.kind, "has the route chosen again")
+		ok = s.opaque(f, f.kind, "has the route chosen again")
+	} else {
+		ok = s.runs(f, rc)
 	}
-	return s.runs(f, rc)
+	if ok {
+		s.noteChange(f, rc)
+	}
+	return ok
 }
 
 // runs is what a filter does whose configuration is there.

@@ -62,8 +62,11 @@ func luaScript(config, route tree.Node) (text string, known bool) {
 
 // luaHandlesRequests says whether a script may define envoy_on_request, by name or by ways
 // that a look at its text does not see through.
-func luaHandlesRequests(script string) bool {
-	for _, word := range []string{"envoy_on_request", "_G", "_ENV", "setfenv", "loadstring", "load(", "dofile", "loadfile", "require", "rawset", "getfenv", "debug"} {
+func luaHandlesRequests(script string) bool { return luaDefines(script, "envoy_on_request") }
+
+// luaDefines says the same of any function.
+func luaDefines(script, function string) bool {
+	for _, word := range []string{function, "_G", "_ENV", "setfenv", "loadstring", "load(", "dofile", "loadfile", "require", "rawset", "getfenv", "debug"} {
 		if strings.Contains(script, word) {
 			return true
 		}
@@ -99,26 +102,25 @@ func (s *stream) headerMutation(f *httpFilter, rc routeConfig) bool {
 			s.h.setUnsure(":path")
 		}
 	}
-	s.step(f, flow.Because(flow.WhyHeadersChanged, mutatedNames("request_mutations", f.config, levels)))
-	if names := mutatedNames("response_mutations", f.config, levels); names != "" {
-		st := s.p.last()
-		st.Facts = append(st.Facts, flow.Because(flow.WhyAnswerChanged, names))
-	}
+	s.step(f, flow.Because(flow.WhyHeadersChanged, strings.Join(mutatedNames("request_mutations", f.config, levels), ", ")))
+	st := s.p.last()
+	st.Facts = append(st.Facts, changes(f.kind, mutatedNames("response_mutations", f.config, levels))...)
 	return true
 }
 
-func mutatedNames(kind string, config tree.Node, levels []tree.Node) string {
-	var names []string
+// mutatedNames are the names of the headers that mutations of a kind name, as headers are
+// told apart: without regard to case.
+func mutatedNames(kind string, config tree.Node, levels []tree.Node) (names []string) {
 	for _, n := range append([]tree.Node{config}, levels...) {
 		for _, m := range n.Path("mutations", kind).All() {
 			name := m.Field("remove").Str()
 			if name == "" {
 				name = m.Path("append", "header", "key").Str()
 			}
-			names = append(names, name)
+			names = append(names, lower(name))
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // oneFrame is the most that a frame of HTTP/2 holds (Envoy leaves SETTINGS_MAX_FRAME_SIZE at its

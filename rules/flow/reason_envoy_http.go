@@ -69,11 +69,12 @@ const (
 	WhyLimitsChanged // filters or header changes made other limits than the route's step tells. Args: timeout, retries
 
 	// What a route makes of the answer's headers.
-	WhyAnswerHas     // Args: name, value
-	WhyAnswerAdds    // beside what the endpoint sends. Args: name, value
+	WhyAnswerHas     // one value. Args: name, value, when (AnswerAlways, AnswerLate)
+	WhyAnswerAdds    // one value, beside what the endpoint sends. Args: name, value, when (AnswerAlways and its like)
 	WhyAnswerLoses   // Args: name
 	WhyAnswerMore    // more headers change. Args: number
-	WhyAnswerChanged // by a filter. Args: names
+	WhyAnswerChanged // by a filter. Args: name
+	WhyAnswerMaybe   // a filter may change these. Args: filter, names (Envoy's own words, with ", " between; empty: any)
 
 	WhyTaken // one of several ways was taken. Args: choice, value
 

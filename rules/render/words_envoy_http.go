@@ -155,17 +155,32 @@ func httpRouteWords(k flow.ReasonKind, a [3]string) string {
 func answerWords(k flow.ReasonKind, a [3]string) string {
 	switch k {
 	case flow.WhyAnswerHas:
-		return "the answer has header " + a[0] + ": " + a[1]
+		return "the answer has header " + a[0] + ": " + answerValue(a[1], a[2])
 	case flow.WhyAnswerAdds:
-		return "the answer gets header " + a[0] + ": " + a[1] + ", beside what the endpoint sends"
+		return "the answer gets header " + a[0] + ": " + answerValue(a[1], a[2])
 	case flow.WhyAnswerLoses:
 		return "the answer loses header " + a[0]
 	case flow.WhyAnswerMore:
 		return "and " + some(a[0], "more header") + " of the answer change"
 	case flow.WhyAnswerChanged:
-		return "changes headers of the answer too: " + a[0]
+		return "changes header " + a[0] + " of the answer too"
+	case flow.WhyAnswerMaybe:
+		return a[0] + " may change headers of the answer: " + or(a[1], "any")
 	}
 	return ""
+}
+
+// answerValue words a value that the answer gets, and on what that hangs.
+func answerValue(value, when string) string {
+	switch when {
+	case flow.AnswerLate:
+		return or(value, "a raw value") + ", as it is when the answer comes"
+	case flow.AnswerIfNone:
+		return value + ", where the endpoint sends none"
+	case flow.AnswerInPlace:
+		return value + ", in place of the endpoint's"
+	}
+	return value
 }
 
 func httpFilterWords(k flow.ReasonKind, a [3]string) string {
