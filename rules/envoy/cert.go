@@ -101,10 +101,35 @@ func (c *Config) unreadSecrets(common tree.Node) (names []string) {
 	if c.complete[dynamicListeners] {
 		return nil
 	}
-	add := func(n tree.Node) {
-		name := n.Field("name").Str()
-		if n.Exists() && c.secrets[name] == nil && c.has(name, staticSecrets, dynamicActiveSecrets) == unread {
+	for _, name := range sdsSecrets(common) {
+		if c.secrets[name] == nil && c.has(name, staticSecrets, dynamicActiveSecrets) == unread {
 			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// unsupplied is a secret of a CommonTlsContext that Envoy waits for still: it opens no
+// connection by such a context, nor keeps one (ssl_socket.cc, NotReadySslSocket). The reason
+// is none where it has them all, and where that is not known.
+func (c *Config) unsupplied(common tree.Node) (flow.Reason, []flow.Evidence) {
+	for _, name := range sdsSecrets(common) {
+		switch e := c.awaited[name]; {
+		case c.secrets[name] != nil:
+		case e != nil:
+			return flow.Because(flow.WhySecretAwaited, name), evidence(e.node())
+		case c.has(name, staticSecrets, dynamicActiveSecrets) == absent:
+			return flow.Because(flow.WhySecretAwaited, name), nil
+		}
+	}
+	return flow.Reason{}, nil
+}
+
+// sdsSecrets are the names of the secrets that a CommonTlsContext takes by SDS.
+func sdsSecrets(common tree.Node) (names []string) {
+	add := func(n tree.Node) {
+		if n.Exists() {
+			names = append(names, n.Field("name").Str())
 		}
 	}
 	for _, n := range common.Field("tls_certificate_sds_secret_configs").All() {

@@ -196,6 +196,7 @@ type clientNames struct {
 	known   bool
 	sans    []san
 	subject string
+	strange bool                // how Envoy writes its subject is not known
 	chain   []*x509.Certificate // its own first; nil: only names are known
 }
 
@@ -204,7 +205,8 @@ func namesOf(t *flow.TLS) clientNames {
 	var n clientNames
 	if n.chain = certificatesIn(t.Certificate); n.chain != nil {
 		leaf := n.chain[0]
-		n.known, n.subject = true, subjectOf(leaf)
+		n.known = true
+		n.subject, n.strange = subjectOf(leaf)
 		for _, x := range leaf.URIs {
 			n.sans = append(n.sans, san{sanURI, x.String()})
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"slices"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -97,7 +98,10 @@ func (p *pass) principal(m tree.Node) flow.Answer {
 	if !p.client.known {
 		return flow.Maybe
 	}
-	a := p.cfg.stringMatch(m, p.client.subject)
+	a := flow.Maybe
+	if !p.client.strange {
+		a = p.cfg.stringMatch(m, p.client.subject)
+	}
 	for _, n := range p.client.sans {
 		if n.kind == sanURI || n.kind == sanDNS {
 			a = a.Or(p.cfg.stringMatch(m, n.text))
@@ -121,6 +125,9 @@ func (p *pass) certInput(kind string) (string, presence) {
 	case "DnsSanInput":
 		all = p.client.of(sanDNS)
 	case "SubjectInput":
+		if p.client.strange {
+			return "", inputUnknown
+		}
 		if p.client.subject != "" {
 			all = []string{p.client.subject}
 		}
@@ -134,13 +141,23 @@ func (p *pass) certInput(kind string) (string, presence) {
 	return "", inputUnknown
 }
 
-// subjectOf is a certificate's subject as Envoy writes it (X509_NAME_print_ex, RFC 2253).
-func subjectOf(c *x509.Certificate) string {
+// subjectOf is a certificate's subject as Envoy writes it (X509_NAME_print_ex, RFC 2253):
+// strange where Go writes it in another way, or may, which is all but printable ASCII in
+// attributes that both name alike, one in each part.
+func subjectOf(c *x509.Certificate) (text string, strange bool) {
 	var names pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(c.RawSubject, &names); err != nil || len(rest) > 0 {
-		return ""
+		return "", true
 	}
-	return names.String()
+	for _, part := range names {
+		for _, a := range part {
+			value, ok := a.Value.(string)
+			named := slices.ContainsFunc([]int{3, 6, 7, 8, 10, 11}, func(n int) bool { return a.Type.Equal(asn1.ObjectIdentifier{2, 5, 4, n}) }) // CN C L ST O OU
+			plain := strings.IndexFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+			strange = strange || !ok || !named || !plain || len(part) > 1
+		}
+	}
+	return names.String(), strange
 }
 
 // namesUnsaid is what to say where a rule asks for names of a certificate of which none are

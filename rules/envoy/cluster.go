@@ -293,17 +293,19 @@ func (p *pass) dial(c *cluster, h *host, hints lbHints, s flow.Step) fate {
 	if h.internal != "" && p.cfg.listeners.byName[h.internal] == nil && p.cfg.has(h.internal, staticListeners, dynamicListeners) == absent {
 		s.Verdict, s.Reason = flow.Refused, flow.Because(flow.WhyNoInternal, h.internal)
 		p.add(s)
-		if hints.http {
-			return fate{flags: "UF", code: 503, details: "upstream_reset_before_response_started{remote_connection_failure|immediate_connect_error:_Invalid_argument|remote_address:" + h.text + "}"}
-		}
-		return fate{flags: "UF,URX"}
+		return unmade(hints, "immediate_connect_error:_Invalid_argument|remote_address:"+h.text)
 	}
 	p.add(s)
 	p.res.Upstream = p.connection(c, h)
-	if !p.speak(c, h, hints) {
-		return fate{unknown: true}
+	return p.speak(c, h, hints)
+}
+
+// unmade is a connection that Envoy itself cannot make.
+func unmade(hints lbHints, why string) fate {
+	if hints.http {
+		return fate{flags: "UF", code: 503, details: "upstream_reset_before_response_started{remote_connection_failure|" + why + "}"}
 	}
-	return fate{ok: true, name: h.name, addr: h.addr, cluster: c}
+	return fate{flags: "UF,URX"}
 }
 
 // connection is the connection to a host, without what is spoken on it.

@@ -33,7 +33,7 @@ type Config struct {
 
 	listeners *listeners
 	clusters, warming, routes, endpoints,
-	ecds, secrets map[string]*entry
+	ecds, secrets, awaited map[string]*entry // awaited are secrets that did not come yet
 	updates map[versionKey][]*entry // versions that were refused, still warm, or drain
 	loaded  map[*entry]string       // when each that drains was loaded
 

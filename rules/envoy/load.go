@@ -170,7 +170,7 @@ func (c *Config) finish() {
 	}
 	c.heads = nil
 	c.clusters, c.warming, c.routes, c.endpoints = map[string]*entry{}, map[string]*entry{}, map[string]*entry{}, map[string]*entry{}
-	c.ecds, c.secrets = map[string]*entry{}, map[string]*entry{}
+	c.ecds, c.secrets, c.awaited = map[string]*entry{}, map[string]*entry{}, map[string]*entry{}
 	for _, e := range c.entries {
 		if e.state != active || e.res == dynamicWarmingClusters {
 			c.update(e)
@@ -191,6 +191,8 @@ func (c *Config) finish() {
 			c.ecds[e.name] = e
 		case staticSecrets, dynamicActiveSecrets:
 			c.secrets[e.name] = e
+		case dynamicWarmingSecrets:
+			c.awaited[e.name] = e
 		}
 	}
 	if c.version == (Version{}) {

@@ -342,12 +342,12 @@ func TestECDSByName(t *testing.T) {
 }
 
 // A secret that was not read is a need, and the trace goes on without; one that does not exist
-// is none.
+// is none, and ends the handshake.
 func TestSecretNeeded(t *testing.T) {
 	chain := withTLS(chainOf("f", "", tcp("c")), `, 'common_tls_context': {'tls_certificate_sds_secret_configs': [{'name': 'own'}], 'combined_validation_context': {'validation_context_sds_secret_config': {'name': 'ca'}}}`)
 	listeners := `{"configs": [{"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.DynamicListener", "name": "l", "active_state": {"listener": ` + strings.ReplaceAll(lis("l", "0.0.0.0", 80, chainList(chain)), "'", `"`) + `}}]}`
 	files := map[string][]byte{"config_dump/dynamic_listeners/l.json": []byte(listeners)}
-	for _, want := range []string{"own ca", "ca"} {
+	for _, want := range []string{"own ca", "awaits own"} {
 		cfg, _, err := Load(files)
 		if err != nil {
 			t.Fatal(err)
@@ -359,7 +359,12 @@ func TestSecretNeeded(t *testing.T) {
 				got = append(got, n.Name)
 			}
 		}
-		if strings.Join(got, " ") != want {
+		for _, s := range r.Steps {
+			if s.Reason.Kind == flow.WhySecretAwaited {
+				got = append(got, "awaits", s.Reason.Args[0])
+			}
+		}
+		if strings.Join(got, " ") != want || (r.Verdict == flow.Refused) != strings.HasPrefix(want, "awaits") {
 			t.Errorf("needs %v, want %s", r.Needs, want)
 		}
 		files["config_dump/dynamic_active_secrets/own.json"], files["config_dump/static_secrets/own.json"] = []byte("{}"), []byte("{}")

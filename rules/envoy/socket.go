@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -55,6 +56,8 @@ func (p *pass) downstreamSocket() bool {
 	case kind != "tls":
 		p.stop(flow.TransportSocket, "downstream", flow.Because(flow.WhyNotModelled, "transport socket "+kind), ts)
 		return false
+	case p.awaits(&s, config):
+		return false
 	case hello == nil:
 		if !p.sends() {
 			s.Verdict, s.Reason = flow.Dropped, flow.Because(flow.WhyHandshakeWaits)
@@ -73,6 +76,18 @@ func (p *pass) downstreamSocket() bool {
 		}
 	}
 	p.add(s)
+	return true
+}
+
+// awaits ends the pass at a chain whose secret did not come: whatever the client does, Envoy
+// closes (measured in e2e/envoy, TestSecrets).
+func (p *pass) awaits(s *flow.Step, config tree.Node) bool {
+	why, ev := p.cfg.unsupplied(config.Field("common_tls_context"))
+	if why == (flow.Reason{}) {
+		return false
+	}
+	s.Reason, s.Evidence = why, append(slices.Clip(s.Evidence), ev...)
+	p.refuse(*s, "", "")
 	return true
 }
 
@@ -113,7 +128,10 @@ type upstreamSocket struct {
 	sans  string   // names that the peer's certificate must hold
 	cert  string   // what Envoy presents itself
 	lacks []string // secrets that were not read
-	tests []flow.Test
+	// awaits is a secret that did not come.
+	awaits     flow.Reason
+	awaitsText []flow.Evidence
+	tests      []flow.Test
 	// hands says that an internal_upstream socket hands the endpoint's original_dst
 	// metadata to the internal listener.
 	hands bool
@@ -125,7 +143,9 @@ func (c *Config) newUpstreamSocket(ts tree.Node) upstreamSocket {
 	var config tree.Node
 	if s.kind, config = unwrapSocket(ts); s.kind == "tls" {
 		s.readTLS(config)
-		s.cert, s.lacks = c.certificates(config.Field("common_tls_context")), c.unreadSecrets(config.Field("common_tls_context"))
+		common := config.Field("common_tls_context")
+		s.cert, s.lacks = c.certificates(common), c.unreadSecrets(common)
+		s.awaits, s.awaitsText = c.unsupplied(common)
 	}
 	if kind, outer := kindOf(ts); kind == "InternalUpstreamTransport" {
 		for _, m := range outer.Field("passthrough_metadata").All() {
@@ -163,9 +183,13 @@ func (c *cluster) sockets(cfg *Config) {
 
 // speak is what Envoy speaks to the chosen host: the cluster's transport socket, or the one
 // that the host's metadata selects (transport_socket_match_impl.cc).
-func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
+func (p *pass) speak(c *cluster, h *host, hints lbHints) fate {
+	spoken := fate{ok: true, name: h.name, addr: h.addr, cluster: c}
 	if m := c.node.Field("transport_socket_matcher"); m.Exists() {
-		return p.opaque(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport_socket_matcher"), m)
+		if !p.opaque(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport_socket_matcher"), m) {
+			return fate{unknown: true}
+		}
+		return spoken
 	}
 	ts, why := &c.socket, flow.Because(flow.WhyNoSocket)
 	if h.socket >= 0 && int(h.socket) < len(c.matches) {
@@ -177,16 +201,22 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 	}
 	if ts.kind != "" && ts.kind != "tls" {
 		p.stop(flow.TransportSocket, "upstream", flow.Because(flow.WhyNotModelled, "transport socket "+ts.kind), ts.node)
-		return false
+		return fate{unknown: true}
 	}
 	s := flow.Step{Stage: flow.TransportSocket, Subject: "upstream", Verdict: flow.Continue, Reason: why, Evidence: p.evidence(ts.node)}
 	if ts.name != "" {
 		s.Tests = ts.tests
 	}
+	if ts.awaits != (flow.Reason{}) {
+		s.Verdict, s.Reason, s.Evidence = flow.Refused, ts.awaits, append(slices.Clip(s.Evidence), ts.awaitsText...)
+		p.add(s)
+		p.res.Upstream = Upstream{}
+		return unmade(hints, "TLS_error:_Secret_is_not_supplied_by_SDS")
+	}
 	if ts.kind == "tls" {
 		t, known := p.upstreamHello(ts, c, h, hints)
 		if !known && !p.opaque(flow.TransportSocket, "upstream", flow.Because(flow.WhyStateUnknown, stateServerName), ts.node) {
-			return false
+			return fate{unknown: true}
 		}
 		p.lacks(ts.lacks)
 		p.res.Upstream.TLS = t
@@ -196,7 +226,7 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) bool {
 		}
 	}
 	p.add(s)
-	return true
+	return spoken
 }
 
 // socketOf is the transport socket match that fits a host: by its own metadata, else by its

@@ -59,6 +59,7 @@ const (
 	WhyClientCertUntrusted // no authority that the chain trusts signed the client's. Args: names of the client's
 	WhyClientCertNames     // it has no name that is asked for. Args: names wanted, names of the client's
 	WhyClientCertPin       // it is none of those listed by hash
+	WhySecretAwaited       // a secret of the TLS context did not come by SDS. Args: its name
 	WhyHandshakeEnd        // how the client sees that its certificate was refused
 	WhyAssumedCert         // the client is taken as presenting a certificate that is accepted
 	WhyAssumedNoCert       // the client is taken as presenting no certificate

@@ -185,6 +185,8 @@ func chainWords(k flow.ReasonKind, a [3]string) string {
 		return "asks for a client certificate with the name " + a[0] + ", the client's has " + or(a[1], "none") + ": the handshake fails"
 	case flow.WhyClientCertPin:
 		return "takes only client certificates that it lists by hash, and not the client's: the handshake fails"
+	case flow.WhySecretAwaited:
+		return "waits for the secret " + a[0] + ", which SDS has not brought: until then Envoy closes every connection of this TLS context"
 	case flow.WhyHandshakeEnd:
 		return "with TLS 1.2 the client's handshake fails; with TLS 1.3 it succeeds, and the alert comes in place of the answer"
 	case flow.WhyAssumedCert:
