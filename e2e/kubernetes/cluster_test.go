@@ -146,6 +146,7 @@ func TestCluster(t *testing.T) {
 	t.Run("once", m.once)
 	t.Run("deliver", m.deliver)
 	t.Run("node", m.node)
+	t.Run("attached", m.attached)
 	t.Run("failures", m.failures)
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/meshtop/meshtop/e2e/screen"
 	"github.com/meshtop/meshtop/e2e/screen/person"
@@ -66,6 +67,7 @@ func (j judged) judge() {
 		}
 		inside := a.from == "app" || j.gateway
 		if inside {
+			time.Sleep(j.refill)
 			j.confirmed(j.meshtop(j.T, 0, j.args("confirm", a, true)...), a.real, a.via, "")
 		}
 		if i == 0 || !inside {
@@ -150,6 +152,9 @@ type way struct {
 // asked lets the real client ask and the trace foretell, and compares both.
 func (j judged) asked(a ask, real, via string) {
 	j.Helper()
+	if a.drain == 0 {
+		time.Sleep(j.refill)
+	}
 	got := j.real(a)
 	if !regexp.MustCompile(real).MatchString(got) {
 		j.Errorf("%s of %q: the real answer, want %s:\n%s", j.words(a.to), a.from, real, got)
@@ -226,6 +231,7 @@ func (j judged) watched(a ask, captures bool) {
 	if captures {
 		ends = append(ends, j.watching("capturing", append(j.args("capture", a, false), "--watch", "60s", "-w", file)...))
 	}
+	time.Sleep(j.refill)
 	got := j.real(a)
 	for i, end := range ends {
 		if out := end(); i == 0 {

@@ -1,5 +1,7 @@
 package kubernetes
 
+import "time"
+
 // row is a pod of a scene, and what is asked of it.
 type row struct {
 	scene, pod string
@@ -9,6 +11,9 @@ type row struct {
 	gateway bool
 	// allow: allow-all is tried, too.
 	allow bool
+	// refill is how long the scene's token bucket takes to be full again: before each request that
+	// is not to meet an empty one that is waited for.
+	refill time.Duration
 }
 
 // ask is one request. In its texts {IP} is the pod's address, and {myngx} that of the pod behind
@@ -89,13 +94,13 @@ var rows = []row{
 	{scene: "gateway-weight", pod: "gw", gateway: true, asks: []ask{
 		{to: "http://{IP}:8080/", head: []string{host}, real: "app=app-(v[12])", blocked: "curl:503:0", via: "app_$1"},
 	}},
-	{scene: "gateway-ratelimit", pod: "gw", gateway: true, asks: []ask{
+	{scene: "gateway-ratelimit", pod: "gw", gateway: true, refill: 2 * time.Second, asks: []ask{
 		{to: "http://{IP}:8080/aa", real: "myage: 19[\\s\\S]*app=app-v1", blocked: "curl:503:0", via: "shadow_cluster"},
 		{to: "http://{IP}:8080/bb", real: "app=app-v1", blocked: "curl:503:0", via: "shadow_cluster"},
 		{to: "http://{IP}:8080/aa", drain: 5, real: "x-local-rate-limit: true[\\s\\S]*curl:429:0", via: "shadow_cluster"},
 		{to: "http://{IP}:8080/cc", real: "curl:404:0"},
 	}},
-	{scene: "gateway-tcplimit", pod: "gw", gateway: true, asks: []ask{
+	{scene: "gateway-tcplimit", pod: "gw", gateway: true, refill: 2 * time.Second, asks: []ask{
 		{to: "http://{IP}:8080/", real: "app=app-v1", blocked: "curl:503:0", via: "shadow_cluster"},
 		{to: "http://{IP}:8080/", drain: 5, real: ended},
 	}},
