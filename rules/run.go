@@ -56,7 +56,12 @@ func (r *run) first() {
 	if r.req.Dir == flow.Outbound {
 		p.UID, p.GID, p.Mark, owner = r.req.UID, r.req.GID, r.req.Mark, flow.OwnerApp
 	}
-	r.leg(p, owner, r.req.TLS, r.req.HTTP)
+	r.leg(p, owner, r.said())
+}
+
+// said is what the caller says.
+func (r *run) said() envoy.Said {
+	return envoy.Said{Proxy: r.req.Proxy, TLS: r.req.TLS, HTTP: r.req.HTTP, Payload: r.req.Payload}
 }
 
 // withoutRules begins at Envoy: with a configuration and no rules, the listener that
@@ -77,11 +82,11 @@ func (r *run) withoutRules() {
 		Stage: flow.Socket, Subject: accept.String(), Verdict: flow.Continue, Reason: flow.Because(flow.WhyNoRules, accept.String()),
 		Assumed: []flow.Assumption{{Reason: flow.Because(flow.WhyNoRules, accept.String()), Flag: "--iptables FILE"}},
 	}}})
-	r.proxy(envoy.Conn{Accept: accept, Orig: r.req.Dst, Src: r.req.Src, Proto: r.req.Proto}, r.req.TLS, r.req.HTTP, false)
+	r.proxy(envoy.Conn{Accept: accept, Orig: r.req.Dst, Src: r.req.Src, Proto: r.req.Proto}, r.said(), false)
 }
 
 // leg follows one connection through the kernel, and to whom it is delivered.
-func (r *run) leg(p netfilter.Packet, owner flow.Owner, tls *flow.TLS, http *flow.HTTP) {
+func (r *run) leg(p netfilter.Packet, owner flow.Owner, said envoy.Said) {
 	if len(r.legs) == maxLegs {
 		r.stop(flow.Step{Stage: flow.Socket, Verdict: flow.Unknown, Reason: flow.Because(flow.WhyTooManyLegs, strconv.Itoa(maxLegs))})
 		return
@@ -102,7 +107,7 @@ func (r *run) leg(p netfilter.Packet, owner flow.Owner, tls *flow.TLS, http *flo
 		r.step(flow.Step{Stage: flow.Wire, Subject: k.To.Out, Verdict: flow.Delivered, Reason: flow.Because(flow.WhyForwarded, k.To.Out, k.To.Dst.String())})
 		r.end(flow.Delivered, flow.Symptom{TCP: flow.TCPOK})
 	case netfilter.FateLocal:
-		r.local(k, owner, tls, http)
+		r.local(k, owner, said)
 	default:
 		r.end(flow.Unknown, flow.Symptom{})
 	}
@@ -124,7 +129,7 @@ func (r *run) socketStep(c flow.Conn, owner flow.Owner) flow.Step {
 
 // local decides who takes a connection that the kernel delivers inside the pod: Envoy, a
 // process of the pod, or nobody.
-func (r *run) local(k netfilter.Result, owner flow.Owner, tls *flow.TLS, http *flow.HTTP) {
+func (r *run) local(k netfilter.Result, owner flow.Owner, said envoy.Said) {
 	at, orig := accepted(k)
 	if name, ok := r.takenByZtunnel(k, at); ok {
 		r.stop(flow.Step{Stage: flow.Listener, Subject: at.String(), Verdict: flow.Unknown, Reason: flow.Because(flow.WhyZtunnel, at.String(), name)})
@@ -135,7 +140,7 @@ func (r *run) local(k netfilter.Result, owner flow.Owner, tls *flow.TLS, http *f
 			r.stop(flow.Step{Stage: flow.Listener, Subject: at.String(), Verdict: flow.Unknown, Reason: flow.Because(flow.WhyNoProxyConfig, at.String())})
 			return
 		}
-		r.proxy(envoy.Conn{Accept: at, Orig: orig, Transparent: k.Transparent, Src: k.To.Src, Proto: k.To.Proto}, tls, http, owner == flow.OwnerProxy)
+		r.proxy(envoy.Conn{Accept: at, Orig: orig, Transparent: k.Transparent, Src: k.To.Src, Proto: k.To.Proto}, said, owner == flow.OwnerProxy)
 		return
 	}
 	sock, open := r.s.Host.Listening(k.To.Proto, at)
@@ -196,7 +201,7 @@ func (r *run) takenByProxy(k netfilter.Result) bool {
 }
 
 // proxy follows the connection through Envoy, and then the one that Envoy opens.
-func (r *run) proxy(c envoy.Conn, tls *flow.TLS, http *flow.HTTP, own bool) {
+func (r *run) proxy(c envoy.Conn, said envoy.Said, own bool) {
 	here := pass{c.Accept, c.Orig, c.Listener, own}
 	for _, p := range r.passes {
 		if p == here {
@@ -208,7 +213,7 @@ func (r *run) proxy(c envoy.Conn, tls *flow.TLS, http *flow.HTTP, own bool) {
 	c.Ref, c.Group = legRef(len(r.passes)), r.group
 	c.Alike = r.alike(c, len(r.legs)+1)
 	req := r.req
-	req.TLS, req.HTTP = tls, http
+	req.Proxy, req.TLS, req.HTTP, req.Payload = said.Proxy, said.TLS, said.HTTP, said.Payload
 	leg := &r.legs[len(r.legs)-1]
 	c.Before = leg.Steps
 	res := r.s.Envoy.Accept(c, &req, r.ch)
@@ -237,8 +242,12 @@ func (r *run) drew(ref string) bool {
 
 // upstream follows the connection that Envoy opens.
 func (r *run) upstream(c envoy.Conn, up envoy.Upstream) {
+	said := envoy.Said{TLS: up.TLS, HTTP: up.HTTP}
+	if up.Passed != nil {
+		said = up.Passed.Under(up.TLS)
+	}
 	if up.Internal != "" {
-		r.proxy(envoy.Conn{Listener: up.Internal, Orig: up.Orig, Src: c.Src, Proto: c.Proto}, up.TLS, up.HTTP, true)
+		r.proxy(envoy.Conn{Listener: up.Internal, Orig: up.Orig, Src: c.Src, Proto: c.Proto}, said, true)
 		return
 	}
 	if r.s.Rules == nil {
@@ -251,7 +260,7 @@ func (r *run) upstream(c envoy.Conn, up envoy.Upstream) {
 		r.end(flow.Unknown, flow.Symptom{})
 		return
 	}
-	r.leg(r.packet(c, up), flow.OwnerProxy, up.TLS, up.HTTP)
+	r.leg(r.packet(c, up), flow.OwnerProxy, said)
 }
 
 // packet begins the connection that Envoy opens for c.
@@ -301,7 +310,7 @@ func (r *run) end(v flow.Verdict, last flow.Symptom) {
 	switch {
 	case v == flow.Delivered || v == flow.Unknown:
 		if last.Code != 0 && r.req.HTTP != nil {
-			r.caller.Code = last.Code
+			r.caller.Code, r.caller.Location = last.Code, last.Location
 		}
 	case v == flow.Looped:
 		r.caller = flow.Symptom{Flags: "UO", TCP: flow.TCPResetOrClosed}
@@ -328,7 +337,7 @@ func (r *run) upstreamFailed(last flow.Symptom) flow.Symptom {
 		case flow.TCPResetOrClosed, flow.TCPReset, flow.TCPClosed:
 			last = h.broken
 		default:
-			last = flow.Symptom{Code: last.Code, TCP: flow.TCPOK, Details: "via_upstream"}
+			last = flow.Symptom{Code: last.Code, TCP: flow.TCPOK, Details: "via_upstream", Location: last.Location}
 		}
 	}
 	return last

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -31,6 +32,7 @@ func TestJoined(t *testing.T) {
 	var n joined
 	for stream := *oracleFrom; stream < *oracleFrom+uint64(worlds); stream++ {
 		b := Generate(seed, stream, *oracleFamily)
+		addAgain(newDice(seed, stream), b)
 		r := runClear(t, o, b)
 		files := r.Files
 		for name, raw := range kernel {
@@ -49,8 +51,43 @@ func TestJoined(t *testing.T) {
 		}
 	}
 	t.Logf("seed %d: %+v", seed, n)
+	if n.Again == 0 {
+		t.Error("no case came to Envoy more than once")
+	}
 	if n.Cases == 0 || n.Unknown*100 > 6*n.Cases {
 		t.Errorf("too little was judged, or too much is unknown")
+	}
+}
+
+// addAgain lets some of a batch's requests come to their listener by Envoy itself: a listener
+// more hands them on, as bytes, to an endpoint at the listener's own address, or to where a
+// PROXY header says that they went. Only what says no more of its connection is taken: neither
+// a header of its own nor a state.
+func addAgain(d *dice, b *Batch) {
+	const most = 4
+	n := 0
+	for _, i := range d.Perm(len(b.Requests)) {
+		q := b.Requests[i]
+		if q.Proxy != nil || q.Group != "" || !strings.HasSuffix(q.Accept, ":"+strconv.Itoa(acceptPort)) {
+			continue
+		}
+		name, addr := fmt.Sprintf("again%d", n), fmt.Sprintf("127.0.2.%d", 1+n)
+		l, cluster := listener(name, addr, acceptPort), name
+		if n%2 == 0 {
+			b.World.Clusters = append(b.World.Clusters, raw(static(name, endpoint(q.Accept))))
+		} else {
+			l["listener_filters"] = A{proxyProtocol()}
+			cluster = name + ".odst"
+			b.World.Clusters = append(b.World.Clusters, raw(toOriginal(cluster, nil)))
+			q.Proxy = &Proxy{Src: "127.9.9.9:4000", Dst: q.Accept}
+		}
+		l["filter_chains"] = A{M{"name": "f", "filters": A{tcpProxy(name, M{"cluster": cluster})}}}
+		b.World.Listeners = append(b.World.Listeners, raw(l))
+		q.ID, q.Accept = q.ID+" again", netip.AddrPortFrom(netip.MustParseAddr(addr), acceptPort).String()
+		b.Requests = append(b.Requests, q)
+		if n++; n == most {
+			return
+		}
 	}
 }
 
@@ -137,6 +174,16 @@ func last(legs []flow.Leg) string {
 	return strings.Join(out, "\n")
 }
 
+// drawnLater says whether a pass after the first drew an endpoint: ways that differ in it alone
+// are told as one.
+func drawnLater(legs []flow.Leg) bool {
+	return slices.ContainsFunc(legs, func(l flow.Leg) bool {
+		return slices.ContainsFunc(l.Steps, func(s flow.Step) bool {
+			return slices.ContainsFunc(s.Assumed, func(a flow.Assumption) bool { return strings.Contains(a.Flag, "leg ") })
+		})
+	})
+}
+
 // wayDiff names the fields in which one way of a trace differs from what Envoy did.
 func wayDiff(o *Outcome, v *flow.Variant) string {
 	d := differ{open: v.Verdict == flow.Unknown}
@@ -149,13 +196,16 @@ func wayDiff(o *Outcome, v *flow.Variant) string {
 		d.field("host", o.Host, v.Outcome.Endpoint)
 	}
 	r := envoy.Result{Verdict: v.Verdict, Outcome: v.Outcome, Caller: v.Caller}
-	if len(v.Legs) > 0 {
-		r.Steps = v.Legs[0].Steps // they tell the answer's headers
+	for _, l := range v.Legs { // they tell the answer's headers, which none of the proxies before the last touches as bytes
+		r.Steps = append(r.Steps, l.Steps...)
 	}
 	if v.Verdict == flow.Delivered && v.Outcome.Endpoint != "" {
 		r.Verdict = flow.Continue // as Envoy's half says it
 	}
-	if d.open || beyond(o, &r) {
+	// That nobody listens there the first pass's flags tell, and of a later one nothing does: the
+	// snapshot has no sockets.
+	unheard := passes(v.Legs) > 1 && v.Legs[len(v.Legs)-1].To.Dst.String() == dead
+	if d.open || unheard || beyond(o, &r) {
 		return d.text()
 	}
 	d.field("flags", o.Flags, v.Caller.Flags)
@@ -163,7 +213,7 @@ func wayDiff(o *Outcome, v *flow.Variant) string {
 		d.field("code", strconv.Itoa(o.Code), strconv.Itoa(v.Caller.Code))
 	}
 	d.client(o, &r)
-	if u := o.Upstream; u != nil && u.Addr != "" && len(v.Legs) > 0 {
+	if u := o.Upstream; u != nil && u.Addr != "" && len(v.Legs) > 0 && !drawnLater(v.Legs) {
 		d.field("the last connection's end", u.Addr, v.Legs[len(v.Legs)-1].To.Dst.String())
 	}
 	if u, h := o.Upstream, v.Upstream; u != nil && h != nil && u.Method != "" && (u.Addr == "" || u.Addr == o.Host) {

@@ -39,10 +39,44 @@ type Upstream struct {
 	Mark        uint32
 	TLS         *flow.TLS  // what it presents; nil: plain text
 	HTTP        *flow.HTTP // what the endpoint receives; nil: bytes are passed through
-	Internal    string     // name of an internal listener that takes it; empty: a real connection
+	// Passed is what the client says, where its bytes are passed through unread; nil: they are not.
+	Passed   *Said
+	Internal string // name of an internal listener that takes it; empty: a real connection
 	// Orig is the original destination that the endpoint's metadata hands to an internal
 	// listener; zero: none. Valid iff Internal is set.
 	Orig netip.AddrPort
+}
+
+// Said is what is said on a connection, from its first byte.
+type Said struct {
+	Proxy   *flow.ProxyHeader
+	TLS     *flow.TLS  // nil: plain text
+	HTTP    *flow.HTTP // nil: Payload
+	Payload []byte
+}
+
+// Under is what the other end of a TLS connection gets that carries s: what it decrypts is a
+// request only where s is no layer below.
+func (s Said) Under(tls *flow.TLS) Said {
+	switch {
+	case tls == nil:
+		return s
+	case s.Proxy != nil || s.TLS != nil:
+		return Said{TLS: tls, Payload: []byte("\x16")}
+	}
+	return Said{TLS: tls, HTTP: s.HTTP, Payload: s.Payload}
+}
+
+// said is what the client still says, once listener and transport socket have had their part.
+func (p *pass) said() *Said {
+	s := &Said{HTTP: p.req.HTTP, Payload: p.req.Payload}
+	if p.proxied() {
+		s.Proxy = p.req.Proxy
+	}
+	if p.downTLS == nil {
+		s.TLS = p.req.TLS
+	}
+	return s
 }
 
 // Result is what Envoy does with one connection and its request.

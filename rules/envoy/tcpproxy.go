@@ -33,6 +33,8 @@ func (n *network) tcpProxy(e extension, f tree.Node) {
 	}
 	if t := e.config.Field("tunneling_config"); t.Exists() {
 		n.tunnel(e, t)
+	} else if n.req != nil {
+		n.res.Upstream.Passed = n.said()
 	}
 	if !n.data() {
 		return
