@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -15,7 +16,7 @@ type strange struct {
 	of   *flow.NotModelled
 }
 
-// notUnderstood counts the filters, matchers and transport sockets of types that are not
+// notUnderstood counts the extensions that decide about a request, of types that are not
 // understood, and whatever bears a type of somebody other than Envoy that is not known.
 func (c *Config) notUnderstood(x *indexer) {
 	for _, t := range x.scan.Types.List {
@@ -103,8 +104,7 @@ func around(n tree.Node, at int64) (out []tree.Node) {
 }
 
 // understood says whether this package knows what a message of the type does, or whether it
-// is none that a request meets: Envoy's own other than filters, matchers and transport
-// sockets.
+// is none that decides about a request, as loggers and tracers do not.
 func understood(typ string) bool {
 	own, rest, _ := strings.Cut(typ, ".")
 	last := typ[strings.LastIndexByte(typ, '.')+1:]
@@ -116,13 +116,84 @@ func understood(typ string) bool {
 	case family == "listener":
 		return listenerKind(kind)
 	case family == "transport_sockets":
-		return kind == "tls" || socketKind(last)
-	case own == "xds" || own == "envoy" && (strings.HasPrefix(rest, "type.matcher.") || strings.Contains(rest, ".matching.")):
-		return !strings.HasSuffix(last, "Input") && !strings.HasSuffix(last, "Matcher") || inputKind(last)
-	case own == "envoy" || own == "google" || own == "udpa":
+		return socketKind(last) || kind == "tls" && last == "Secret"
+	case (own == "xds" || own == "envoy") && strings.HasPrefix(rest, "type.matcher."):
+		return inputKind(last)
+	case own == "envoy" && strings.HasPrefix(rest, "extensions."):
+		return extensionKnown(strings.TrimPrefix(rest, "extensions."), last)
+	case own == "envoy" || own == "google" || own == "udpa" || own == "xds":
 		return networkKind(typ) || !strings.HasPrefix(rest, "tcp.")
 	}
 	return networkKind(typ) || httpKind(typ)
+}
+
+// extensionKnown is understood for Envoy's extensions other than filters and transport
+// sockets: path is a type's name after envoy.extensions.
+func extensionKnown(path, last string) bool {
+	family, rest, _ := strings.Cut(path, ".")
+	kind, _, _ := strings.Cut(rest, ".")
+	switch family {
+	case "load_balancing_policies":
+		return policyKind(last)
+	case "clusters":
+		return last == "DnsCluster" || clusterKnown(kind)
+	case "router":
+		return last == "MatcherClusterSpecifier" || last == "ClusterAction"
+	case "matching", "string_matcher":
+		return inputKind(last)
+	case "rbac":
+		return kind == "audit_loggers"
+	case "path":
+		return last == "UriTemplateMatchConfig" || last == "UriTemplateRewriteConfig"
+	case "http":
+		return httpPart(kind, last)
+	}
+	return silent(family)
+}
+
+// silentFamilies are those of extensions of which none decides where a request goes, or
+// whether: they count, log, compress, probe, say how bytes are sent, or work for a filter
+// that counts itself.
+const silentFamilies = ` access_loggers bootstrap common compression config content_parsers early_data filters formatter geoip_providers grpc_service
+ health_check health_checkers http.cache http.cache_v2 http.header_formatters http.header_validators http.injected_credentials
+ http.stateful_session internal_redirect io_socket key_value local_address_selectors network outlier_detection_monitors overload_actions
+ private_key_providers quic rate_limit_descriptors regex_engines request_id resource_monitors retry stat_sinks tracers udp_packet_writer upstreams
+ wasm watchdog `
+
+// silent says whether a family is one of silentFamilies.
+func silent(family string) bool {
+	return slices.Contains(strings.Fields(silentFamilies), family)
+}
+
+// httpPart says whether the connection manager, or a filter, knows an extension of it.
+func httpPart(kind, last string) bool {
+	switch kind {
+	case "original_ip_detection":
+		return last == "XffConfig" || last == "CustomHeaderConfig"
+	case "early_header_mutation":
+		return last == "HeaderMutation"
+	case "custom_response":
+		return last == "LocalResponsePolicy" || last == "RedirectPolicy"
+	}
+	return silent("http." + kind)
+}
+
+// policyKind says whether typedPolicy knows a message.
+func policyKind(name string) bool {
+	switch name {
+	case "RoundRobin", "LeastRequest", "Random", "RingHash", "Maglev", "ClusterProvided", "ClientSideWeightedRoundRobin", "Subset", "WrrLocality":
+		return true
+	}
+	return false
+}
+
+// clusterKnown says whether a kind of cluster is one that toCluster knows.
+func clusterKnown(kind string) bool {
+	switch kind {
+	case "static", "eds", "original_dst", "strict_dns", "logical_dns", "aggregate", "dynamic_forward_proxy":
+		return true
+	}
+	return false
 }
 
 // family is that of an extension of Envoy, and its kind there.
@@ -187,7 +258,7 @@ func inputKind(name string) bool {
 	case "DestinationIPInput", "SourceIPInput", "DirectSourceIPInput", "DestinationPortInput", "SourcePortInput", "SourceTypeInput", "ServerNameInput",
 		"TransportProtocolInput", "ApplicationProtocolInput", "FilterStateInput", "HttpRequestHeaderMatchInput", "HttpRequestQueryParamMatchInput",
 		"UriSanInput", "DnsSanInput", "SubjectInput", "HttpResponseStatusCodeMatchInput", "HttpResponseStatusCodeClassMatchInput",
-		"HttpResponseHeaderMatchInput", "HttpResponseTrailerMatchInput", "IPMatcher", "ServerNameMatcher", "Matcher":
+		"HttpResponseHeaderMatchInput", "HttpResponseTrailerMatchInput", "IPMatcher", "ServerNameMatcher", "Ip":
 		return true
 	}
 	return false
