@@ -153,7 +153,7 @@ func TestConfirmOnScreens(t *testing.T) {
 		t.Errorf("%d packet sockets while it watches: want one a device", n)
 	}
 	tm.Types("\x1b")
-	tm.Misses("told when the watch has ended")
+	tm.Sees("ended ·")
 	if n := packetSockets(t, r); n != 0 {
 		t.Errorf("%d packet sockets after esc", n)
 	}

@@ -17,9 +17,9 @@ import (
 func TestAskers(t *testing.T) {
 	power.Tools(t, "curl", "bash")
 	const path, body = "/config_dump?resource=x&name_regex=a%5C.b%7Cc", "{\"a\": \"%s $HOME `id`\"}\n"
-	asked := ""
+	asks := make(chan string, 1)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = r.Host + " " + r.URL.RequestURI()
+		asks <- r.Host + " " + r.URL.RequestURI()
 		for _, part := range []string{body[:5], body[5:]} {
 			_, _ = io.WriteString(w, part)
 			w.(http.Flusher).Flush()
@@ -51,9 +51,8 @@ func TestAskers(t *testing.T) {
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%s: %v", k.tool, err)
 		}
-		if asked != "localhost "+path {
+		if asked := <-asks; asked != "localhost "+path {
 			t.Errorf("%s asked %q", k.tool, asked)
 		}
-		asked = ""
 	}
 }
