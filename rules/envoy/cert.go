@@ -118,7 +118,9 @@ func (c *Config) unsupplied(common tree.Node) (flow.Reason, []flow.Evidence) {
 		case c.secrets[name] != nil:
 		case e != nil:
 			return flow.Because(flow.WhySecretAwaited, name), evidence(e.node())
-		case c.has(name, staticSecrets, dynamicActiveSecrets) == absent:
+		case !c.complete[dynamicListeners] && c.has(name, staticSecrets, dynamicActiveSecrets) == absent:
+			// It was asked for by name. A whole dump lists it as warming: one in which it is nowhere
+			// was cut or made by others, and tells nothing of it.
 			return flow.Because(flow.WhySecretAwaited, name), nil
 		}
 	}
