@@ -25,20 +25,33 @@ import (
 //go:embed fields.txt
 var fieldTable string
 
-// messages are those of the table that were asked for, by name: *tree.Message, or nil. They
-// are made when a document holds one, so that the start of the program pays nothing.
-var messages sync.Map
+// met are the messages of the table that were asked for, by name, and the rules of their
+// fields, by type: most fields are of a few. They are made when a document holds one, so that
+// the start of the program pays nothing.
+var met = struct {
+	sync.RWMutex
+	messages map[string]*tree.Message
+	rules    map[string]*tree.Rule
+}{messages: map[string]*tree.Message{}, rules: map[string]*tree.Rule{}}
 
 // messageOf is what a message may hold; nil: nobody knows it, or nobody reads a field of it.
 func messageOf(name string) *tree.Message {
-	if m, ok := messages.Load(name); ok {
-		return m.(*tree.Message)
+	met.RLock()
+	m := met.messages[name]
+	met.RUnlock()
+	if m != nil {
+		return m
 	}
 	line, ok := tableLine(name)
 	if !ok {
 		return nil // not kept: a document may hold any number of names
 	}
-	m := &tree.Message{Members: map[string]*tree.Rule{}}
+	met.Lock()
+	defer met.Unlock()
+	if m = met.messages[name]; m != nil {
+		return m
+	}
+	m = &tree.Message{Members: map[string]*tree.Rule{}}
 	for _, word := range strings.Fields(line) {
 		if group, ok := strings.CutPrefix(word, "!"); ok {
 			n, _ := strconv.Atoi(group)
@@ -46,11 +59,15 @@ func messageOf(name string) *tree.Message {
 			continue
 		}
 		name, typ, _ := strings.Cut(word, "=")
-		r := readRule(typ)
-		m.Members[name] = &r
+		r := met.rules[typ]
+		if r == nil {
+			made := readRule(typ)
+			r, met.rules[typ] = &made, &made
+		}
+		m.Members[name] = r
 	}
-	got, _ := messages.LoadOrStore(name, m)
-	return got.(*tree.Message)
+	met.messages[name] = m
+	return m
 }
 
 // tableLine is what stands after a name in the table.

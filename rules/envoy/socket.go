@@ -128,10 +128,6 @@ type upstreamSocket struct {
 	sans  string   // names that the peer's certificate must hold
 	cert  string   // what Envoy presents itself
 	lacks []string // secrets that were not read
-	// awaits is a secret that did not come.
-	awaits     flow.Reason
-	awaitsText []flow.Evidence
-	tests      []flow.Test
 	// hands says that an internal_upstream socket hands the endpoint's original_dst
 	// metadata to the internal listener.
 	hands bool
@@ -145,7 +141,6 @@ func (c *Config) newUpstreamSocket(ts tree.Node) upstreamSocket {
 		s.readTLS(config)
 		common := config.Field("common_tls_context")
 		s.cert, s.lacks = c.certificates(common), c.unreadSecrets(common)
-		s.awaits, s.awaitsText = c.unsupplied(common)
 	}
 	if kind, outer := kindOf(ts); kind == "InternalUpstreamTransport" {
 		for _, m := range outer.Field("passthrough_metadata").All() {
@@ -171,7 +166,6 @@ func (c *cluster) sockets(cfg *Config) {
 	for _, m := range c.node.Field("transport_socket_matches").All() {
 		s := cfg.newUpstreamSocket(m.Field("transport_socket"))
 		s.name, s.match = m.Field("name").Str(), m.Field("match")
-		s.tests = []flow.Test{{Text: s.name + " " + shorten(s.match.Raw()), Answer: flow.Yes, Reason: flow.Because(flow.WhySocketMatch, s.name)}}
 		c.matches = append(c.matches, s)
 	}
 	ts := c.node.Field("transport_socket")
@@ -205,10 +199,11 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) fate {
 	}
 	s := flow.Step{Stage: flow.TransportSocket, Subject: "upstream", Verdict: flow.Continue, Reason: why, Evidence: p.evidence(ts.node)}
 	if ts.name != "" {
-		s.Tests = ts.tests
+		s.Tests = []flow.Test{{Text: ts.name + " " + shorten(ts.match.Raw()), Answer: flow.Yes, Reason: flow.Because(flow.WhySocketMatch, ts.name)}}
 	}
-	if ts.awaits != (flow.Reason{}) {
-		s.Verdict, s.Reason, s.Evidence = flow.Refused, ts.awaits, append(slices.Clip(s.Evidence), ts.awaitsText...)
+	_, config := unwrapSocket(ts.node)
+	if why, ev := p.cfg.unsupplied(config.Field("common_tls_context")); why != (flow.Reason{}) {
+		s.Verdict, s.Reason, s.Evidence = flow.Refused, why, append(slices.Clip(s.Evidence), ev...)
 		p.add(s)
 		p.res.Upstream = Upstream{}
 		return unmade(hints, "TLS_error:_Secret_is_not_supplied_by_SDS")
