@@ -83,8 +83,8 @@ func watchScreen(o options, ns string) error {
 		return err
 	}
 	before := p.Text()
-	start, all := time.Now(), numberBefore(before, " packets")+screenFor.Seconds()*float64(o.pps)
-	if err := p.Until(ctx, fmt.Sprintf("%.0f packets", all), func(s string) bool { return numberBefore(s, " packets") >= all }); err != nil {
+	start, all := time.Now(), numberBefore(before, ofWatch)+screenFor.Seconds()*float64(o.pps)
+	if err := p.Until(ctx, fmt.Sprintf("%.0f packets", all), func(s string) bool { return numberBefore(s, ofWatch) >= all }); err != nil {
 		return err
 	}
 	after, took := p.Text(), time.Since(start).Seconds()
@@ -92,10 +92,10 @@ func watchScreen(o options, ns string) error {
 	if err != nil {
 		return err
 	}
-	rate := (numberBefore(after, " packets") - numberBefore(before, " packets")) / took
+	rate := (numberBefore(after, ofWatch) - numberBefore(before, ofWatch)) / took
 	percent, dropped := 100*(cpu2-cpu)/took, numberBefore(after, " dropped")
 	fmt.Printf("screen, 140x40: %.0f packets/s seen of %d asked for, %.0f s: CPU %.1f %% of a core (the bar: %d), peak RSS %.0f MB, %.0f dropped (the bar: 0), %.0f let go of %.0f\n",
-		rate, o.pps, took, percent, screenBar, peakOf(p.PID()), dropped, numberBefore(after, " let go"), numberBefore(after, " packets"))
+		rate, o.pps, took, percent, screenBar, peakOf(p.PID()), dropped, numberBefore(after, " let go"), numberBefore(after, ofWatch))
 	switch {
 	case rate < float64(o.pps)*0.95:
 		return fmt.Errorf("%.0f packets/s were seen of %d: the traffic was not what the bar is for", rate, o.pps)
@@ -106,6 +106,9 @@ func watchScreen(o options, ns string) error {
 	}
 	return nil
 }
+
+// ofWatch stands behind the number of the watch's packets; a rule counts packets too.
+const ofWatch = " packets ·"
 
 // numberBefore is the last number that stands before a word.
 func numberBefore(text, word string) float64 {
