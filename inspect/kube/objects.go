@@ -43,11 +43,9 @@ func (p *Pod) Driven(d flow.Driver) (inspect.Enforcer, error) {
 	return nil, fmt.Errorf("%s: driver %s makes no object of Kubernetes", p.Name(), d)
 }
 
-// objectName is that of the plan (rules/egress): one object a pod.
-func (o *objects) objectName() string {
-	name := "meshtop-block-all-" + o.pod.object.Name
-	return strings.TrimRight(name[:min(len(name), 253)], "-.")
-}
+// objectName is that of the plan (rules/egress): one object a pod. Where they differ the plan is
+// refused (parse).
+func (o *objects) objectName() string { return nameOf("meshtop-block-all-", o.pod.object.Name) }
 
 func (o *objects) place() string { return o.word + " " + o.pod.object.Namespace + "/" + o.objectName() }
 

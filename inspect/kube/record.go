@@ -34,9 +34,12 @@ const (
 // never is the end of what nobody ends.
 const never = "never"
 
-// leaseName is the pod's Lease. A name of Kubernetes has at most 253 characters.
-func leaseName(pod string) string {
-	name := "meshtop-egress-" + pod
+// leaseName is the pod's Lease.
+func leaseName(pod string) string { return nameOf("meshtop-egress-", pod) }
+
+// nameOf is what an object about a pod is called: a name of Kubernetes has at most 253 characters.
+func nameOf(prefix, pod string) string {
+	name := prefix + pod
 	return strings.TrimRight(name[:min(len(name), 253)], "-.")
 }
 

@@ -298,12 +298,7 @@ func (s *stream) runs(f *httpFilter, rc routeConfig) bool {
 	case "original_src":
 		s.p.originalSrc, s.p.mark = true, uint32(f.config.Field("mark").Uint(0))
 	case "set_filter_state":
-		s.setFilterState(f)
-		s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
-		if f.clears() {
-			s.again(f)
-		}
-		return true
+		return s.stateFilter(f)
 	case "ip_tagging":
 		return s.ipTagging(f)
 	case "admission_control", "adaptive_concurrency":
@@ -333,6 +328,16 @@ func (s *stream) runs(f *httpFilter, rc routeConfig) bool {
 		s.touch(f)
 	}
 	s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
+	return true
+}
+
+// stateFilter sets filter state, and has the route chosen again where it says so.
+func (s *stream) stateFilter(f *httpFilter) bool {
+	s.setFilterState(f)
+	s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
+	if f.clears() {
+		s.again(f)
+	}
 	return true
 }
 

@@ -4,7 +4,7 @@ import "github.com/meshtop/meshtop/rules/flow"
 
 // envoyL4Words words the reasons of flow/reason_envoy_l4.go; empty for a kind that is not its own.
 func envoyL4Words(k flow.ReasonKind, a [3]string) string {
-	for _, words := range []func(flow.ReasonKind, [3]string) string{listenerWords, filterWords, chainWords, clusterWords, alikeWords} {
+	for _, words := range []func(flow.ReasonKind, [3]string) string{listenerWords, filterWords, chainWords, socketWords, networkWords, clusterWords, alikeWords} {
 		if s := words(k, a); s != "" {
 			return s
 		}
@@ -167,6 +167,13 @@ func chainWords(k flow.ReasonKind, a [3]string) string {
 		return "fits, but a more specific branch was entered, and it has nothing for this connection at " + a[0]
 	case flow.WhyConnectionHas:
 		return "the connection has " + or(a[0], "none")
+	}
+	return ""
+}
+
+// socketWords are those of transport sockets and certificates, on both sides.
+func socketWords(k flow.ReasonKind, a [3]string) string {
+	switch k {
 	case flow.WhyPlainSocket:
 		return "plain text"
 	case flow.WhyTLSPassed:
@@ -213,6 +220,13 @@ func chainWords(k flow.ReasonKind, a [3]string) string {
 		return "offers the protocols (ALPN) " + or(a[0], "none")
 	case flow.WhyTLSUpstream:
 		return "TLS to the endpoint" + named(", server name ", a[0]) + named(", expects a certificate for ", a[1]) + named(", presents ", a[2])
+	}
+	return ""
+}
+
+// networkWords are those of a chain's filters.
+func networkWords(k flow.ReasonKind, a [3]string) string {
+	switch k {
 	case flow.WhyNoFilters:
 		return "the filter chain has no filters: the connection is closed"
 	case flow.WhyNoTerminal:
