@@ -19,7 +19,8 @@ type answerHeaders struct {
 type answerHeader struct {
 	name   string
 	values []flow.AnswerValue
-	own    bool // the endpoint's own, if it sends one, is there too
+	own    bool        // the endpoint's own, if it sends one, is there too
+	there  flow.Answer // whether a value is, after the changes so far
 }
 
 func (a *answerHeaders) of(name string) *answerHeader {
@@ -29,7 +30,11 @@ func (a *answerHeaders) of(name string) *answerHeader {
 			return &a.list[i]
 		}
 	}
-	a.list = append(a.list, answerHeader{name: name, own: a.forwarded})
+	h := answerHeader{name: name, own: a.forwarded, there: flow.No}
+	if a.forwarded {
+		h.there = flow.Maybe
+	}
+	a.list = append(a.list, h)
 	return &a.list[len(a.list)-1]
 }
 
@@ -38,15 +43,12 @@ func (a *answerHeaders) of(name string) *answerHeader {
 func (a *answerHeaders) change(n tree.Node) {
 	for _, name := range n.Field("response_headers_to_remove").All() {
 		h := a.of(name.Str())
-		h.values, h.own = nil, false
+		h.values, h.own, h.there = nil, false, flow.No
 	}
 	adds := n.Field("response_headers_to_add").List()
 	there := make([]flow.Answer, len(adds)) // asked of all before the first change
 	for i, o := range adds {
-		h := a.of(o.Path("header", "key").Str())
-		if there[i] = flow.Is(len(h.values) > 0); h.own && len(h.values) == 0 {
-			there[i] = flow.Maybe
-		}
+		there[i] = a.of(o.Path("header", "key").Str()).there
 	}
 	for _, sets := range []bool{true, false} {
 		for i, o := range adds {
@@ -91,18 +93,32 @@ func (h *answerHeader) add(o tree.Node, there flow.Answer) {
 		case flow.Maybe:
 			h.values = append(h.values, maybe(flow.AnswerIfNone))
 		}
+		h.there = flow.Yes
 	case action == "OVERWRITE_IF_EXISTS" || action == "3":
 		switch there {
 		case flow.Yes:
 			h.values, h.own = []flow.AnswerValue{val}, false
 		case flow.Maybe:
-			h.values = append(h.values, maybe(flow.AnswerInPlace))
+			h.values = append(h.onlyWithout(), maybe(flow.AnswerInPlace))
 		}
 	case overwrites(o):
-		h.values, h.own = []flow.AnswerValue{val}, false
+		h.values, h.own, h.there = []flow.AnswerValue{val}, false, flow.Yes
 	default:
-		h.values = append(h.values, val)
+		h.values, h.there = append(h.values, val), flow.Yes
 	}
+}
+
+// onlyWithout are the values that stay where a later one takes the place of the endpoint's own.
+func (h *answerHeader) onlyWithout() (out []flow.AnswerValue) {
+	for _, v := range h.values {
+		switch v.When {
+		case flow.AnswerAlways:
+			out = append(out, flow.AnswerValue{Text: v.Text, When: flow.AnswerIfNone})
+		case flow.AnswerLate:
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // maxAnswerFacts bounds the values of headers that a step tells.
