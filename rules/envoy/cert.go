@@ -119,12 +119,25 @@ func (c *Config) unsupplied(common tree.Node) (flow.Reason, []flow.Evidence) {
 		case e != nil:
 			return flow.Because(flow.WhySecretAwaited, name), evidence(e.node())
 		case !c.complete[dynamicListeners] && c.has(name, staticSecrets, dynamicActiveSecrets) == absent:
-			// It was asked for by name. A whole dump lists it as warming: one in which it is nowhere
-			// was cut or made by others, and tells nothing of it.
+			// It was asked for by name. A whole dump lists it as warming; of one in which it is nowhere see taken.
 			return flow.Because(flow.WhySecretAwaited, name), nil
 		}
 	}
 	return flow.Reason{}, nil
+}
+
+// taken are the secrets of a CommonTlsContext that a whole dump does not have at all, as one
+// that was cut or made by others: whether they came is not known.
+func (c *Config) taken(common tree.Node) (out []flow.Assumption) {
+	if !c.complete[dynamicListeners] {
+		return nil
+	}
+	for _, name := range sdsSecrets(common) {
+		if c.secrets[name] == nil && c.awaited[name] == nil {
+			out = append(out, flow.Assumption{Reason: flow.Because(flow.WhySecretTaken, name)})
+		}
+	}
+	return out
 }
 
 // sdsSecrets are the names of the secrets that a CommonTlsContext takes by SDS.

@@ -21,14 +21,14 @@ func TestSecretAwaited(t *testing.T) {
 	upstream := `{'name': 'c', 'type': 'STATIC', 'transport_socket': {'name': 't', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', ` + common + `}},
 		'load_assignment': {'endpoints': [` + group(0, "", ep("10.1.0.1")) + `]}}`
 	for name, c := range map[string]struct {
-		more  string
-		waits bool
+		more           string
+		waits, nowhere bool
 	}{
-		"served":  {secret("dynamic_active_secrets"), false},
-		"static":  {secret("static_secrets"), false},
-		"warming": {secret("dynamic_warming_secrets"), true},
-		"nowhere": {`, {'@type': 'type.googleapis.com/envoy.admin.v3.SecretsConfigDump'}`, false}, // Envoy's own whole dump lists it as warming
-		"cut out": {``, false},
+		"served":  {secret("dynamic_active_secrets"), false, false},
+		"static":  {secret("static_secrets"), false, false},
+		"warming": {secret("dynamic_warming_secrets"), true, false},
+		"nowhere": {`, {'@type': 'type.googleapis.com/envoy.admin.v3.SecretsConfigDump'}`, false, true}, // Envoy's own whole dump lists it as warming
+		"cut out": {``, false, true},
 	} {
 		cfg := mesh{listeners: lis("tls", "0.0.0.0", 1, chainList(withTLS(chainOf("f", "", tcp("p")), ", "+common))) + lis("up", "0.0.0.0", 2, toC("up")),
 			clusters: static("p", "10.1.0.1:80") + upstream, more: c.more}.load(t)
@@ -37,9 +37,17 @@ func TestSecretAwaited(t *testing.T) {
 			req  *flow.Request
 		}{"a client's TLS": {"1", hello("x")}, "plain text": {"1", raw()}, "to the endpoint": {"2", raw()}} {
 			r := cfg.Accept(Conn{Accept: addr("10.5.5.5:" + at.port), Src: addr("10.9.9.9:1"), Proto: flow.TCP}, at.req, new(flow.Choices))
-			waits := false
+			waits, taken := false, 0
 			for _, s := range r.Steps {
+				for _, a := range s.Assumed {
+					if a.Reason == flow.Because(flow.WhySecretTaken, "own") {
+						taken++
+					}
+				}
 				waits = waits || s.Reason == flow.Because(flow.WhySecretAwaited, "own") && s.Verdict == flow.Refused
+			}
+			if handshakes := what != "plain text"; (taken == 1) != (c.nowhere && handshakes) {
+				t.Errorf("%s, %s: the secret is taken as supplied %d times", name, what, taken)
 			}
 			if waits != c.waits || waits && r.Verdict != flow.Refused || waits && at.port == "2" && (r.Caller.Flags != "UF,URX" || r.Upstream.Addr.IsValid()) {
 				t.Errorf("%s, %s: %+v %+v", name, what, r.Caller, r.Steps[len(r.Steps)-1])

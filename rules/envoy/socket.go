@@ -100,6 +100,7 @@ func (p *pass) terminate(s *flow.Step, config tree.Node, hello *flow.TLS) {
 		p.downTLS.ALPN = []string{alpn}
 	}
 	p.lacks(p.cfg.unreadSecrets(common))
+	s.Assumed = append(s.Assumed, p.cfg.taken(common)...)
 	if p.clientCertificate(s, config, hello) {
 		s.Reason = flow.Because(flow.WhyTLSTerminated, hello.SNI, alpn, p.cfg.certificates(common))
 	}
@@ -202,7 +203,8 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) fate {
 		s.Tests = []flow.Test{{Text: ts.name + " " + shorten(ts.match.Raw()), Answer: flow.Yes, Reason: flow.Because(flow.WhySocketMatch, ts.name)}}
 	}
 	_, config := unwrapSocket(ts.node)
-	if why, ev := p.cfg.unsupplied(config.Field("common_tls_context")); why != (flow.Reason{}) {
+	common := config.Field("common_tls_context")
+	if why, ev := p.cfg.unsupplied(common); why != (flow.Reason{}) {
 		s.Verdict, s.Reason, s.Evidence = flow.Refused, why, append(slices.Clip(s.Evidence), ev...)
 		p.add(s)
 		p.res.Upstream = Upstream{}
@@ -214,6 +216,7 @@ func (p *pass) speak(c *cluster, h *host, hints lbHints) fate {
 			return fate{unknown: true}
 		}
 		p.lacks(ts.lacks)
+		s.Assumed = append(s.Assumed, p.cfg.taken(common)...)
 		p.res.Upstream.TLS = t
 		s.Reason = flow.Because(flow.WhyTLSUpstream, t.SNI, ts.sans, ts.cert)
 		if known {

@@ -61,6 +61,7 @@ const (
 	WhyClientCertPin       // it is none of those listed by hash
 	WhySecretAwaited       // a secret of the TLS context did not come by SDS. Args: its name
 	WhyHandshakeEnd        // how the client sees that its certificate was refused
+	WhySecretTaken         // a secret of the TLS context is nowhere in the dump, and is taken as supplied. Args: its name
 	WhyAssumedCert         // the client is taken as presenting a certificate that is accepted
 	WhyAssumedNoCert       // the client is taken as presenting no certificate
 	WhyAssumedTrusted      // its certificate is taken as signed by a trusted authority

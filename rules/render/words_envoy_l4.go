@@ -194,6 +194,8 @@ func socketWords(k flow.ReasonKind, a [3]string) string {
 		return "takes only client certificates that it lists by hash, and not the client's: the handshake fails"
 	case flow.WhySecretAwaited:
 		return "waits for the secret " + a[0] + ", which SDS has not brought: until then Envoy closes every connection of this TLS context"
+	case flow.WhySecretTaken:
+		return "SDS has brought the secret " + a[0] + ", which is nowhere in this dump"
 	case flow.WhyHandshakeEnd:
 		return "with TLS 1.2 the client's handshake fails; with TLS 1.3 it succeeds, and the alert comes in place of the answer"
 	case flow.WhyAssumedCert:
