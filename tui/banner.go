@@ -30,11 +30,11 @@ func (s *state) bannerText() string {
 	case st.ended.Change.Kind != flow.NoPolicy:
 		how := "nothing of it is left"
 		if st.policy.State == flow.StateExpired {
-			how = "an inert table is left: u takes it away"
+			how = "an inert table is left: " + s.keyOutside(actUndo) + " takes it away"
 		}
-		return style.MarkGoes + " " + st.ended.Change.Kind.String() + " has ended: " + how + " · esc hides this"
+		return style.MarkGoes + " " + st.ended.Change.Kind.String() + " has ended: " + how + " · " + s.keyOutside(actBack) + " hides this"
 	case st.known && st.policy.State == flow.StateExpired:
-		return style.SeenOther + " an expired " + st.policy.Change.Kind.String() + byWords(st.policy.Change) + " left an inert table: u takes it away"
+		return style.SeenOther + " an expired " + st.policy.Change.Kind.String() + byWords(st.policy.Change) + " left an inert table: " + s.keyOutside(actUndo) + " takes it away"
 	}
 	return ""
 }
@@ -89,8 +89,8 @@ func banner(c *canvas, s *state) {
 	ink, keys := style.Bar, ""
 	if s.inForce() {
 		ink = style.Alarm
-		if s.canChange() == "" {
-			keys = "p change  + extend  u undo"
+		if s.canChange() == "" && s.at != requestID { // whose letters are text
+			keys = s.keyOutside(actPolicy) + " change  " + s.keyOutside(actExtend) + " extend  " + s.keyOutside(actUndo) + " undo"
 		}
 	}
 	c.wash(rect{0, 1, c.w, 1}, ink)

@@ -67,7 +67,7 @@ func (t *confirmScreen) draw(c *canvas, s *state) {
 		t.drawFlowPane(c, a.flow, s)
 	}
 	t.drawSteps(c, a.steps, s)
-	t.drawPacket(c, a.packet)
+	t.drawPacket(c, a.packet, s)
 	s.drawCounts(c, a.counts)
 	if a.packet.h > 0 && a.steps.h > 0 {
 		beside := a.packet
@@ -80,9 +80,9 @@ func (t *confirmScreen) drawFlowPane(c *canvas, r rect, s *state) {
 	if r.h < 1 {
 		return
 	}
-	title, beside := "flow", "f every packet"
+	title, beside := "flow", s.key(actEvery)+" every packet"
 	if t.list {
-		title, beside = "every packet", "f the path"
+		title, beside = "every packet", s.key(actEvery)+" the path"
 	}
 	if c.w < wideFrom {
 		beside = ""
@@ -121,9 +121,9 @@ func (t *confirmScreen) drawLegend(c *canvas, r rect) {
 func (t *confirmScreen) nothing(s *state) string {
 	switch {
 	case s.busy == nil && t.packets > 0:
-		return "packets were seen, but none of this path: f shows all of them"
+		return "packets were seen, but none of this path: " + s.key(actEvery) + " shows all of them"
 	case s.busy == nil:
-		return "nothing that fits the request was seen. That proves nothing: w waits again, s sends one request"
+		return "nothing that fits the request was seen. That proves nothing: " + s.key(actConfirm) + " waits again, " + s.key(actSend) + " sends one request"
 	case !t.ready:
 		return "reading the counters, then listening" + style.Ellipsis
 	}
@@ -148,10 +148,10 @@ func (t *confirmScreen) drawMenu(c *canvas, r rect, s *state) {
 		can = "asks first, then sends: " + sentWords(s.trace.Request)
 	}
 	at := len(out)
-	out = append(out, text(style.Plain, "  ").with(style.Key, "w ").with(style.Plain, pad(wait, 44)+" ").with(style.Faint, "nothing is sent"),
-		text(style.Plain, "  ").with(style.Key, "s ").with(style.Plain, pad("send it once from inside the pod", 44)+" ").with(style.Faint, can), line{})
+	out = append(out, text(style.Plain, "  ").with(style.Key, s.key(actConfirm)+" ").with(style.Plain, pad(wait, 44)+" ").with(style.Faint, "nothing is sent"),
+		text(style.Plain, "  ").with(style.Key, s.key(actSend)+" ").with(style.Plain, pad("send it once from inside the pod", 44)+" ").with(style.Faint, can), line{})
 	out = append(out, para(line{}, style.Faint, "Packets of every device, conntrack, sockets, rule and Envoy counters are compared with the steps. "+
-		"Of a packet 256 bytes are kept, in memory only; x writes them to a file. esc ends a watch sooner and judges what was seen.", r.w-2)...)
+		"Of a packet 256 bytes are kept, in memory only; "+s.key(actExport)+" writes them to a file. "+s.key(actBack)+" ends a watch sooner and judges what was seen.", r.w-2)...)
 	c.page(r.inset(), 0, out)
 	for i := range 2 {
 		y := r.y + at + i
@@ -271,7 +271,7 @@ func (s *state) foldedSteps(c *canvas, r rect) {
 	for i, n := range told[:min(len(told), 2*r.h)] {
 		x, y := r.x+i/r.h*half, r.y+i%r.h
 		if i == 2*r.h-1 && len(told) > 2*r.h {
-			c.put(x+1, y, half-1, style.Faint, style.Ellipsis+" and "+itoa(len(told)-i)+" more: tab")
+			c.put(x+1, y, half-1, style.Faint, style.Ellipsis+" and "+itoa(len(told)-i)+" more: "+s.key(actPane))
 			return
 		}
 		c.draw(x+1, y, half-1, s.stepWord(n, 0))
@@ -334,18 +334,18 @@ func (s *state) stepAt(n int) (flow.Leg, flow.Step) {
 	return flow.Leg{}, flow.Step{}
 }
 
-func (t *confirmScreen) drawPacket(c *canvas, r rect) {
+func (t *confirmScreen) drawPacket(c *canvas, r rect, s *state) {
 	if r.h < 1 {
 		return
 	}
-	title, hint := "packet", "b shows payload"
+	title, hint := "packet", s.key(actPayload)+" shows payload"
 	if t.sel < len(t.rows) {
 		title = packetTitle(t.rows[t.sel])
 	}
 	if t.payload {
-		hint = "b hides payload"
+		hint = s.key(actPayload) + " hides payload"
 	}
 	c.pane(r, t.focus == onPacket, title, "", hint)
 	_, r = r.top(1)
-	c.page(r.inset(), t.scroll, t.packet(r.inset().w))
+	c.page(r.inset(), t.scroll, t.packet(s, r.inset().w))
 }

@@ -159,9 +159,9 @@ func drawBusy(c *canvas, s *state) {
 	}
 	rows := min(len(b.parts), max(c.h-10, 1), 12)
 	in := c.box(74, rows+6, b.what)
-	how, esc := " · "+itoa(b.done())+" of "+itoa(len(b.parts))+" parts read, "+bytesWord(b.bytes()), "esc cancel, keep what is read"
+	how, esc := " · "+itoa(b.done())+" of "+itoa(len(b.parts))+" parts read, "+bytesWord(b.bytes()), s.key(actBack)+" cancel, keep what is read"
 	if b.counts {
-		how, esc = "", "esc judge what was seen so far"
+		how, esc = "", s.key(actBack)+" judge what was seen so far"
 	}
 	c.put(in.x+1, in.y, in.w-1, style.Plain, ago(s.now.Sub(b.since))+how)
 	for i, p := range b.parts[len(b.parts)-rows:] {

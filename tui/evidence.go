@@ -41,7 +41,7 @@ func evidence(s *state, leg flow.Leg, st flow.Step, n, width int, all bool) []li
 	list, more := render.Candidates(st, all)
 	out = append(out, candidates(st, list, width)...)
 	if more > 0 {
-		out = append(out, text(style.Faint, "   and "+itoa(more)+" more passed over · a shows them"))
+		out = append(out, text(style.Faint, "   and "+itoa(more)+" more passed over · "+s.key(actAll)+" shows them"))
 	}
 	out = append(out, assumed(st, width)...)
 	out = append(out, s.seenLines(n, width)...)
@@ -198,13 +198,13 @@ func sources(s *state, st flow.Step, width int) []line {
 			where += " · " + age
 		}
 		out = append(out, para(text(style.Faint, "source  "), style.Faint, where, width)...)
-		out = append(out, raw(e.Text, width)...)
+		out = append(out, raw(e.Text, width, s.key(actOpen))...)
 	}
 	return out
 }
 
 // raw is the text of an evidence as it stands in its source; JSON is indented.
-func raw(s string, width int) []line {
+func raw(s string, width int, opens string) []line {
 	const most = 200
 	var b bytes.Buffer
 	if t := strings.TrimSpace(s); t != "" && (t[0] == '{' || t[0] == '[') && json.Indent(&b, []byte(t), "", "  ") == nil {
@@ -217,7 +217,7 @@ func raw(s string, width int) []line {
 	var out []line
 	for i, l := range render.Dedent(strings.Split(s, "\n")) {
 		if i == most {
-			return append(out, text(style.Faint, "        "+style.Ellipsis+" enter shows all"))
+			return append(out, text(style.Faint, "        "+style.Ellipsis+" "+opens+" shows all"))
 		}
 		for _, part := range hard(l, max(width-8, 8)) {
 			out = append(out, text(style.Faint, "        "+part))

@@ -127,8 +127,8 @@ func footer(c *canvas, s *state, keys [][]binding) {
 	for _, list := range keys {
 		for _, b := range list {
 			w := textWidth(b.short)
-			if b.act == actHelp {
-				help = b.keys[0] + " help"
+			if b.act == actHelp && len(b.keys) > 0 {
+				help = shown(b.keys[0]) + " help"
 			}
 			if b.short == "" || b.act == actHelp || x+w+gap+len(help) > c.w-1 {
 				continue

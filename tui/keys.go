@@ -57,31 +57,36 @@ const (
 	actRun
 	actChoose
 	actAll
+	actEvery
+	actNamespace
+	actContext
+	actSort
 	actEnd // above every act
 )
 
-// binding is one row of the key map: its keys, how help and footer show them, and what
-// they do. Help, footer and palette are made from these rows.
-type binding struct {
+// row is one line of the key map as it is without a configuration: the keys of an act, how
+// many of them help and footer show, and the words there. A row without words is shown with
+// the one before it.
+type row struct {
 	act   act
 	keys  []string
-	label string // in the help; empty: shown with the row before it
-	help  string // in the help and the palette; empty: not there
-	short string // in the footer; empty: not there
+	show  int    // at most so many of its keys
+	help  string // in the help and the palette
+	short string // in the footer, with a %s for the first key of each act of the group; empty: not there
 }
 
 // moves are the same on every screen with a list or text, but for keys that the screen
 // has another use for.
-func moves(down, short string, taken ...string) []binding {
-	list := []binding{
-		{actDown, []string{"j", "down"}, "j k ↓ ↑", down, short},
-		{actUp, []string{"k", "up"}, "", "", ""},
-		{actFirst, []string{"g", "home"}, "g G", "first, last", ""},
-		{actLast, []string{"G", "end"}, "", "", ""},
-		{actHalfDown, []string{"ctrl+d"}, "ctrl+d u", "half a page", ""},
-		{actHalfUp, []string{"ctrl+u"}, "", "", ""},
-		{actPageDown, []string{"ctrl+f", "pgdown", "space"}, "", "", ""},
-		{actPageUp, []string{"ctrl+b", "pgup"}, "", "", ""},
+func moves(down, short string, taken ...string) []row {
+	list := []row{
+		{actDown, []string{"j", "down"}, 2, down, short},
+		{actUp, []string{"k", "up"}, 2, "", ""},
+		{actFirst, []string{"g", "home"}, 1, "first, last", ""},
+		{actLast, []string{"G", "end"}, 1, "", ""},
+		{actHalfDown, []string{"ctrl+d"}, 1, "half a page", ""},
+		{actHalfUp, []string{"ctrl+u"}, 1, "", ""},
+		{actPageDown, []string{"ctrl+f", "pgdown", "space"}, 0, "", ""},
+		{actPageUp, []string{"ctrl+b", "pgup"}, 0, "", ""},
 	}
 	for i := range list {
 		list[i].keys = slices.DeleteFunc(list[i].keys, func(k string) bool { return slices.Contains(taken, k) })
@@ -90,101 +95,87 @@ func moves(down, short string, taken ...string) []binding {
 }
 
 // globalKeys work on every screen that is no form.
-func globalKeys() []binding {
-	return []binding{
-		{actHelp, []string{"?", "f1"}, "?", "this help", ""},
-		{actPalette, []string{":"}, ":", "go to, or do, by name", ""},
-		{actOverviewScreen, []string{"1"}, "1 2 3 4 5", "the five screens", ""},
-		{actRequestScreen, []string{"2"}, "", "", ""},
-		{actTraceScreen, []string{"3", "t"}, "", "", ""},
-		{actConfigScreen, []string{"4"}, "", "", ""},
-		{actConfirmScreen, []string{"5"}, "", "", ""},
-		{actBack, []string{"esc"}, "esc", "back one level", ""},
-		{actPane, []string{"tab"}, "tab", "next pane", ""},
-		{actPaneBack, []string{"shift+tab"}, "", "", ""},
-		{actRefresh, []string{"r"}, "r", "read the pod again", ""},
-		{actActivity, []string{"@"}, "@", "activity: each call made", ""},
-		{actPolicy, []string{"p"}, "p", "change the egress policy", ""},
-		{actExtend, []string{"+"}, "+ u", "the policy: extend, undo", ""},
-		{actUndo, []string{"u"}, "", "", ""},
-		{actMouse, []string{"m"}, "m", "mouse on, off", ""},
-		{actSuspend, []string{"ctrl+z"}, "ctrl+z", "suspend", ""},
-		{actQuit, []string{"q", "ctrl+c"}, "q ctrl+c", "quit", ""},
+func globalKeys() []row {
+	return []row{
+		{actHelp, []string{"?", "f1"}, 1, "this help", ""},
+		{actPalette, []string{":"}, 1, "go to, or do, by name", ""},
+		{actOverviewScreen, []string{"1"}, 1, "the five screens", ""},
+		{actRequestScreen, []string{"2"}, 1, "", ""},
+		{actTraceScreen, []string{"3", "t"}, 1, "", ""},
+		{actConfigScreen, []string{"4"}, 1, "", ""},
+		{actConfirmScreen, []string{"5"}, 1, "", ""},
+		{actBack, []string{"esc"}, 1, "back one level", ""},
+		{actPane, []string{"tab"}, 1, "next pane", ""},
+		{actPaneBack, []string{"shift+tab"}, 0, "", ""},
+		{actRefresh, []string{"r"}, 1, "read the pod again", ""},
+		{actActivity, []string{"@"}, 1, "activity: each call made", ""},
+		{actPolicy, []string{"p"}, 1, "change the egress policy", ""},
+		{actExtend, []string{"+"}, 1, "the policy: extend, undo", ""},
+		{actUndo, []string{"u"}, 1, "", ""},
+		{actMouse, []string{"m"}, 1, "mouse on, off", ""},
+		{actSuspend, []string{"ctrl+z"}, 1, "suspend", ""},
+		{actQuit, []string{"q", "ctrl+c"}, 2, "quit", ""},
 	}
 }
 
-func traceKeys() []binding {
-	return append(moves("next, previous step", "j/k step"), []binding{
-		{actNextDecision, []string{"s"}, "s S", "next, previous decision", "s decision"},
-		{actPrevDecision, []string{"S"}, "", "", ""},
-		{actOpen, []string{"enter", "y"}, "enter y", "raw config of the step", "enter raw"},
-		{actWhatIf, []string{"i"}, "i", "what-if: fix a near miss", "i what-if"},
-		{actVariant, []string{"v"}, "v", "choose a variant", "v variant"},
-		{actConfirm, []string{"w"}, "w", "confirm by watching", "w confirm"},
-		{actEdit, []string{"e"}, "e", "edit the request", "e request"},
-		{actFind, []string{"/"}, "/", "find a step", ""},
-		{actZoom, []string{"z"}, "z", "zoom the pane", "z zoom"},
-		{actAll, []string{"a"}, "a", "all losers, or the near", ""},
-		{actCopy, []string{"c"}, "c C", "copy, copy as", ""},
-		{actCopyAs, []string{"C"}, "", "", ""},
+func traceKeys() []row {
+	return append(moves("next, previous step", "%s/%s step"), []row{
+		{actNextDecision, []string{"s"}, 1, "next, previous decision", "%s decision"},
+		{actPrevDecision, []string{"S"}, 1, "", ""},
+		{actOpen, []string{"enter", "y"}, 2, "raw config of the step", "%s raw"},
+		{actWhatIf, []string{"i"}, 1, "what-if: fix a near miss", "%s what-if"},
+		{actVariant, []string{"v"}, 1, "choose a variant", "%s variant"},
+		{actConfirm, []string{"w"}, 1, "confirm by watching", "%s confirm"},
+		{actEdit, []string{"e"}, 1, "edit the request", "%s request"},
+		{actFind, []string{"/"}, 1, "find a step", ""},
+		{actZoom, []string{"z"}, 1, "zoom the pane", "%s zoom"},
+		{actAll, []string{"a"}, 1, "all losers, or the near", ""},
+		{actCopy, []string{"c"}, 1, "copy, copy as", ""},
+		{actCopyAs, []string{"C"}, 1, "", ""},
 	}...)
 }
 
-func overviewKeys() []binding {
-	return append(moves("next, previous row", ""), []binding{
-		{actOpen, []string{"enter"}, "enter", "trace it, or show the rule", "enter trace it"},
-		{actEdit, []string{"e"}, "e", "new request", "e new request"},
-		{actRaw, []string{"y"}, "y", "raw config", "y config"},
-		{actFind, []string{"/"}, "/", "filter the connections", "/ filter"},
-		{actZoom, []string{"z"}, "z", "zoom the pane", ""},
-		{actCopy, []string{"c"}, "c", "copy the row", ""},
+func overviewKeys() []row {
+	return append(moves("next, previous row", ""), []row{
+		{actOpen, []string{"enter"}, 1, "trace it, or show the rule", "%s trace it"},
+		{actEdit, []string{"e"}, 1, "new request", "%s new request"},
+		{actRaw, []string{"y"}, 1, "raw config", "%s config"},
+		{actFind, []string{"/"}, 1, "filter the connections", "%s filter"},
+		{actZoom, []string{"z"}, 1, "zoom the pane", ""},
+		{actCopy, []string{"c"}, 1, "copy the row", ""},
 	}...)
 }
 
-func configKeys() []binding {
-	return append(moves("next, previous line", "j/k move"), []binding{
-		{actRight, []string{"l", "right"}, "l h → ←", "open, close", "l/h open/close"},
-		{actLeft, []string{"h", "left"}, "", "", ""},
-		{actFind, []string{"/"}, "/ n N", "search, next, previous match", "/ search"},
-		{actFindNext, []string{"n"}, "", "", ""},
-		{actFindPrev, []string{"N"}, "", "", ""},
-		{actForm, []string{"J"}, "J", "YAML or JSON", "J json"},
-		{actOpen, []string{"enter"}, "enter", "open, close", ""},
-		{actAll, []string{"a"}, "a", "whole part, or the object alone", "a whole"},
-		{actCopy, []string{"c"}, "c C", "copy the value, the path", "c copy"},
-		{actCopyAs, []string{"C"}, "", "", ""},
+func configKeys() []row {
+	return append(moves("next, previous line", "%s/%s move"), []row{
+		{actRight, []string{"l", "right"}, 2, "open, close", "%s/%s open/close"},
+		{actLeft, []string{"h", "left"}, 2, "", ""},
+		{actFind, []string{"/"}, 1, "search, next, previous match", "%s search"},
+		{actFindNext, []string{"n"}, 1, "", ""},
+		{actFindPrev, []string{"N"}, 1, "", ""},
+		{actForm, []string{"J"}, 1, "YAML or JSON", "%s json"},
+		{actOpen, []string{"enter"}, 1, "open, close", ""},
+		{actAll, []string{"a"}, 1, "whole part, or the object alone", "%s whole"},
+		{actCopy, []string{"c"}, 1, "copy the value, the path", "%s copy"},
+		{actCopyAs, []string{"C"}, 1, "", ""},
 	}...)
 }
 
 // requestKeys are those of the form: letters are text there, so only keys with ctrl and
 // keys that write nothing act.
-func requestKeys() []binding {
-	return []binding{
-		{actRun, []string{"ctrl+r"}, "ctrl+r", "trace it", "ctrl+r trace"},
-		{actPane, []string{"tab"}, "tab", "next field", "tab next"},
-		{actPaneBack, []string{"shift+tab"}, "", "", ""},
-		{actDown, []string{"down"}, "↓ ↑", "next, previous field or preset", ""},
-		{actUp, []string{"up"}, "", "", ""},
-		{actOpen, []string{"enter"}, "enter", "next field; fill from a preset", ""},
-		{actChoose, []string{"space"}, "space", "the other choice of a field", "space choose"},
-		{actCopyAs, []string{"ctrl+y"}, "ctrl+y", "copy as curl", "ctrl+y copy as curl"},
-		{actZoom, []string{"ctrl+p"}, "ctrl+p", "form or presets", "ctrl+p presets"},
-		{actBack, []string{"esc"}, "esc", "back", "esc back"},
-		{actHelp, []string{"f1"}, "f1", "this help", ""},
-		{actQuit, []string{"ctrl+c"}, "ctrl+c", "quit", ""},
+func requestKeys() []row {
+	return []row{
+		{actRun, []string{"ctrl+r"}, 1, "trace it", "%s trace"},
+		{actPane, []string{"tab"}, 1, "next field", "%s next"},
+		{actPaneBack, []string{"shift+tab"}, 0, "", ""},
+		{actDown, []string{"down"}, 1, "next, previous field or preset", ""},
+		{actUp, []string{"up"}, 1, "", ""},
+		{actOpen, []string{"enter"}, 1, "next field; fill from a preset", ""},
+		{actChoose, []string{"space"}, 1, "the other choice of a field", "%s choose"},
+		{actCopyAs, []string{"ctrl+y"}, 1, "copy as curl", "%s copy as curl"},
+		{actZoom, []string{"ctrl+p"}, 1, "form or presets", "%s presets"},
+		{actBack, []string{"esc"}, 1, "back", "%s back"},
+		{actHelp, []string{"f1"}, 1, "this help", ""},
+		{actQuit, []string{"ctrl+c"}, 1, "quit", ""},
 	}
-}
-
-// lookup finds what a key does in the first list that has it.
-func lookup(key string, lists ...[]binding) act {
-	for _, l := range lists {
-		for _, b := range l {
-			for _, k := range b.keys {
-				if k == key {
-					return b.act
-				}
-			}
-		}
-	}
-	return actNone
 }

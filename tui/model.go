@@ -41,6 +41,7 @@ type dialog interface {
 }
 
 func newModel(ctx context.Context, opt Options, now time.Time) *model {
+	opt.Keys = opt.Keys.orBuiltIn()
 	m := &model{ctx: ctx, tick: tick, owner: newOwner()}
 	m.rows = 24
 	m.s = state{opt: opt, w: 80, h: 24, now: now, way: -1, mouse: !opt.NoMouse}
@@ -206,29 +207,9 @@ func (m *model) paste(text string) tea.Cmd {
 	return nil
 }
 
-// screenKeys are the keys of the screen alone.
-func (m *model) screenKeys() []binding {
-	switch m.s.at {
-	case requestID:
-		return requestKeys()
-	case traceID:
-		return traceKeys()
-	case configID:
-		return configKeys()
-	case confirmID:
-		return confirmKeys()
-	}
-	return overviewKeys()
-}
-
 // keys are the key lists that act now, the screen's own first. The form takes letters as
 // text, so nothing else acts there.
-func (m *model) keys() [][]binding {
-	if m.s.at == requestID {
-		return [][]binding{requestKeys()}
-	}
-	return [][]binding{m.screenKeys(), globalKeys()}
-}
+func (m *model) keys() [][]binding { return m.s.opt.Keys.of(m.s.at) }
 
 func (m *model) quit() tea.Cmd {
 	if m.s.busy != nil {

@@ -27,6 +27,7 @@ type Options struct {
 	NoColor bool
 	NoMouse bool
 	Theme   style.Theme
+	Keys    Keys // zero: those that are built in
 
 	Input       io.Reader // nil: the terminal
 	Output      io.Writer // nil: the terminal

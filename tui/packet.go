@@ -28,15 +28,15 @@ func packetTitle(h hop) string {
 }
 
 // packetLines are what the pane shows of an observation: its headers, and with payload
-// what was kept of the rest.
-func packetLines(h hop, payload bool, width int) []line {
+// what was kept of the rest; key shows and hides it.
+func packetLines(h hop, payload bool, key string, width int) []line {
 	switch o := h.o; {
 	case o == nil:
 		return para(line{}, style.Faint, "nothing is selected here: "+itoa(h.gap)+" observations were let go, since only the first and the newest are kept", width)
 	case o.Kind == flow.SeenConntrack:
 		return conntrackLines(o, width)
 	case o.Kind == flow.SeenPacket:
-		return tcpLines(o, payload, width)
+		return tcpLines(o, payload, key, width)
 	case o.Kind == flow.SeenSocket:
 		return []line{named("local", addrWords(o.Tuple.Src)), named("peer", addrWords(o.Tuple.Dst)), named("owner", "uid "+utoa(o.UID))}
 	}
@@ -61,7 +61,7 @@ func conntrackLines(o *flow.Observation, width int) []line {
 	return append(out, para(line{}, style.Goes, says, width)...)
 }
 
-func tcpLines(o *flow.Observation, payload bool, width int) []line {
+func tcpLines(o *flow.Observation, payload bool, key string, width int) []line {
 	out := []line{text(style.Plain, addrWords(o.Tuple.Src)+" "+style.Arrow+" "+addrWords(o.Tuple.Dst))}
 	head := strings.ToUpper(o.Tuple.Proto.String())
 	if o.Tuple.Proto == flow.TCP {
@@ -73,11 +73,11 @@ func tcpLines(o *flow.Observation, payload bool, width int) []line {
 	}
 	kept := itoa(len(o.Head)) + " of " + itoa(o.Len) + " bytes were kept"
 	if payload {
-		return append(append(out, text(style.Faint, "payload: "+kept+" · b hides it")), bytesLines(o.Head, width)...)
+		return append(append(out, text(style.Faint, "payload: "+kept+" · "+key+" hides it")), bytesLines(o.Head, width)...)
 	}
 	start, fields, whole := httpHead(o.Head)
 	if start == "" {
-		return append(out, para(line{}, style.Faint, "payload hidden: "+kept+" · b shows it", width)...)
+		return append(out, para(line{}, style.Faint, "payload hidden: "+kept+" · "+key+" shows it", width)...)
 	}
 	out = append(out, text(style.Strong, start))
 	for _, f := range fields {
@@ -93,7 +93,7 @@ func tcpLines(o *flow.Observation, payload bool, width int) []line {
 	if !whole {
 		rest = "the rest of the head was not kept"
 	}
-	return append(out, para(line{}, style.Faint, rest+" · "+kept+" · b shows all of them", width)...)
+	return append(out, para(line{}, style.Faint, rest+" · "+kept+" · "+key+" shows all of them", width)...)
 }
 
 // httpHead takes an HTTP/1 head apart: its first line, its fields, and whether all of it

@@ -39,7 +39,7 @@ func (m *model) everywhere(a act) (tea.Cmd, bool) {
 	case actPolicy, actExtend, actUndo:
 		return m.egressAct(a), true
 	case actHelp:
-		m.dialog = &helpDialog{title: "Help: " + m.s.at.String(), here: m.screenKeys(), always: globalKeys()}
+		m.dialog = &helpDialog{title: "Help: " + m.s.at.String(), here: m.keys()[0], always: m.s.opt.Keys.everywhere()}
 	case actPalette:
 		m.dialog = m.palette()
 	case actActivity:

@@ -65,33 +65,34 @@ type spacesMsg struct {
 }
 
 func newPicker(ctx context.Context, opt Options, pods Pods, now time.Time) *picker {
+	opt.Keys = opt.Keys.orBuiltIn()
 	p := &picker{ctx: ctx, pods: pods}
-	p.s = state{opt: opt, w: 80, h: 24, now: now, mouse: !opt.NoMouse}
+	p.s = state{opt: opt, at: modePicker, w: 80, h: 24, now: now, mouse: !opt.NoMouse}
 	p.s.dress()
 	_, p.namespace = pods.Where()
 	return p
 }
 
-func pickerKeys() []binding {
-	return append(moves("next, previous pod", ""), []binding{
-		{actOpen, []string{"enter"}, "enter", "attach to the pod", "enter attach"},
-		{actFind, []string{"/"}, "/", "filter", "/ filter"},
-		{actPalette, []string{":"}, ":", "ns, ctx or pod NAME", ": ns, ctx, pod NAME"},
-		{actLeft, []string{"n"}, "n", "choose a namespace", "n namespace"},
-		{actRight, []string{"x"}, "x", "choose a context", ""},
-		{actAll, []string{"a"}, "a", "all namespaces, or one", "a all"},
-		{actZoom, []string{"o"}, "o", "sort by another column", "o sort"},
+func pickerKeys() []row {
+	return append(moves("next, previous pod", ""), []row{
+		{actOpen, []string{"enter"}, 1, "attach to the pod", "%s attach"},
+		{actFind, []string{"/"}, 1, "filter", "%s filter"},
+		{actPalette, []string{":"}, 1, "ns, ctx or pod NAME", "%s ns, ctx, pod NAME"},
+		{actNamespace, []string{"n"}, 1, "choose a namespace", "%s namespace"},
+		{actContext, []string{"x"}, 1, "choose a context", ""},
+		{actAll, []string{"a"}, 1, "all namespaces, or one", "%s all"},
+		{actSort, []string{"o"}, 1, "sort by another column", "%s sort"},
 	}...)
 }
 
-func pickerGlobals() []binding {
-	return []binding{
-		{actHelp, []string{"?", "f1"}, "?", "this help", ""},
-		{actRefresh, []string{"r"}, "r", "list again", "r refresh"},
-		{actMouse, []string{"m"}, "m", "mouse on, off", ""},
-		{actSuspend, []string{"ctrl+z"}, "ctrl+z", "suspend", ""},
-		{actBack, []string{"esc"}, "esc", "take the filter away", ""},
-		{actQuit, []string{"q", "ctrl+c"}, "q ctrl+c", "quit", ""},
+func pickerGlobals() []row {
+	return []row{
+		{actHelp, []string{"?", "f1"}, 1, "this help", ""},
+		{actRefresh, []string{"r"}, 1, "list again", "%s refresh"},
+		{actMouse, []string{"m"}, 1, "mouse on, off", ""},
+		{actSuspend, []string{"ctrl+z"}, 1, "suspend", ""},
+		{actBack, []string{"esc"}, 1, "take the filter away", ""},
+		{actQuit, []string{"q", "ctrl+c"}, 2, "quit", ""},
 	}
 }
 
@@ -219,7 +220,7 @@ func (p *picker) press(k tea.KeyPressMsg) tea.Cmd {
 		}
 		return nil
 	}
-	return p.act(lookup(k.String(), pickerKeys(), pickerGlobals()))
+	return p.act(lookup(k.String(), p.s.opt.Keys.of(modePicker)...))
 }
 
 func (p *picker) paste(text string) {
@@ -255,7 +256,7 @@ func (p *picker) act(a act) tea.Cmd {
 		p.command.set("")
 	case actBack:
 		p.filter.set("")
-	case actZoom:
+	case actSort:
 		p.order = (p.order + 1) % len(orders)
 		p.arrange()
 		p.s.say = "sorted: " + orders[p.order]
@@ -266,7 +267,7 @@ func (p *picker) act(a act) tea.Cmd {
 	case actQuit:
 		return tea.Quit
 	case actHelp:
-		p.dialog = &helpDialog{title: "Help: choose a pod", here: pickerKeys(), always: pickerGlobals(), markless: true}
+		p.dialog = &helpDialog{title: "Help: choose a pod", here: p.s.opt.Keys.of(modePicker)[0], always: p.s.opt.Keys.of(modePicker)[1], markless: true}
 	default:
 		return p.ask(a)
 	}
@@ -285,13 +286,13 @@ func (p *picker) ask(a act) tea.Cmd {
 		return p.list()
 	case actRefresh:
 		return p.list()
-	case actLeft:
+	case actNamespace:
 		ctx, names := p.ctx, p.pods.Namespaces
 		return func() tea.Msg {
 			list, err := names(ctx)
 			return spacesMsg{list, err}
 		}
-	case actRight:
+	case actContext:
 		d := &chooser{title: "Choose a context", prompt: "filter: ", empty: "the kubeconfig has none"}
 		for _, name := range p.pods.Contexts() {
 			d.items = append(d.items, item{name: render.Clean(name), effect: effect{kind: effSay, text: "ctx " + name}})

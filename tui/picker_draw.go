@@ -46,7 +46,7 @@ func (p *picker) paint(c *canvas) {
 		x := c.put(1, c.h-1, c.w, style.Key, ": ")
 		p.command.draw(c, x, c.h-1, c.w-x-1, style.Bar, true)
 	case c.h > 1:
-		footer(c, &p.s, [][]binding{pickerKeys(), pickerGlobals()})
+		footer(c, &p.s, p.s.opt.Keys.of(modePicker))
 	}
 	if p.dialog != nil {
 		p.dialog.draw(c, &p.s)
@@ -55,7 +55,7 @@ func (p *picker) paint(c *canvas) {
 
 func (p *picker) drawRows(c *canvas, r rect) {
 	list := p.shown()
-	hint := itoa(len(list)) + " of " + itoa(len(p.rows)) + "  / filter"
+	hint := itoa(len(list)) + " of " + itoa(len(p.rows)) + "  " + p.s.key(actFind) + " filter"
 	c.pane(r, true, "pods", orders[p.order], hint)
 	_, in := r.top(1)
 	w := p.columns(in.w - 2)
@@ -98,13 +98,13 @@ func (p *picker) empty(w int) []line {
 	case p.failed != nil:
 		out := para(line{}, style.Stops, "the pods could not be listed: "+render.Clean(p.failed.Error()), w)
 		out = append(out, line{})
-		return append(out, para(line{}, style.Plain, "What still works, if you know a name:  :pod NAME  or  :ns NAMESPACE  or  :ctx CONTEXT.  r lists again.", w)...)
+		return append(out, para(line{}, style.Plain, "What still works, if you know a name:  :pod NAME  or  :ns NAMESPACE  or  :ctx CONTEXT.  "+p.s.key(actRefresh)+" lists again.", w)...)
 	case p.busy || !p.read:
 		return []line{text(style.Faint, "listing the pods"+style.Ellipsis)}
 	case len(p.rows) > 0:
-		return []line{text(style.Faint, "none of "+itoa(len(p.rows))+" fits the filter: esc takes it away")}
+		return []line{text(style.Faint, "none of "+itoa(len(p.rows))+" fits the filter: "+p.s.key(actBack)+" takes it away")}
 	}
-	return para(line{}, style.Faint, "there is no pod here: n chooses another namespace, a shows all", w)
+	return para(line{}, style.Faint, "there is no pod here: "+p.s.key(actNamespace)+" chooses another namespace, "+p.s.key(actAll)+" shows all", w)
 }
 
 // pickColumns are the widths of the columns; 0 leaves one out.

@@ -279,7 +279,7 @@ func (t *configScreen) draw(c *canvas, s *state) {
 		c.pane(b, true, "config", "", "")
 		why := t.missing
 		if why == "" {
-			why = "nothing is open: y on a step, or : and a name"
+			why = "nothing is open: " + s.opt.Keys.first(traceID, actOpen) + " on a step, or " + s.key(actPalette) + " and a name"
 		}
 		c.put(1, b.y+2, c.w-2, style.Faint, why)
 		return

@@ -51,17 +51,17 @@ type confirmScreen struct {
 	scroll int // of the packet
 }
 
-func confirmKeys() []binding {
-	return append(moves("next, previous row", "", "space"), []binding{
-		{actPause, []string{"space"}, "space", "pause the drawing, go on", "space pause"},
-		{actOpen, []string{"enter"}, "enter", "the packet, or the step's trace", "enter packet"},
-		{actAll, []string{"f"}, "f", "every packet, or the path", "f all"},
-		{actConfirm, []string{"w"}, "w", "watch: nothing is sent", "w watch"},
-		{actSend, []string{"s"}, "s", "send one request (asks)", "s send"},
-		{actPayload, []string{"b"}, "b", "payload: show, hide", "b payload"},
-		{actExport, []string{"x"}, "x", "export as pcapng", "x export"},
-		{actZoom, []string{"z"}, "z", "zoom the pane", ""},
-		{actCopyAs, []string{"C"}, "C", "copy the capture command", ""},
+func confirmKeys() []row {
+	return append(moves("next, previous row", "", "space"), []row{
+		{actPause, []string{"space"}, 1, "pause the drawing, go on", "%s pause"},
+		{actOpen, []string{"enter"}, 1, "the packet, or the step's trace", "%s packet"},
+		{actEvery, []string{"f"}, 1, "every packet, or the path", "%s all"},
+		{actConfirm, []string{"w"}, 1, "watch: nothing is sent", "%s watch"},
+		{actSend, []string{"s"}, 1, "send one request (asks)", "%s send"},
+		{actPayload, []string{"b"}, 1, "payload: show, hide", "%s payload"},
+		{actExport, []string{"x"}, 1, "export as pcapng", "%s export"},
+		{actZoom, []string{"z"}, 1, "zoom the pane", ""},
+		{actCopyAs, []string{"C"}, 1, "copy the capture command", ""},
 	}...)
 }
 
@@ -214,7 +214,7 @@ func (t *confirmScreen) do(a act, s *state) effect {
 	case actPause:
 		t.paused = !t.paused
 		t.arrange(s)
-	case actAll:
+	case actEvery:
 		t.list, t.moved = !t.list, false
 		t.arrange(s)
 	case actPayload:
@@ -328,15 +328,15 @@ func (t *confirmScreen) settle(s *state) {
 	a := t.areas(s)
 	t.top = scroll(t.top, t.sel, len(t.rows), max(a.flow.h-2, 1))
 	t.stepAt = scroll(t.stepAt, t.step, n, max(a.steps.h-1, 1))
-	t.scroll = max(min(t.scroll, len(t.packet(a.packet.inset().w))-(a.packet.h-1)), 0)
+	t.scroll = max(min(t.scroll, len(t.packet(s, a.packet.inset().w))-(a.packet.h-1)), 0)
 }
 
 // packet are the lines of the selected observation.
-func (t *confirmScreen) packet(width int) []line {
+func (t *confirmScreen) packet(s *state, width int) []line {
 	if t.sel >= len(t.rows) {
 		return nil
 	}
-	return packetLines(t.rows[t.sel], t.payload, max(width, 8))
+	return packetLines(t.rows[t.sel], t.payload, s.key(actPayload), max(width, 8))
 }
 
 // hint is how the watch stands: time, packets, and what was not seen.

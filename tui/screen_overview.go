@@ -188,7 +188,7 @@ func (t *overviewScreen) draw(c *canvas, s *state) {
 
 func (t *overviewScreen) drawLanes(c *canvas, r rect, s *state) {
 	rows := t.rows(s)
-	hint := "tab, enter traces a row"
+	hint := s.key(actPane) + ", " + s.key(actOpen) + " traces a row"
 	if n := len(s.survey.findings); n > 0 {
 		hint = itoa(n) + plural(n, " finding") + "  " + hint
 	}
@@ -224,7 +224,7 @@ func waiting(s *state) string {
 
 func (t *overviewScreen) drawConns(c *canvas, r rect, s *state) {
 	list := t.shown(s)
-	hint := itoa(len(list)) + " of " + itoa(len(s.survey.conns)) + "   / filter"
+	hint := itoa(len(list)) + " of " + itoa(len(s.survey.conns)) + "   " + s.key(actFind) + " filter"
 	c.pane(r, !t.lanes, "live connections", connSource(s), hint)
 	_, in := r.top(1)
 	if t.asking || len(t.filter.text) > 0 {
@@ -234,7 +234,7 @@ func (t *overviewScreen) drawConns(c *canvas, r rect, s *state) {
 		c.draw(in.x+1, in.y, in.w-2, connHead(in.w-2))
 	}
 	if s.survey.done && len(s.survey.conns) == 0 {
-		c.put(in.x+1, in.y+1, in.w-2, style.Faint, "none is open: e makes a request, tab and enter trace a way of the traffic")
+		c.put(in.x+1, in.y+1, in.w-2, style.Faint, "none is open: "+s.key(actEdit)+" makes a request, "+s.key(actPane)+" and "+s.key(actOpen)+" trace a way of the traffic")
 	}
 	for i := 0; i < in.h-1 && t.top+i < len(list); i++ {
 		y := in.y + 1 + i

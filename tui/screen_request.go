@@ -253,7 +253,7 @@ func commandRows(h int) int {
 func (t *requestScreen) draw(c *canvas, s *state) {
 	l, r := t.areas(c.w, c.h)
 	c.pane(l, !t.onRight, "request", "", "")
-	c.pane(r, t.onRight, "presets", "", "ctrl+p, enter fills")
+	c.pane(r, t.onRight, "presets", "", s.key(actZoom)+", "+s.key(actOpen)+" fills")
 	c.upright(r.x-1, r)
 	rows := t.rows()
 	h := t.formHeight(l)

@@ -260,14 +260,14 @@ func (t *traceScreen) draw(c *canvas, s *state) {
 	a := t.areas(c.w, c.h, s)
 	c.page(a.verdict.inset(), 0, verdictLines(s, c.w-2, 1+2*b2i(c.h >= tallFrom)))
 	if !s.traced && s.busy == nil {
-		t.drawEmpty(c, body(c.w, c.h))
+		t.drawEmpty(c, s, body(c.w, c.h))
 		return
 	}
 	if !t.zoom {
 		t.drawRail(c, a, s)
 	}
 	if a.confirm.h > 0 {
-		c.pane(a.confirm, false, s.confirmTitle(), "", "w again")
+		c.pane(a.confirm, false, s.confirmTitle(), "", s.key(actConfirm)+" again")
 		_, in := a.confirm.top(1)
 		c.page(in.inset(), 0, s.confirmRows(in.w-2))
 	}
@@ -277,7 +277,7 @@ func (t *traceScreen) draw(c *canvas, s *state) {
 		return
 	}
 	title := "evidence · step " + itoa(t.sel+1) + " " + render.StepName(leg, st)
-	hint := "enter raw  z zoom"
+	hint := s.key(actOpen) + " raw  " + s.key(actZoom) + " zoom"
 	c.pane(a.evidence, t.evidence || t.zoom, title, "", hint)
 	in := a.evidence.inset()
 	_, in = in.top(1)
@@ -288,11 +288,11 @@ func (t *traceScreen) draw(c *canvas, s *state) {
 }
 
 // drawEmpty says how to come to a trace.
-func (t *traceScreen) drawEmpty(c *canvas, r rect) {
+func (t *traceScreen) drawEmpty(c *canvas, s *state, r rect) {
 	for i, l := range []line{
-		text(style.Key, "e").with(style.Plain, "  make a request, or paste a curl command anywhere"),
-		text(style.Key, "1").with(style.Plain, "  the overview: enter on a connection or on a way of the traffic traces it"),
-		text(style.Key, ":").with(style.Plain, "  look at what was read, by name"),
+		text(style.Key, s.key(actEdit)).with(style.Plain, "  make a request, or paste a curl command anywhere"),
+		text(style.Key, s.key(actOverviewScreen)).with(style.Plain, "  the overview: "+s.opt.Keys.first(overviewID, actOpen)+" on a connection or on a way of the traffic traces it"),
+		text(style.Key, s.key(actPalette)).with(style.Plain, "  look at what was read, by name"),
 	} {
 		c.draw(r.x+3, r.y+2+i, r.w-4, l)
 	}
@@ -402,5 +402,5 @@ func (t *traceScreen) ending(s *state, width int) []railRow {
 			}
 		}
 	}
-	return append(out, railRow{line{}, -1}, railRow{text(style.Faint, "v: choose one and go on"), -1})
+	return append(out, railRow{line{}, -1}, railRow{text(style.Faint, s.key(actVariant)+": choose one and go on"), -1})
 }

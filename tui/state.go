@@ -21,6 +21,9 @@ const (
 )
 
 func (id screenID) String() string {
+	if id >= screens {
+		return "Pods"
+	}
 	return [screens]string{"Overview", "Request", "Trace", "Config", "Confirm"}[id]
 }
 

@@ -35,7 +35,7 @@ func askConfirm(s *state) effect {
 	case s.opt.Source.Confirm == nil:
 		return say("this target cannot be watched")
 	case !s.traced:
-		return say("there is no trace to confirm: e makes a request")
+		return say("there is no trace to confirm: " + s.opt.Keys.first(traceID, actEdit) + " makes a request")
 	}
 	return effect{kind: effGo, screen: confirmID}
 }
