@@ -25,6 +25,7 @@ type model struct {
 	dialog dialog
 	owner  *owner // of watches
 	rows   int    // of the window
+	ahead  ahead  // what was typed before its time
 }
 
 // screen is what the root needs of each screen.
@@ -50,6 +51,7 @@ func newModel(ctx context.Context, opt Options, now time.Time) *model {
 	if opt.Request != nil {
 		m.s.req, m.s.asked, m.s.at = *opt.Request, true, traceID
 		m.s.back = []screenID{overviewID}
+		m.ahead.tracing = true
 	}
 	m.s.dress()
 	return m
@@ -69,6 +71,9 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	cmd := m.update(msg)
 	m.s.h = max(m.rows-m.s.bannerRows(), 1)
 	m.screen().settle(&m.s)
+	if len(m.ahead.typed) > 0 {
+		cmd = tea.Batch(cmd, m.catchUp())
+	}
 	return m, cmd
 }
 
@@ -136,6 +141,9 @@ func (m *model) screen() screen {
 // press decides who gets a key: dialog, then text that is typed, then the screen, then
 // everywhere.
 func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
+	if m.hold(k) {
+		return nil
+	}
 	m.s.say, m.s.alarm = "", false
 	if m.dialog != nil {
 		e, done := m.dialog.press(k, &m.s)
@@ -185,6 +193,8 @@ func (m *model) typed(k tea.KeyPressMsg) effect {
 
 func (m *model) paste(text string) tea.Cmd {
 	switch {
+	case len(m.ahead.typed) > 0 && m.waits():
+		m.ahead.typed = append(m.ahead.typed, tea.PasteMsg{Content: text})
 	case m.dialog != nil:
 		switch d := m.dialog.(type) {
 		case *chooser:
@@ -255,7 +265,7 @@ func (m *model) gotTrace(t tracedMsg) tea.Cmd {
 	if t.gen != m.s.gen {
 		return nil
 	}
-	m.s.busy = nil
+	m.s.busy, m.ahead.tracing = nil, false
 	if n := len(m.s.reading.Calls); len(t.reading.Calls) > n { // what the trace read on
 		m.s.calls = append(m.s.calls, t.reading.Calls[n:]...)
 	}

@@ -71,6 +71,7 @@ func (m *model) openPlace(p place, whole, again bool) tea.Cmd {
 		m.s.say = "opening " + render.Clean(p.part) + ", " + bytesWord(int64(len(data))) + style.Ellipsis
 	}
 	m.s.docGen++
+	m.ahead.opening = !again
 	gen, steps := m.s.docGen, m.s.steps()
 	return func() tea.Msg {
 		d, target, line, err := makeDoc(p, data, whole, steps)

@@ -89,7 +89,9 @@ func (m *model) perform(e effect) tea.Cmd {
 		m.goTo(traceID)
 		m.remember(*e.req)
 		m.s.req, m.s.asked, m.s.say = *e.req, true, e.note
-		return m.traceRequest(*e.req)
+		cmd := m.traceRequest(*e.req)
+		m.ahead.tracing = true
+		return cmd
 	case effFill:
 		m.goTo(requestID)
 		m.form.fill(*e.req)
@@ -196,6 +198,7 @@ func (m *model) gotDoc(d docMsg) {
 	if d.gen != m.s.docGen {
 		return
 	}
+	m.ahead.opening = false
 	if d.err != nil {
 		m.fail(d.err)
 		return

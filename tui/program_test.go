@@ -3,10 +3,10 @@ package tui
 import (
 	"bytes"
 	"context"
-	"os"
 	"strings"
 	"testing"
 
+	terminal "github.com/meshtop/meshtop/e2e/screen"
 	"github.com/meshtop/meshtop/e2e/screen/person"
 	"github.com/meshtop/meshtop/inspect"
 )
@@ -14,11 +14,11 @@ import (
 // onTerminal runs the whole program on a pty.
 func onTerminal(t *testing.T, opt Options, w, h int) person.Person {
 	t.Helper()
-	return person.Inside(t, w, h, func(ctx context.Context, tty *os.File) error {
+	return person.Inside(t, w, h, func(ctx context.Context, tty terminal.TTY) error {
 		if opt.Input == nil {
-			opt.Input = tty
+			opt.Input = tty.File
 		}
-		opt.Output, opt.Environment = tty, []string{"TERM=xterm-256color", "COLORTERM=truecolor"}
+		opt.Output, opt.Environment = tty.File, tty.Env
 		return Run(ctx, opt)
 	})
 }

@@ -3,6 +3,7 @@
 package attach
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,14 +17,27 @@ import (
 	"github.com/meshtop/meshtop/e2e/screen/person"
 )
 
-// build makes the program.
-func build(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "meshtop")
-	if out, err := exec.Command("go", "build", "-o", bin, "../..").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+// program is where the built program is; TestMain sets it.
+var program string
+
+// TestMain makes the program, once for all tests.
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "meshtop-attach-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	return bin
+	defer os.RemoveAll(dir)
+	program = filepath.Join(dir, "meshtop")
+	if out, err := exec.Command("go", "build", "-o", program, "../..").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build meshtop: %v: %s\n", err, out)
+		return 1
+	}
+	return m.Run()
 }
 
 // seat is somebody at a terminal.
@@ -32,15 +46,15 @@ type seat struct {
 	person.Person
 }
 
-func sit(t *testing.T, bin string, args ...string) seat {
+func sit(t *testing.T, args ...string) seat {
 	t.Helper()
-	p, err := screen.Start(screen.Options{W: 80, H: 24}, bin, args...)
+	p, err := screen.Start(screen.Options{W: 80, H: 24}, program, args...)
 	return seat{t, person.At(t, p, err)}
 }
 
 // The demo on a terminal: the stepper with its verdict; q gives the terminal back.
 func TestDemo(t *testing.T) {
-	p := sit(t, build(t), "demo", "mesh")
+	p := sit(t, "demo", "mesh")
 	p.Sees("▸ Trace", "✓ DELIVERED to 10.107.42.16:80", "20 steps", "nat OUTPUT")
 	p.leaves()
 }
@@ -64,9 +78,8 @@ func (p seat) leaves() {
 // pod changes.
 func TestLivePod(t *testing.T) {
 	l := lab.New(t, lab.Options{Scene: "mesh"})
-	bin := build(t)
 	before := state(t, l)
-	p := sit(t, bin, "attach", "netns", l.Pod())
+	p := sit(t, "attach", "netns", l.Pod())
 	p.Sees("▸ Overview", "envoy 1.40.0", "OUTPUT #2 ─REDIRECT─▶ :15001 virtualOutbound", "10.107.42.16_80 ▶ outbound|myngxsvc", "OUTPUT #1 ─RETURN─▶ eth0")
 	p.Types("e")
 	p.Sees("▸ Request")

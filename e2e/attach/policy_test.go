@@ -12,12 +12,11 @@ import (
 // so, it is taken back, and the pod is as it was.
 func TestPolicyOnScreens(t *testing.T) {
 	l := lab.New(t, lab.Options{Scene: "mesh"})
-	bin := build(t)
 	before := state(t, l)
 	req := request(t, l)
 	answers(t, l, req, flow.TCPOK)
 
-	p := sit(t, bin, "attach", "netns", l.Pod(), "--allow-policy", "--to", "10.107.42.16:80", "--uid", "1000")
+	p := sit(t, "attach", "netns", l.Pod(), "--allow-policy", "--to", "10.107.42.16:80", "--uid", "1000")
 	p.Sees("▸ Trace", "✓ DELIVERED", "RW")
 	p.Types("p")
 	p.Sees("Change egress policy of netns "+l.Pod(), "(•) BLOCK-ALL", "would be refused", "Type "+l.Pod()+" to apply")

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/meshtop/meshtop/e2e/lab/lab"
+	"github.com/meshtop/meshtop/e2e/screen"
 	"github.com/meshtop/meshtop/e2e/screen/person"
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/local"
@@ -24,17 +25,11 @@ import (
 // what it leaves behind can be counted. It ends with the status that code holds then.
 func run(t *testing.T, code *int, args ...string) person.Person {
 	t.Helper()
-	return person.Inside(t, 140, 40, func(ctx context.Context, tty *os.File) error {
+	return person.Inside(t, 140, 40, func(ctx context.Context, tty screen.TTY) error {
 		app := plain.App{
-			Stdin: tty, Stdout: tty, Stderr: io.Discard, Terminal: true, Version: "test",
-			Getenv: func(name string) string {
-				if name == "LANG" {
-					return "C.UTF-8"
-				}
-				return ""
-			},
+			Stdin: tty, Stdout: tty, Stderr: io.Discard, Terminal: true, Version: "test", Getenv: tty.Getenv,
 			Screens: func(ctx context.Context, opt tui.Options) error {
-				opt.Input, opt.Output, opt.Environment = tty, tty, []string{"TERM=xterm-256color", "LANG=C.UTF-8"}
+				opt.Input, opt.Output, opt.Environment = tty.File, tty.File, tty.Env
 				return tui.Run(ctx, opt)
 			},
 			Netns: func(_ context.Context, name string, admin netip.AddrPort) (inspect.Pod, error) {

@@ -24,6 +24,33 @@ type Options struct {
 	W, H int
 	// Mute is a terminal that answers no question (of its colours, of its modes).
 	Mute bool
+	// Leader makes the program the leader of the terminal's session, as a login shell is: signals
+	// of the terminal and job control work. How it leaves the terminal cannot be seen then, since
+	// the kernel hangs up a terminal whose leader ends, and resets its modes.
+	Leader bool
+	// Env is added to the environment of a program that is started, in the form "NAME=value".
+	Env []string
+}
+
+// environment is what a program finds of its terminal in its environment.
+func environment() []string {
+	return []string{"TERM=xterm-256color", "COLORTERM=truecolor", "LANG=C.UTF-8", "LC_ALL=C.UTF-8"}
+}
+
+// TTY is the terminal as a program in this process gets it.
+type TTY struct {
+	*os.File
+	Env []string // what the environment of a program there says of it
+}
+
+// Getenv is a variable of Env; empty: there is none.
+func (t TTY) Getenv(name string) string {
+	for _, v := range t.Env {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // Program is a program that runs on a terminal of its own.
@@ -49,10 +76,8 @@ func Start(opt Options, name string, args ...string) (*Program, error) {
 	}
 	cmd := exec.Command(name, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.pts, p.pts, p.pts
-	cmd.Env = append(os.Environ(), "TERM=xterm-256color", "COLORTERM=truecolor", "LC_ALL=C.UTF-8")
-	// Not the controlling terminal: the kernel hangs that up when a session's leader ends,
-	// and resets its modes, so that nobody could see how the program left them.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Env = append(append(os.Environ(), environment()...), opt.Env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: opt.Leader}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, p.ptm.Close(), p.pts.Close())
 	}
@@ -63,14 +88,14 @@ func Start(opt Options, name string, args ...string) (*Program, error) {
 
 // Inside runs a program in this process, so that what it leaves behind can be counted: main
 // gets the terminal, and is to end when its context does. The caller closes it.
-func Inside(opt Options, main func(ctx context.Context, tty *os.File) error) (*Program, error) {
+func Inside(opt Options, main func(ctx context.Context, tty TTY) error) (*Program, error) {
 	p, err := open(opt)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.kill = func() error { cancel(); return nil }
-	p.follow(opt, func() error { return main(ctx, p.pts) })
+	p.follow(opt, func() error { return main(ctx, TTY{p.pts, append(environment(), opt.Env...)}) })
 	return p, nil
 }
 
@@ -124,6 +149,13 @@ func (p *Program) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// Raw is all that was written to the terminal so far.
+func (p *Program) Raw() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.raw.String()
+}
+
 // Text is what the terminal shows.
 func (p *Program) Text() string {
 	p.mu.Lock()
@@ -174,6 +206,14 @@ func (p *Program) Ended(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("it does not end: %w; the terminal shows\n%s", ctx.Err(), p.Text())
 	}
+}
+
+// Resize gives the terminal another size, and tells the program.
+func (p *Program) Resize(w, h int) error {
+	p.mu.Lock()
+	p.em.Resize(w, h)
+	p.mu.Unlock()
+	return pty.Setsize(p.pts, &pty.Winsize{Rows: uint16(h), Cols: uint16(w)})
 }
 
 // PID is the program's process; 0: this one.

@@ -4,7 +4,6 @@ package person
 
 import (
 	"context"
-	"os"
 	"testing"
 	"time"
 
@@ -39,7 +38,7 @@ func At(t testing.TB, p *screen.Program, err error) Person {
 }
 
 // Inside sits down at a program that runs in this process.
-func Inside(t testing.TB, w, h int, main func(ctx context.Context, tty *os.File) error) Person {
+func Inside(t testing.TB, w, h int, main func(ctx context.Context, tty screen.TTY) error) Person {
 	t.Helper()
 	p, err := screen.Inside(screen.Options{W: w, H: h}, main)
 	return At(t, p, err)
@@ -57,6 +56,22 @@ func (p Person) Sees(texts ...string) {
 func (p Person) Misses(text string) {
 	p.t.Helper()
 	if err := p.Gone(p.ctx, text); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Shows waits until ok says that the terminal shows what is named.
+func (p Person) Shows(what string, ok func(string) bool) {
+	p.t.Helper()
+	if err := p.Until(p.ctx, what, ok); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Resizes gives the terminal another size.
+func (p Person) Resizes(w, h int) {
+	p.t.Helper()
+	if err := p.Resize(w, h); err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -1,0 +1,74 @@
+package attach
+
+import (
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/meshtop/meshtop/e2e/screen"
+	"github.com/meshtop/meshtop/e2e/screen/person"
+)
+
+// Whatever ends the program gives the terminal back: its modes, the screen behind, the cursor.
+func TestSignals(t *testing.T) {
+	for name, sig := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGHUP": syscall.SIGHUP, "SIGINT": syscall.SIGINT} {
+		t.Run(name, func(t *testing.T) {
+			p := sit(t, "demo", "mesh")
+			p.Sees("▸ Trace", "20 steps")
+			if err := syscall.Kill(p.PID(), sig); err != nil {
+				t.Fatal(err)
+			}
+			_ = p.End() // with what status is not judged here
+			p.GivenBack()
+		})
+	}
+}
+
+// Longer than a terminal's buffers: what is pasted arrives whole, and so does what is typed behind it.
+func TestLongPaste(t *testing.T) {
+	p := sit(t, "demo", "mesh")
+	p.Sees("20 steps")
+	p.Types("e" + paste("curl -H 'x-long: "+strings.Repeat("0123456789", 2000)+"' http://10.107.42.16/last") + "\x12" + strings.Repeat("jk", 100) + "jjj")
+	p.Sees("GET http://10.107.42.16/last", "✓ DELIVERED", "evidence · step 4 ")
+	p.leaves()
+}
+
+// ctrl+z gives the terminal to the shell, and fg brings the screens back, with what was typed
+// since, in a window of another size. The shell finds its terminal as it was.
+func TestSuspend(t *testing.T) {
+	shell, err := screen.Start(screen.Options{W: 80, H: 24, Leader: true, Env: []string{"PS1=ready> ", "PROMPT_COMMAND=", "HISTFILE="}}, "bash", "--norc", "--noprofile", "-i")
+	p := person.At(t, shell, err)
+	p.Sees("ready>")
+	modes := func(n string) string {
+		p.Types("clear; echo \"[$(stty -g | cksum)]\" " + n + "\r")
+		found := regexp.MustCompile(`\[([0-9 ]+)\] ` + n)
+		p.Shows("the terminal's modes", found.MatchString)
+		return found.FindStringSubmatch(p.Text())[1]
+	}
+	before := modes("before")
+	p.Types(program + " demo mesh\r")
+	p.Sees("▸ Trace", "20 steps")
+	p.Types("jj")
+	p.Sees("evidence · step 3 ")
+	p.Types("\x1a")
+	p.Sees("Stopped", "ready>")
+	if held := modes("suspended"); held != before {
+		t.Errorf("the modes of the terminal were %s, and are %s after ctrl+z", before, held)
+	}
+	p.Resizes(100, 30)
+	p.Types("fg\r")
+	p.Sees("▸ Trace", "evidence · step 3 ", "? help")
+	p.Shows("a frame of 30 rows", func(s string) bool {
+		return len(strings.Split(s, "\n")) >= 30 && strings.Contains(strings.Split(s, "\n")[29], "? help")
+	})
+	p.Types("jj")
+	p.Sees("evidence · step 5 ")
+	p.Types("q")
+	p.Sees("ready>")
+	if after := modes("ended"); after != before {
+		t.Errorf("the modes of the terminal were %s, and are %s at the end", before, after)
+	}
+	p.Types("exit\r")
+	_ = p.End()
+}
