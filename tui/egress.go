@@ -99,7 +99,14 @@ func (m *model) egressAct(a act) tea.Cmd {
 			return nil
 		}
 		m.dialog = &undoDialog{}
+		if m.s.danger() {
+			m.dialog = &typedDialog{what: "Take back the egress policy", does: effect{kind: effUndo}}
+		}
 	case actExtend:
+		if m.s.danger() && m.s.inForce() {
+			m.dialog = &typedDialog{what: "Extend the egress policy by " + inspectDuration(longer), does: effect{kind: effExtend}}
+			return nil
+		}
 		return m.extend()
 	}
 	return nil

@@ -105,21 +105,21 @@ func (d *driver) later(g *gate, by time.Duration) {
 
 func letters(s string) []string { return strings.Split(s, "") }
 
-// From the key to the banner: nothing is carried out before the pod's name is typed, and what
-// is carried out is what was shown.
+// From the key to the banner: nothing is carried out before it is agreed to, and what is carried
+// out is what was shown.
 func TestPolicyFromKeyToBanner(t *testing.T) {
 	opt, g := gated(t)
 	d := drive(t, opt, 80, 24)
 	d.has("RW")
 	d.keys("p")
-	d.has("Change egress policy of netns web", "now  none", "(•) BLOCK-ALL", "( ) allow-all", "3 of 3 destinations would be refused", "Type web to apply", "pgdn")
+	d.has("Change egress policy of netns web", "now  none", "(•) BLOCK-ALL", "( ) allow-all", "3 of 3 destinations would be refused", "Type y to apply", "pgdn")
 	d.exact("policy")
 	d.keys("enter")
-	d.has("type web to apply")
+	d.has("type y to apply")
 	d.keys(letters("wed")...)
 	d.keys("enter")
 	if len(g.applied) > 0 {
-		t.Fatal("carried out without its name")
+		t.Fatal("carried out without a yes")
 	}
 	d.keys("backspace")
 	d.keys(letters("b")...)

@@ -18,9 +18,11 @@ func header(c *canvas, s *state) {
 	}
 	end := c.right(c.w-1, 0, ink, provenance(s, c.w >= wideFrom))
 	room := end - 3
+	x := c.put(0, 0, room, style.Bar, " meshtop  ")
+	x = alarm(c, x, room, s.opt.Danger, s.opt.Context)
 	name := " " + style.Cursor + " " + s.at.String()
-	target := cut(render.Clean(s.opt.Target), max(room-len(" meshtop  ")-textWidth(name), 4))
-	c.put(0, 0, room, style.Bar, " meshtop  "+target+name)
+	target := cut(render.Clean(s.opt.Target), max(room-x-textWidth(name), 4))
+	c.put(x, 0, room-x, style.Bar, target+name)
 }
 
 // provenance is the right end of the header: the proxy, the snapshot and its age.
@@ -147,8 +149,11 @@ func footer(c *canvas, s *state, keys [][]binding) {
 // paintSmall is the frame of a terminal that is too small: the verdict alone.
 func paintSmall(c *canvas, s *state) {
 	var lines []line
+	if s.danger() {
+		lines = para(line{}, style.Alarm, "DANGER "+render.Clean(s.opt.Context), c.w)
+	}
 	if s.inForce() {
-		lines = para(line{}, style.Alarm, s.bannerText(), c.w)
+		lines = append(lines, para(line{}, style.Alarm, s.bannerText(), c.w)...)
 	}
 	switch {
 	case s.traced:

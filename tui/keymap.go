@@ -106,6 +106,7 @@ func (t table) bind(over map[string]Remap) []binding {
 			out[i].keys = o.Keys
 		}
 	}
+	t.leave(out)
 	for i := 0; i < len(out); {
 		n := i + 1
 		for n < len(out) && out[n].help == "" {
@@ -115,6 +116,17 @@ func (t table) bind(over map[string]Remap) []binding {
 		i = n
 	}
 	return out
+}
+
+// leave takes from a row the key that it leaves to another act of the screen.
+func (t table) leave(list []binding) {
+	for i, r := range t.rows {
+		for _, other := range list {
+			if r.yields != "" && other.act != r.act && slices.Contains(other.keys, r.yields) {
+				list[i].keys = slices.DeleteFunc(slices.Clone(list[i].keys), func(k string) bool { return k == r.yields })
+			}
+		}
+	}
 }
 
 // label is the keys of a group of acts: the first of each, then the second of each. Of keys
@@ -177,6 +189,50 @@ func (k Keys) of(at screenID) [][]binding {
 		return [][]binding{k.lists[at], k.lists[modePickerEverywhere]}
 	}
 	return [][]binding{k.lists[at], k.lists[modeEverywhere]}
+}
+
+// Act is one act of the key map, as a configuration names it.
+type Act struct {
+	Name string
+	Keys []string
+	Help string // what it does; empty: said with the act before it
+	On   string // where: "everywhere", or the screens
+}
+
+// Acts are all acts in the order of the screens, those of every screen first. An act that
+// several screens have stands once.
+func (k Keys) Acts() []Act {
+	k = k.orBuiltIn()
+	var out []Act
+	at := map[string]int{}
+	for _, id := range []screenID{modeEverywhere, overviewID, traceID, configID, confirmID, requestID, modePicker, modePickerEverywhere} {
+		for _, b := range k.lists[id] {
+			i, ok := at[b.name]
+			if !ok {
+				at[b.name] = len(out)
+				out = append(out, Act{b.name, b.keys, b.help, id.place()})
+				continue
+			}
+			if len(b.keys) > len(out[i].Keys) { // another screen's may have left one
+				out[i].Keys = b.keys
+			}
+			if on := id.place(); out[i].On != "everywhere" && !strings.Contains(out[i].On, on) {
+				out[i].On += ", " + on
+			}
+		}
+	}
+	return out
+}
+
+// place is where a list of keys counts.
+func (id screenID) place() string {
+	switch {
+	case id == modeEverywhere:
+		return "everywhere"
+	case id < screens:
+		return id.String()
+	}
+	return "Pods"
 }
 
 // everywhere are the keys of every screen that is no form.

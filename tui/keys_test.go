@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -110,6 +111,30 @@ func TestWrongKeys(t *testing.T) {
 		_, err := NewKeys(c.list)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%v: %v, want %q", c.list, err, c.want)
+		}
+	}
+}
+
+// The map that is in force, given as a configuration, is the same map: an act has the same keys
+// on every screen.
+func TestActsAreAConfiguration(t *testing.T) {
+	for _, remaps := range [][]Remap{nil, {{"page-down", []string{"space"}, 1}, {"pause", []string{"P"}, 2}, {"variant", nil, 3}}} {
+		k, err := NewKeys(remaps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again []Remap
+		for i, a := range k.Acts() {
+			again = append(again, Remap{a.Name, a.Keys, i + 1})
+		}
+		k2, err := NewKeys(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, list := range tables() {
+			if got, want := fmt.Sprintf("%#v", k2.lists[list.at]), fmt.Sprintf("%#v", k.lists[list.at]); got != want {
+				t.Errorf("%s:\n%s\n%s", list.at.name(), got, want)
+			}
 		}
 	}
 }

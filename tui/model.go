@@ -199,6 +199,8 @@ func (m *model) paste(text string) tea.Cmd {
 		switch d := m.dialog.(type) {
 		case *chooser:
 			d.filter.insert(text)
+		case *typedDialog:
+			d.name.insert(text)
 		case *policyDialog:
 			if f := d.text(); f != nil {
 				f.insert(text)
@@ -328,6 +330,9 @@ func (m *model) View() tea.View {
 	v := tea.NewView(c.String(m.s.palette))
 	v.AltScreen = true
 	v.WindowTitle = "meshtop " + render.Clean(m.s.opt.Target)
+	if m.s.danger() {
+		v.WindowTitle = "DANGER " + v.WindowTitle
+	}
 	if m.s.inForce() {
 		v.WindowTitle = strings.ToUpper(m.s.policy.policy.Change.Kind.String()) + " " + v.WindowTitle
 	}

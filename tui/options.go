@@ -28,6 +28,10 @@ type Options struct {
 	NoMouse bool
 	Theme   style.Theme
 	Keys    Keys // zero: those that are built in
+	// Context is the cluster's, as the user names it; empty: the target is of none. Danger says
+	// whether the user marked a context as dangerous; nil: none is.
+	Context string
+	Danger  func(context string) bool
 
 	Input       io.Reader // nil: the terminal
 	Output      io.Writer // nil: the terminal

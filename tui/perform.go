@@ -116,6 +116,8 @@ func (m *model) perform(e effect) tea.Cmd {
 		}
 	case effUndo:
 		return m.undo()
+	case effExtend:
+		return m.extend()
 	case effDialog:
 		m.dialog = e.dialog
 	case effCancel:

@@ -75,24 +75,24 @@ func newPicker(ctx context.Context, opt Options, pods Pods, now time.Time) *pick
 
 func pickerKeys() []row {
 	return append(moves("next, previous pod", ""), []row{
-		{actOpen, []string{"enter"}, 1, "attach to the pod", "%s attach"},
-		{actFind, []string{"/"}, 1, "filter", "%s filter"},
-		{actPalette, []string{":"}, 1, "ns, ctx or pod NAME", "%s ns, ctx, pod NAME"},
-		{actNamespace, []string{"n"}, 1, "choose a namespace", "%s namespace"},
-		{actContext, []string{"x"}, 1, "choose a context", ""},
-		{actAll, []string{"a"}, 1, "all namespaces, or one", "%s all"},
-		{actSort, []string{"o"}, 1, "sort by another column", "%s sort"},
+		{actOpen, []string{"enter"}, 1, "attach to the pod", "%s attach", ""},
+		{actFind, []string{"/"}, 1, "filter", "%s filter", ""},
+		{actPalette, []string{":"}, 1, "ns, ctx or pod NAME", "%s ns, ctx, pod NAME", ""},
+		{actNamespace, []string{"n"}, 1, "choose a namespace", "%s namespace", ""},
+		{actContext, []string{"x"}, 1, "choose a context", "", ""},
+		{actAll, []string{"a"}, 1, "all namespaces, or one", "%s all", ""},
+		{actSort, []string{"o"}, 1, "sort by another column", "%s sort", ""},
 	}...)
 }
 
 func pickerGlobals() []row {
 	return []row{
-		{actHelp, []string{"?", "f1"}, 1, "this help", ""},
-		{actRefresh, []string{"r"}, 1, "list again", "%s refresh"},
-		{actMouse, []string{"m"}, 1, "mouse on, off", ""},
-		{actSuspend, []string{"ctrl+z"}, 1, "suspend", ""},
-		{actBack, []string{"esc"}, 1, "take the filter away", ""},
-		{actQuit, []string{"q", "ctrl+c"}, 2, "quit", ""},
+		{actHelp, []string{"?", "f1"}, 1, "this help", "", ""},
+		{actRefresh, []string{"r"}, 1, "list again", "%s refresh", ""},
+		{actMouse, []string{"m"}, 1, "mouse on, off", "", ""},
+		{actSuspend, []string{"ctrl+z"}, 1, "suspend", "", ""},
+		{actBack, []string{"esc"}, 1, "take the filter away", "", ""},
+		{actQuit, []string{"q", "ctrl+c"}, 2, "quit", "", ""},
 	}
 }
 

@@ -36,7 +36,13 @@ func (p *picker) paint(c *canvas) {
 	}
 	c.wash(rect{0, 0, c.w, 1}, style.Bar)
 	end := c.right(c.w-1, 0, style.Bar, cut(space, c.w/2))
-	c.put(0, 0, max(end-2, 0), style.Bar, " meshtop  "+cut(render.Clean(where), max(end-30, 8))+" "+style.Cursor+" choose a pod")
+	x := c.put(0, 0, max(end-2, 0), style.Bar, " meshtop  ")
+	if y := alarm(c, x, max(end-2, 0), p.s.opt.Danger, where); y > x {
+		x, where = y, ""
+	} else {
+		where = cut(render.Clean(where), max(end-30, 8)) + " "
+	}
+	c.put(x, 0, max(end-2-x, 0), style.Bar, where+style.Cursor+" choose a pod")
 	if c.h > 2 {
 		p.drawRows(c, p.area())
 	}

@@ -35,13 +35,14 @@ var ttls = []string{"5m", "10m", "30m", "1h"}
 var kinds = []flow.PolicyKind{flow.AllowAll, flow.BlockAll, flow.Restore}
 
 // policyDialog plans a change of the egress policy, shows what it would do, and carries it
-// out once the pod's name is typed.
+// out once y is typed, or the pod's name where its context is marked as dangerous.
 type policyDialog struct {
 	kind                          flow.PolicyKind
 	closeOpen, strong, all, plain bool
 	ttl, except, reason, name     field
 	row                           policyRow
 	podName                       string
+	danger                        bool // the name itself must be typed
 
 	gen     int
 	pending bool
@@ -56,7 +57,7 @@ type policyDialog struct {
 }
 
 func newPolicyDialog(s *state) *policyDialog {
-	d := &policyDialog{kind: flow.BlockAll, podName: s.opt.Source.Egress.Name, ttl: newField("10m")}
+	d := &policyDialog{kind: flow.BlockAll, podName: s.opt.Source.Egress.Name, danger: s.danger(), ttl: newField("10m")}
 	if s.inForce() || s.policy.policy.State == flow.StateExpired {
 		d.kind = flow.Restore
 	}
@@ -220,15 +221,29 @@ func indexOf[T comparable](all []T, x T) int {
 // enter carries it out if the name is typed and the plan is there.
 func (d *policyDialog) enter() effect {
 	switch {
-	case strings.TrimSpace(d.name.String()) != d.podName:
+	case !d.agreed():
 		d.row = pName
-		return say("type " + render.Clean(d.podName) + " to " + applyWord(d.kind))
+		return say("type " + d.wanted() + " to " + applyWord(d.kind))
 	case d.pending:
 		return say("the plan is not there yet")
 	case !d.planned || d.wrong != "" && d.wrong != anotherPlan:
 		return say("there is no plan to carry out: see above")
 	}
 	return effect{kind: effPlan, n: 1}
+}
+
+// wanted is what is to be typed: the pod's name where that is marked as dangerous, else a y.
+func (d *policyDialog) wanted() string {
+	if d.danger {
+		return render.Clean(d.podName)
+	}
+	return "y"
+}
+
+// agreed says whether it is typed. The pod's name is a yes everywhere.
+func (d *policyDialog) agreed() bool {
+	said := strings.TrimSpace(d.name.String())
+	return said == d.podName || !d.danger && said == "y"
 }
 
 func applyWord(k flow.PolicyKind) string {
@@ -390,7 +405,7 @@ func (d *policyDialog) option(r policyRow) (line, bool) {
 	case pReason:
 		return text(style.Strong, pad("reason", policyLead)).with(style.Plain, "["+strings.Repeat(" ", 52)+"]"), true
 	case pName:
-		return text(style.Plain, "Type "+render.Clean(d.podName)+" to "+applyWord(d.kind)+": ["+strings.Repeat(" ", nameRoom)+"]  ").
+		return text(style.Plain, "Type "+d.wanted()+" to "+applyWord(d.kind)+": ["+strings.Repeat(" ", nameRoom)+"]  ").
 			with(style.Key, "enter").with(style.Plain, " "+applyWord(d.kind)+"  ").with(style.Key, "esc").with(style.Plain, " cancel"), true
 	}
 	return line{}, false
@@ -411,7 +426,7 @@ func (d *policyDialog) drawField(c *canvas, in rect, y int, r policyRow) {
 	case pReason:
 		f, room = &d.reason, 52
 	case pName:
-		f, at, room = &d.name, in.x+textWidth("Type "+render.Clean(d.podName)+" to "+applyWord(d.kind)+": ["), nameRoom
+		f, at, room = &d.name, in.x+textWidth("Type "+d.wanted()+" to "+applyWord(d.kind)+": ["), nameRoom
 	default:
 		if here {
 			c.wash(rect{in.x + policyLead, y, max(in.w-policyLead, 0), 1}, style.Selected)

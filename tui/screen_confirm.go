@@ -52,16 +52,16 @@ type confirmScreen struct {
 }
 
 func confirmKeys() []row {
-	return append(moves("next, previous row", "", "space"), []row{
-		{actPause, []string{"space"}, 1, "pause the drawing, go on", "%s pause"},
-		{actOpen, []string{"enter"}, 1, "the packet, or the step's trace", "%s packet"},
-		{actEvery, []string{"f"}, 1, "every packet, or the path", "%s all"},
-		{actConfirm, []string{"w"}, 1, "watch: nothing is sent", "%s watch"},
-		{actSend, []string{"s"}, 1, "send one request (asks)", "%s send"},
-		{actPayload, []string{"b"}, 1, "payload: show, hide", "%s payload"},
-		{actExport, []string{"x"}, 1, "export as pcapng", "%s export"},
-		{actZoom, []string{"z"}, 1, "zoom the pane", ""},
-		{actCopyAs, []string{"C"}, 1, "copy the capture command", ""},
+	return append(moves("next, previous row", ""), []row{
+		{actPause, []string{"space"}, 1, "pause the drawing, go on", "%s pause", ""},
+		{actOpen, []string{"enter"}, 1, "the packet, or the step's trace", "%s packet", ""},
+		{actEvery, []string{"f"}, 1, "every packet, or the path", "%s all", ""},
+		{actConfirm, []string{"w"}, 1, "watch: nothing is sent", "%s watch", ""},
+		{actSend, []string{"s"}, 1, "send one request (asks)", "%s send", ""},
+		{actPayload, []string{"b"}, 1, "payload: show, hide", "%s payload", ""},
+		{actExport, []string{"x"}, 1, "export as pcapng", "%s export", ""},
+		{actZoom, []string{"z"}, 1, "zoom the pane", "", ""},
+		{actCopyAs, []string{"C"}, 1, "copy the capture command", "", ""},
 	}...)
 }
 

@@ -99,7 +99,7 @@ func (t *traceScreen) ask(a act, s *state) effect {
 		return effect{}
 	}
 	switch a {
-	case actOpen:
+	case actOpen, actRaw:
 		return effect{kind: effConfig, n: t.sel}
 	case actEdit:
 		return effect{kind: effFill, req: &s.req}

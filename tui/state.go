@@ -120,6 +120,7 @@ const (
 	effExport              // write the packets that were seen
 	effPlan                // plan what the policy dialog says; n is 1 to carry it out too
 	effUndo                // take the egress policy back
+	effExtend              // give it more time
 	effPickItem            // row effect.n of the dialog, by a click
 	effQuit
 )

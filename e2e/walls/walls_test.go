@@ -62,7 +62,8 @@ var rooms = []room{
 	{"deploy/image", nil, "an image is made of files, whatever they are"},
 	{"tui/style", nil, "colours know no data"},
 	{"tui", []string{"inspect", "inspect/session", "rules/...", "tui/style"}, "screens show what the session answers; readers are injected by main"},
-	{"tui/plain", []string{"inspect", "inspect/session", "inspect/saved", "inspect/archive", "rules/...", "tui", "tui/style"}, "verbs show what the session answers; readers are injected by main"},
+	{"tui/config", []string{"tui", "tui/style"}, "what a file says of the screens is read without opening the file"},
+	{"tui/plain", []string{"inspect", "inspect/session", "inspect/saved", "inspect/archive", "rules/...", "tui", "tui/style", "tui/config"}, "verbs show what the session answers; readers are injected by main"},
 	{"", []string{"..."}, "main wires everything"},
 }
 

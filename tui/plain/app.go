@@ -15,6 +15,7 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui"
+	"github.com/meshtop/meshtop/tui/config"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -60,7 +61,8 @@ type App struct {
 
 	mapped []*archive.Mapped // files that the parts refer to
 	root   *cobra.Command
-	news   *news // of a pod of a cluster; nil: there is none
+	read   *config.Settings // of the user's file; nil: not read yet
+	news   *news            // of a pod of a cluster; nil: there is none
 }
 
 // Cluster is what opens pods of a cluster.
@@ -173,7 +175,7 @@ func newRoot(app *App) *cobra.Command {
 	}
 	app.root = root
 	attach := newAttach(app, root)
-	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newControlPlane(app), newCanI(app), newVersion(app), newCompletion(app, root))
+	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newControlPlane(app), newCanI(app), newConfig(app), newVersion(app), newCompletion(app, root))
 	if app.Cluster != nil {
 		for _, cmd := range append(root.Commands(), root) {
 			if cmd.Flags().Lookup("admin") != nil || cmd.Name() == "can-i" { // it takes a target that is alive

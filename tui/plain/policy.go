@@ -30,6 +30,7 @@ type policyOptions struct {
 	dryRun, yes  bool
 	full         bool
 	controlplane string
+	danger       string // the context that --danger names
 }
 
 func newPolicy(app *App) *cobra.Command {
@@ -53,6 +54,7 @@ func newPolicy(app *App) *cobra.Command {
 	f.StringVar(&o.controlplane, "controlplane", "", "xds: where meshtop controlplane is asked")
 	f.BoolVar(&o.dryRun, "dry-run", false, "plan and change nothing")
 	f.BoolVar(&o.yes, "yes", false, "do not ask")
+	f.StringVar(&o.danger, "danger", "", "beside --yes: the context, where it is marked as dangerous")
 	f.BoolVar(&o.full, "full", false, "read the whole configuration, however large")
 	return cmd
 }
@@ -125,6 +127,25 @@ func (o *policyOptions) check(a *App, cmd *cobra.Command, t target) error {
 		return usage("--driver %s: its object belongs to a cluster: want pod NAME, or --dry-run, which prints it", o.ask.Driver)
 	case o.changes() && !o.yes && !(a.InTerminal && a.ErrTerminal):
 		return usage("policy %s changes a running pod: say --yes, or run it on a terminal and type the pod's name", o.ask.Kind)
+	}
+	return o.dares(a, t)
+}
+
+// dares says whether a change may be made where the target is. In a context that the user marked
+// as dangerous --yes alone does not answer: it is what a script says everywhere.
+func (o *policyOptions) dares(a *App, t target) error {
+	if !o.changes() {
+		return nil
+	}
+	context, p, marked, err := a.danger(t)
+	switch {
+	case err != nil:
+		return err
+	case o.danger != "" && o.danger != context:
+		return usage("--danger %s: the context is %q: nothing was changed", o.danger, context)
+	case marked && o.yes && o.danger == "":
+		return usage("policy %s in the context %s, which is marked as dangerous (%s in line %d of %s): beside --yes say --danger %s, or type the pod's name on a terminal",
+			o.ask.Kind, context, p.Text, p.Line, a.configPath(), context)
 	}
 	return nil
 }
@@ -406,7 +427,11 @@ func (v *policyVerb) confirm(ctx context.Context, plan string) error {
 		return nil
 	}
 	name := v.looked.target.name
-	fmt.Fprintf(v.app.Stderr, "%sType %s to %s: ", plan, render.Clean(name), verbOf(v.o.ask.Kind))
+	alarm := ""
+	if context, _, marked, _ := v.app.danger(v.looked.target); marked { // its file was read before
+		alarm = "DANGER: this is the context " + render.Clean(context) + "\n"
+	}
+	fmt.Fprintf(v.app.Stderr, "%s%sType %s to %s: ", plan, alarm, render.Clean(name), verbOf(v.o.ask.Kind))
 	line, err := v.app.line(ctx)
 	if err != nil {
 		fmt.Fprintln(v.app.Stderr)

@@ -21,10 +21,12 @@ type screenFlags struct {
 	plain, ascii, noMouse bool
 	theme, color          string
 	allowPolicy           bool
+	said                  func(flag string) bool // the command line says it
 }
 
 func (s *screenFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
+	s.said = f.Changed
 	f.BoolVar(&s.plain, "plain", false, "text instead of screens")
 	f.BoolVar(&s.ascii, "ascii", false, "screens of ASCII characters only")
 	f.BoolVar(&s.noMouse, "no-mouse", false, "leave the mouse to the terminal")
@@ -55,6 +57,9 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 	told, over := a.news.show()
 	defer over()
 	opt.Target, opt.Command, opt.Requests = pod.Name(), t.String(), requests
+	if opt.Context, _, _, err = a.danger(t); err != nil {
+		return err
+	}
 	opt.Source = tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, s.allowPolicy), News: told}
 	if len(requests) > 0 {
 		opt.Request, opt.Requests = &requests[0], requests[1:]
@@ -65,13 +70,30 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 	return nil
 }
 
-// dressed is how screens look.
+// dressed is how screens look and which keys they have: what the command line says, else the
+// user's file, else what is built in.
 func (a *App) dressed(s *screenFlags) (tui.Options, error) {
-	theme, err := style.ParseTheme(s.theme)
+	set, err := a.settings()
 	if err != nil {
-		return tui.Options{}, usage("--%w", err)
+		return tui.Options{}, err
 	}
-	return tui.Options{ASCII: s.ascii || !a.utf8(), NoColor: s.color == "never" || a.env("NO_COLOR") != "", NoMouse: s.noMouse, Theme: theme}, nil
+	if s.said("theme") {
+		if set.Theme, err = style.ParseTheme(s.theme); err != nil {
+			return tui.Options{}, usage("--%w", err)
+		}
+	}
+	if s.said("color") {
+		set.Color = s.color
+	}
+	ascii, noMouse := set.ASCII == "true" || set.ASCII == "auto" && !a.utf8(), !set.Mouse
+	if s.said("ascii") {
+		ascii = s.ascii
+	}
+	if s.said("no-mouse") {
+		noMouse = s.noMouse
+	}
+	marked := func(context string) bool { _, yes := set.Dangerous(context); return yes }
+	return tui.Options{ASCII: ascii, NoColor: set.Color == "never" || a.env("NO_COLOR") != "", NoMouse: noMouse, Theme: set.Theme, Keys: set.Keys, Danger: marked}, nil
 }
 
 // picks says whether the user can be asked for a pod.
