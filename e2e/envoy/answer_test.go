@@ -33,7 +33,7 @@ func TestAnswerHeaders(t *testing.T) {
 	}
 	b := &Batch{World: World{ID: "answer", Family: "answer", Clusters: usualClusters(12)}}
 	for i, c := range cases {
-		for k, cluster := range []string{"c1", "c.empty"} { // an endpoint's answer, and Envoy's own
+		for k, cluster := range []string{"c1", "c.empty", "c1"} { // an endpoint's answer, Envoy's own, and one before a route is looked for
 			r := routeTo(cluster, everything, nil)
 			rc := oneRoute(r)
 			for _, x := range []struct{ to, from M }{{r, c.route}, {rc["virtual_hosts"].(A)[0].(M), c.host}, {rc, c.more}} {
@@ -41,10 +41,13 @@ func TestAnswerHeaders(t *testing.T) {
 					x.to[key] = v
 				}
 			}
-			n := 2*i + k
+			n := 3*i + k
 			b.World.Listeners = append(b.World.Listeners, raw(web(rc, nil)(listener(listenerName(n), acceptAddr(n), acceptPort))))
 			q := get("a.test", "/")
 			q.ID, q.Accept = c.name+" "+cluster, acceptAt(n)
+			if k == 2 {
+				q.ID, q.HTTP.Target, q.HTTP.Headers = c.name+" early", "/x#fragment", [][2]string{{"x-forwarded-proto", "http"}}
+			}
 			b.Requests = append(b.Requests, q)
 		}
 	}
@@ -66,7 +69,7 @@ func TestAnswerHeaders(t *testing.T) {
 		if lines, sure := alone(flow.ReadAnswer(cfg.Accept(conn, &req, new(flow.Choices)).Steps).Named["x-a"]); !sure || lines != "" {
 			said = lines
 		}
-		if want := cases[n/2].want; seen != want || said != want {
+		if want := cases[n/3].want; seen != want || said != want {
 			t.Errorf("%s: Envoy %q, meshtop %q, want %q", b.Requests[n].ID, seen, said, want)
 		}
 	}

@@ -133,11 +133,14 @@ func (s *stream) unsayAnswer() {
 		if st.Stage != flow.Route {
 			continue
 		}
-		st.Facts = slices.DeleteFunc(slices.Clone(st.Facts), func(f flow.Reason) bool {
-			return f.Kind == flow.WhyAnswerHas || f.Kind == flow.WhyAnswerAdds || f.Kind == flow.WhyAnswerLoses || f.Kind == flow.WhyAnswerMore
-		})
+		st.Facts = slices.DeleteFunc(slices.Clone(st.Facts), func(f flow.Reason) bool { return ofAnswer(f.Kind) })
 		return
 	}
+}
+
+// ofAnswer says whether a fact is of what noteAnswer notes.
+func ofAnswer(k flow.ReasonKind) bool {
+	return k == flow.WhyAnswerHas || k == flow.WhyAnswerAdds || k == flow.WhyAnswerLoses || k == flow.WhyAnswerMore
 }
 
 // noteAnswer adds to the route's step what the caller sees of the headers that weighted

@@ -169,8 +169,7 @@ func (s *stream) early(code int, details string, why flow.Reason, location strin
 	if why.Kind == flow.NoReason {
 		why = flow.Because(flow.WhyEarlyAnswer, strconv.Itoa(code), details)
 	}
-	s.nameEarly()
-	s.answer(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Reason: why}, flow.Refused, flow.Symptom{Code: code, Details: details, Location: location})
+	s.answer(flow.Step{Stage: flow.NetworkFilter, Subject: s.m.name, Reason: why, Facts: s.nameEarly()}, flow.Refused, flow.Symptom{Code: code, Details: details, Location: location})
 	return false
 }
 

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -371,10 +372,11 @@ func (s *stream) matcherInput(kind string, config tree.Node) (string, presence) 
 
 // nameEarly names in the outcome what Envoy's log names for an answer that came before a
 // route was looked for: what the headers as they are lead to. As long as X-Forwarded-Proto
-// is missing no route matches.
-func (s *stream) nameEarly() {
+// is missing no route matches. The facts are what the route does to the answer's headers, as
+// far as it forwards (unsayAnswer says why).
+func (s *stream) nameEarly() (facts []flow.Reason) {
 	if s.table = s.quietTable(); s.table == nil {
-		return
+		return nil
 	}
 	p := s.p
 	before := p.res
@@ -384,9 +386,15 @@ func (s *stream) nameEarly() {
 		s.chooseHost()
 	}
 	named := p.res.Outcome
+	if s.route != nil && s.action.kind == actionCluster {
+		for _, st := range p.res.Steps[len(before.Steps):] {
+			facts = append(facts, slices.DeleteFunc(slices.Clone(st.Facts), func(f flow.Reason) bool { return !ofAnswer(f.Kind) })...)
+		}
+	}
 	p.res, p.over = before, false
 	p.res.Outcome.VirtualHost, p.res.Outcome.Cluster = named.VirtualHost, named.Cluster
 	p.res.Outcome.Route, p.res.Outcome.RouteIndex = named.Route, named.RouteIndex
+	return facts
 }
 
 // quietTable is the table of a request that needs no step of it.
