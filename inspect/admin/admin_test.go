@@ -294,7 +294,7 @@ func TestLarge(t *testing.T) {
 		}
 		a := serve(t, map[string]http.HandlerFunc{
 			listenersPath: text(`{"listener_statuses":[` + strings.Join(names, ",") + `]}`), "/server_info": text("{}"), "/runtime": text("{}"), "/stats": text("a: 1\n"),
-			"/config_dump?include_eds": text(`{"configs":[]}`), "/config_dump?mask=bootstrap": text(`{"configs":[]}`), "/clusters?format=json": text("{}"), "/certs": text("{}"),
+			"/config_dump?include_eds": text(`{"configs":[]}`), bootstrapPath: text(`{"configs":[]}`), "/clusters?format=json": text("{}"), "/certs": text("{}"),
 		})
 		f, err := find(t, Options{}, a)
 		if err != nil {
@@ -331,12 +331,12 @@ func TestNeedsAreEscaped(t *testing.T) {
 	for _, c := range s.Calls {
 		asked = append(asked, strings.TrimPrefix(c.What, "GET "+a.String()))
 	}
-	want := []string{`/config_dump?resource=dynamic_route_configs&name_regex=a%5C.b%5C%7Cc%26d%3De%2Ff%25`, `/config_dump?resource=static_route_configs&name_regex=a%5C.b%5C%7Cc%26d%3De%2Ff%25`,
-		`/config_dump?mask=ecds_filters&name_regex=f%5C%2A`, `/config_dump?resource=dynamic_active_secrets&name_regex=s`, `/config_dump?resource=static_secrets&name_regex=s`}
+	want := []string{`/config_dump?mask=dynamic_route_configs,static_route_configs&name_regex=a%5C.b%5C%7Cc%26d%3De%2Ff%25`,
+		`/config_dump?mask=ecds_filters&name_regex=f%5C%2A`, `/config_dump?mask=dynamic_active_secrets,static_secrets&name_regex=s`}
 	if !slices.Equal(asked, want) {
 		t.Errorf("asked %q", asked)
 	}
-	if g := gapOf(s, "config_dump/static_route_configs/a.b%7Cc&d=e%2Ff%25.json"); g == "" {
+	if g := gapOf(s, "config_dump/dynamic_route_configs,static_route_configs/a.b%7Cc&d=e%2Ff%25.json"); g == "" {
 		t.Errorf("gaps %v", s.Gaps)
 	}
 	if g := gapOf(s, "scope"); !strings.Contains(g, "cannot be asked") {

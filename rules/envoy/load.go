@@ -13,8 +13,8 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 )
 
-// partsPrefix begins the names of element lists: config_dump/RESOURCE/NAME.json, NAME
-// escaped as in a URL's path.
+// partsPrefix begins the names of answers about one name: config_dump/RESOURCE/NAME.json, NAME
+// escaped as in a URL's path. Several resources that were asked at once stand with a comma between.
 const partsPrefix = "config_dump/"
 
 // Load reads Envoy's parts of a snapshot by their names. It refers to the bytes, which must
@@ -105,37 +105,38 @@ func (c *Config) dump(name string, raw []byte) error {
 	return nil
 }
 
-// only keeps of an answer to a question by name what was asked for: one that Envoy can only
-// answer with sections of all kinds holds no section in whole, and the bootstrap besides.
-func (x *indexer) only(r resource) {
-	if r == resNone {
+// only keeps of an answer to a question by name what was asked for: one that Envoy answers
+// with sections holds no section in whole, and may hold other kinds and the bootstrap besides.
+func (x *indexer) only(asked []resource) {
+	if len(asked) == 0 {
 		return
 	}
-	x.entries = slices.DeleteFunc(x.entries, func(e *entry) bool { return e.res != r })
-	if r != staticListeners && r != dynamicListeners {
+	x.entries = slices.DeleteFunc(x.entries, func(e *entry) bool { return !slices.Contains(asked, e.res) })
+	if !slices.Contains(asked, staticListeners) && !slices.Contains(asked, dynamicListeners) {
 		x.heads = nil
 	}
 	x.seen, x.bootstrap = [resourceEnd]bool{}, nil
 }
 
-// ask notes that a resource was asked for by name, so that its absence is a fact. The answer
-// is which; resNone: the part is no answer to such a question.
-func (c *Config) ask(rest string) (asked resource) {
-	res, escaped, ok := strings.Cut(strings.TrimSuffix(rest, ".json"), "/")
+// ask notes which resources were asked for by name, so that its absence there is a fact. None:
+// the part is no answer to such a question.
+func (c *Config) ask(rest string) (asked []resource) {
+	lists, escaped, ok := strings.Cut(strings.TrimSuffix(rest, ".json"), "/")
 	if !ok {
-		return resNone
+		return nil
 	}
 	name, err := url.PathUnescape(escaped)
 	if err != nil {
 		name = escaped
 	}
+	fields := strings.Split(lists, ",")
 	for r := resNone + 1; r < resourceEnd; r++ {
-		if r.facts().field == res {
+		if slices.Contains(fields, r.facts().field) {
 			if c.asked == nil {
 				c.asked = map[resourceName]bool{}
 			}
 			c.asked[resourceName{r, name}] = true
-			asked = r
+			asked = append(asked, r)
 		}
 	}
 	return asked

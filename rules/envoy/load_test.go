@@ -223,6 +223,17 @@ func TestNeeds(t *testing.T) {
 	delete(files, "config_dump/static_clusters/c.json")
 	put("meta.json", `{"complete": ["static_clusters"]}`)
 	step("refused w/80/w80 NC")
+
+	delete(files, "meta.json")
+	delete(files, "config_dump/dynamic_active_clusters/c.json")
+	const both = "config_dump/dynamic_active_clusters,static_clusters/"
+	put(both+"c.json", element("ClustersConfigDump", `'static_clusters': [{'cluster': {'name': 'c', 'type': 'EDS'}}]`))
+	step("continue w/80/w80 c 1.0.0.1:80")
+	put(both+"c.json", "{}")
+	step("refused w/80/w80 NC")
+	delete(files, both+"c.json")
+	put(both+"d.json", element("ClustersConfigDump", `'dynamic_active_clusters': [{'cluster': {'name': 'd', 'type': 'EDS'}}], 'static_clusters': []`))
+	step("unknown w/80/w80 needs cluster c") // a section in part is no section in whole
 }
 
 // A nil Config knows nothing and says so.
