@@ -4,6 +4,7 @@
 //	go run ./e2e/bench [-rungs 2,20,99,194] [-dir DIR] [-istioctl PATH] [-pairs 5]
 //	go run ./e2e/bench -requests FILE|DIR [-dir FILE|DIR]      dumps and requests that are there
 //	go run ./e2e/bench -screen      what the confirm screen costs at 5,000 packets/s; root
+//	go run ./e2e/bench -live 10000  what a trace costs a live Envoy of 10,000 services, which takes 7 GB; root
 //
 // It takes CPU seconds, not wall time, since other things run on the machine; for the
 // first frame, which a person waits for, the shortest of many. Each figure stands beside
@@ -32,7 +33,7 @@ type options struct {
 	requests                   string
 	inside, requestsFile       string
 	screen                     bool
-	pps, load                  int
+	pps, load, live            int
 }
 
 func main() {
@@ -52,6 +53,7 @@ func main() {
 	flag.StringVar(&o.requestsFile, "requests-file", "", "with -inside: its requests")
 	flag.BoolVar(&o.screen, "screen", false, "measure the confirm screen instead (root)")
 	flag.IntVar(&o.pps, "pps", 5000, "with -screen: packets a second")
+	flag.IntVar(&o.live, "live", 0, "measure traces of a live Envoy with so many services instead (root)")
 	flag.IntVar(&o.load, "load", 0, "make so many packets a second on lo (used by bench itself)")
 	flag.Parse()
 	if err := run(o); err != nil {
@@ -73,6 +75,8 @@ func run(o options) error {
 		return load(o.load)
 	case o.screen:
 		return onScreen(o)
+	case o.live > 0:
+		return onLive(o)
 	}
 	work, err := os.MkdirTemp("", "meshtop-bench-")
 	if err != nil {

@@ -103,7 +103,12 @@ func first(rs []mesh.Request) (mesh.Request, error) {
 }
 
 func traceCommand(binary, dump string, q mesh.Request) []string {
-	argv := []string{binary, "trace", "--config-dump", dump, "--to", fmt.Sprintf("%s:%d", q.Dst, q.Port)}
+	return append([]string{binary, "trace", "--config-dump", dump}, requestFlags(q)...)
+}
+
+// requestFlags are a request as a trace takes it.
+func requestFlags(q mesh.Request) []string {
+	argv := []string{"--to", fmt.Sprintf("%s:%d", q.Dst, q.Port)}
 	if q.Authority == "" {
 		return append(argv, "--raw")
 	}
