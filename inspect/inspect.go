@@ -117,7 +117,9 @@ type Pod interface {
 // Resolver is a Pod that can look a name up as its own processes would. Not every pod can:
 // a saved snapshot has nobody to ask.
 type Resolver interface {
-	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
+	// Resolve is what a process of this user would get for a name: it has an address at least.
+	// The user matters where the pod's rules decide by it whom a question reaches.
+	Resolve(ctx context.Context, name string, uid, gid uint32) (flow.Named, error)
 }
 
 // Limited is a Pod that is seen by a way on which it cannot be watched, sent from or changed.

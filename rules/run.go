@@ -57,6 +57,7 @@ func (r *run) first() {
 		p.UID, p.GID, p.Mark, owner = r.req.UID, r.req.GID, r.req.Mark, flow.OwnerApp
 	}
 	r.leg(p, owner, r.said())
+	r.named()
 }
 
 // said is what the caller says.
@@ -82,6 +83,7 @@ func (r *run) withoutRules() {
 		Stage: flow.Socket, Subject: accept.String(), Verdict: flow.Continue, Reason: flow.Because(flow.WhyNoRules, accept.String()),
 		Assumed: []flow.Assumption{{Reason: flow.Because(flow.WhyNoRules, accept.String()), Flag: "--iptables FILE"}},
 	}}})
+	r.named()
 	r.proxy(envoy.Conn{Accept: accept, Orig: r.req.Dst, Src: r.req.Src, Proto: r.req.Proto}, r.said(), false)
 }
 

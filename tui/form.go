@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -161,24 +162,40 @@ func (f *form) hint(id fieldID) string {
 	case id == fDevice:
 		return "as the routes say"
 	case id == fTo:
-		return "ADDR:PORT or a URL"
+		return "HOST:PORT or a URL"
 	}
 	return "0"
 }
 
-// request is what the form means.
+// request is what the form means; its destination is an address.
 func (f *form) request() (flow.Request, error) {
+	d, err := f.draft()
+	if err == nil && d.Host != "" {
+		err = fmt.Errorf("%q is a name: the pod's own resolver is asked for its address first", d.Host)
+	}
+	return d.Request, err
+}
+
+// draft is what the form means; a name in to is not looked up yet.
+func (f *form) draft() (request.Draft, error) {
+	t, err := request.ParseTarget(strings.TrimSpace(f.text[fTo].String()))
+	if err != nil {
+		return request.Draft{Request: f.base}, err
+	}
+	r, err := f.to(t)
+	return request.Draft{Request: r, Host: t.Host}, err
+}
+
+// to is the request that goes to t.
+func (f *form) to(t request.Target) (flow.Request, error) {
 	r := f.base
 	r.Dir, r.Proto, r.TLS, r.HTTP, r.In = flow.Direction(f.choice[fDirection]), flow.TCP, nil, nil, ""
 	r.UID, r.GID, r.Mark, r.Src = 0, 0, 0, netip.AddrPort{}
-	t, err := request.ParseTarget(strings.TrimSpace(f.text[fTo].String()))
-	if err != nil {
-		return r, err
-	}
-	if t.Host != "" {
-		return r, fmt.Errorf("%q is a name: write its address into to, and the name into host", t.Host)
-	}
 	r.Dst = netip.AddrPortFrom(t.Addr, t.Port)
+	if r.Named != nil && !slices.Contains(r.Named.Addrs, t.Addr) {
+		r.Named = nil // another address was written
+	}
+	var err error
 	if r.Dir == flow.Outbound {
 		for _, n := range []struct {
 			id fieldID

@@ -25,6 +25,14 @@ type tracedMsg struct {
 	err     error
 }
 
+// resolvedMsg: the name of a request's destination was looked up.
+type resolvedMsg struct {
+	gen  int
+	host string
+	req  flow.Request
+	err  error
+}
+
 // progressMsg: a part is being read.
 type progressMsg struct {
 	gen int

@@ -101,6 +101,8 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.gotReading(msg)
 	case tracedMsg:
 		return m.gotTrace(msg)
+	case resolvedMsg:
+		return m.gotResolved(msg)
 	case docMsg:
 		m.gotDoc(msg)
 	case confirmedMsg:

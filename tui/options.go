@@ -8,6 +8,7 @@ import (
 	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules/confirm"
 	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/request"
 	"github.com/meshtop/meshtop/tui/style"
 )
 
@@ -45,6 +46,8 @@ type Source struct {
 	Read func(ctx context.Context, progress func(inspect.Progress)) (Reading, error)
 	// Trace traces over a reading, and brings more of it where the trace needs more.
 	Trace func(ctx context.Context, in Reading, req flow.Request, progress func(inspect.Progress)) (Reading, flow.Trace, error)
+	// Resolve looks up the name of a request's destination as the pod would. Nil: addresses only.
+	Resolve func(ctx context.Context, in Reading, d request.Draft) (flow.Request, error)
 	// Confirm watches the request's traffic until the watch's time is over or ctx ended, and
 	// judges what was seen. Nil: it cannot be watched.
 	Confirm func(ctx context.Context, in Reading, req flow.Request, w Watch) (Reading, confirm.Report, error)

@@ -92,6 +92,8 @@ func (m *model) perform(e effect) tea.Cmd {
 		cmd := m.traceRequest(*e.req)
 		m.ahead.tracing = true
 		return cmd
+	case effResolve:
+		return m.resolve(e.draft)
 	case effFill:
 		m.goTo(requestID)
 		m.form.fill(*e.req)

@@ -128,7 +128,7 @@ func (t *requestScreen) paste(s string) effect {
 	return effect{}
 }
 
-// curl fills the form from a curl command. A name stays to be resolved by the user.
+// curl fills the form from a curl command. A name stays one until the request is traced.
 func (t *requestScreen) curl(cmd string) effect {
 	d, err := request.Curl(cmd)
 	if err != nil {
@@ -141,7 +141,7 @@ func (t *requestScreen) curl(cmd string) effect {
 	t.form.text[fTo].set(d.Host + ":" + itoa(int(d.Request.Dst.Port())))
 	t.form.text[fHost].set(d.Request.HTTP.Authority)
 	t.onRight, t.sel = false, 1
-	return say("filled from the curl command; " + render.Clean(d.Host) + " is a name: write its address into to")
+	return say("filled from the curl command; " + render.Clean(d.Host) + " is looked up as the pod would")
 }
 
 func (t *requestScreen) do(a act, s *state) effect {
@@ -187,13 +187,16 @@ func (t *requestScreen) do(a act, s *state) effect {
 }
 
 func (t *requestScreen) run() effect {
-	r, err := t.form.request()
+	d, err := t.form.draft()
 	if err != nil {
 		t.wrong = render.Clean(err.Error())
 		return effect{kind: effSay, text: t.wrong, n: 1}
 	}
 	t.wrong = ""
-	return effect{kind: effTrace, req: &r}
+	if d.Host != "" {
+		return effect{kind: effResolve, draft: d}
+	}
+	return effect{kind: effTrace, req: &d.Request}
 }
 
 func (t *requestScreen) move(by int) {

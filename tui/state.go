@@ -5,6 +5,7 @@ import (
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/request"
 	"github.com/meshtop/meshtop/tui/style"
 )
 
@@ -119,6 +120,7 @@ const (
 	effWatch               // confirm the trace; n is 1 to send the request
 	effExport              // write the packets that were seen
 	effPlan                // plan what the policy dialog says; n is 1 to carry it out too
+	effResolve             // look up the name of effect.draft, and trace it
 	effUndo                // take the egress policy back
 	effExtend              // give it more time
 	effPickItem            // row effect.n of the dialog, by a click
@@ -136,6 +138,7 @@ type effect struct {
 	note   string
 	dialog dialog
 	place  place
+	draft  request.Draft
 }
 
 func say(text string) effect { return effect{kind: effSay, text: text} }

@@ -137,6 +137,7 @@ func TestCluster(t *testing.T) {
 	c.bring(t)
 	m := c.client(t)
 	t.Run("tiers", m.tiers)
+	t.Run("names", m.names)
 	t.Run("scenes", m.scenes)
 	t.Run("record", m.record)
 	t.Run("objects", m.objects)

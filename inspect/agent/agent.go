@@ -42,6 +42,7 @@ const (
 	maxAsked = 16 << 20 // bytes of a question, of an answer that is no part, of a head
 	maxPart  = 1 << 30  // bytes of one part; inspect.Want may set less
 	maxParts = 1 << 16
+	maxAddrs = 256     // addresses of a name
 	inMemory = 4 << 20 // bytes of a part up to which it stays in memory
 )
 
@@ -142,8 +143,14 @@ type sent struct {
 	Error *fault
 }
 
+// lookup asks what a process of a user would get for a name.
+type lookup struct {
+	Name     string
+	UID, GID uint32
+}
+
 type resolved struct {
-	Addrs []string
+	Named flow.Named
 	Error *fault
 }
 

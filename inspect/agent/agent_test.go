@@ -115,16 +115,16 @@ func TestSendAndResolve(t *testing.T) {
 	if !reflect.DeepEqual(f.request, r) {
 		t.Errorf("the request came as %+v", f.request)
 	}
-	addrs, err := pod.Resolve(t.Context(), "svc")
-	if err != nil || !reflect.DeepEqual(addrs, f.addrs) {
-		t.Errorf("resolved %v, %v", addrs, err)
+	n, err := pod.Resolve(t.Context(), "svc", 1000, 7)
+	if want := (flow.Named{Name: "svc", By: flow.NamedServer, Addrs: f.addrs, UID: 1000, GID: 7}); err != nil || !reflect.DeepEqual(n, want) {
+		t.Errorf("resolved %+v, %v", n, err)
 	}
 }
 
 // Every field of what is carried arrives: one that is added and cannot be carried fails here.
 func TestEveryFieldIsCarried(t *testing.T) {
 	for _, v := range []any{
-		&flow.Request{}, &flow.Change{}, &flow.Policy{}, &flow.Observation{}, &inspect.Sent{}, &inspect.Call{},
+		&flow.Request{}, &flow.Named{}, &flow.Change{}, &flow.Policy{}, &flow.Observation{}, &inspect.Sent{}, &inspect.Call{},
 		&gap{}, &flow.Need{}, &inspect.ObserveOptions{}, &flow.Conn{},
 	} {
 		fill(reflect.ValueOf(v).Elem(), new(int))
@@ -163,6 +163,9 @@ func fill(v reflect.Value, n *int) {
 		return
 	case netip.AddrPort:
 		v.Set(reflect.ValueOf(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(*n)}), uint16(*n))))
+		return
+	case netip.Addr:
+		v.Set(reflect.ValueOf(netip.AddrFrom4([4]byte{10, 0, 0, byte(*n)})))
 		return
 	case netip.Prefix:
 		v.Set(reflect.ValueOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(*n)}), 32)))

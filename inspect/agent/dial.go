@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -104,21 +103,21 @@ func (p *Pod) Close() error {
 	return errors.Join(errs...)
 }
 
-// Resolve is what the pod's own processes would get for a name.
-func (p *Pod) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+// Resolve is what a process of this user in the pod would get for a name.
+func (p *Pod) Resolve(ctx context.Context, name string, uid, gid uint32) (flow.Named, error) {
 	var a resolved
-	if err := p.call(ctx, pathResolve, name, &a); err != nil {
-		return nil, err
+	if err := p.call(ctx, pathResolve, lookup{name, uid, gid}, &a); err != nil {
+		return flow.Named{}, err
 	}
-	var out []netip.Addr
-	for _, s := range a.Addrs {
-		addr, err := netip.ParseAddr(s)
-		if err != nil {
-			return nil, fmt.Errorf("resolve %s: the agent's answer: %w", name, err)
+	n := a.Named
+	n.Name = name
+	n.Addrs = n.Addrs[:min(len(n.Addrs), maxAddrs)]
+	for i, addr := range n.Addrs {
+		if n.Addrs[i] = addr.Unmap(); !addr.IsValid() {
+			return flow.Named{}, fmt.Errorf("resolve %s: the agent's answer holds no address", name)
 		}
-		out = append(out, addr)
 	}
-	return out, a.Error.err()
+	return n, a.Error.err()
 }
 
 // Send makes one real request from inside.

@@ -59,7 +59,9 @@ func (f *fake) Send(_ context.Context, r flow.Request) (inspect.Sent, error) {
 	return f.sent, f.err
 }
 
-func (f *fake) Resolve(context.Context, string) ([]netip.Addr, error) { return f.addrs, f.err }
+func (f *fake) Resolve(_ context.Context, name string, uid, gid uint32) (flow.Named, error) {
+	return flow.Named{Name: name, By: flow.NamedServer, Addrs: f.addrs, UID: uid, GID: gid}, f.err
+}
 
 func (f *fake) Policy(context.Context) (flow.Policy, error) {
 	f.mu.Lock()

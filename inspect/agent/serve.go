@@ -8,7 +8,6 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -87,18 +86,15 @@ func (s *server) hello(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *server) resolve(w http.ResponseWriter, r *http.Request) {
-	var name string
-	if !asked(w, r, &name) {
+	var q lookup
+	if !asked(w, r, &q) {
 		return
 	}
-	var found []netip.Addr
-	err := errors.New("this pod cannot look names up")
+	a := resolved{Error: faultOf(errors.New("this pod cannot look names up"))}
 	if by, ok := s.pod.(inspect.Resolver); ok {
-		found, err = by.Resolve(r.Context(), name)
-	}
-	a := resolved{Error: faultOf(err)}
-	for _, f := range found {
-		a.Addrs = append(a.Addrs, f.String())
+		var err error
+		a.Named, err = by.Resolve(r.Context(), q.Name, q.UID, q.GID)
+		a.Error = faultOf(err)
 	}
 	answer(w, a)
 }

@@ -37,6 +37,7 @@ type kind struct {
 var (
 	pods        = kind{v1.SchemeGroupVersion, "pods"}
 	namespaces  = kind{v1.SchemeGroupVersion, "namespaces"}
+	services    = kind{v1.SchemeGroupVersion, "services"}
 	configmaps  = kind{v1.SchemeGroupVersion, "configmaps"}
 	events      = kind{v1.SchemeGroupVersion, "events"}
 	deployments = kind{apps.SchemeGroupVersion, "deployments"}

@@ -19,7 +19,7 @@ import (
 func (c *cluster) executed(o *v1.Pod) *lesser {
 	in := &inside{cluster: c, object: o}
 	e := &envoy{at: admins(o)}
-	return &lesser{cluster: c, object: o, way: "by exec", brings: "what the images of its containers can read", close: e.close, read: func(ctx context.Context, l *look) {
+	return &lesser{cluster: c, object: o, way: "by exec", brings: "what the images of its containers can read", close: e.close, lookup: in.resolve, read: func(ctx context.Context, l *look) {
 		if l.whole() || in.boxes == nil {
 			in.look(ctx, l)
 		}
@@ -57,7 +57,7 @@ func (b box) has(tool string) bool { return slices.Contains(b.tools, tool) }
 
 // probe lists the programs of ours that a container has, and what it may. Commands are
 // constants: nothing of a pod's object ever becomes part of one.
-const probe = `for p in cat iptables-nft-save iptables-legacy-save iptables-save ip6tables-nft-save ip6tables-legacy-save ip6tables-save nft ip conntrack curl bash nc wget pilot-agent; do
+const probe = `for p in cat iptables-nft-save iptables-legacy-save iptables-save ip6tables-nft-save ip6tables-legacy-save ip6tables-save nft ip conntrack curl bash nc wget pilot-agent getent; do
 command -v "$p" >/dev/null 2>&1 && echo "has $p"; done
 while read -r k v; do case "$k" in CapEff:|Uid:) echo "$k $v";; esac; done </proc/self/status
 :`

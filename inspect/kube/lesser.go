@@ -21,12 +21,14 @@ type lesser struct {
 	way     string // such as "by port-forward"
 	brings  string // what can be had by it
 	read    func(context.Context, *look)
+	lookup  func(context.Context, string) (flow.Named, error) // nil: nothing in the pod can be asked
 	close   func() error
 }
 
 var (
-	_ inspect.Pod     = (*lesser)(nil)
-	_ inspect.Limited = (*lesser)(nil)
+	_ inspect.Pod      = (*lesser)(nil)
+	_ inspect.Limited  = (*lesser)(nil)
+	_ inspect.Resolver = (*lesser)(nil)
 )
 
 // kernelParts are the parts that only who is inside a pod can read.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -158,9 +157,13 @@ func (p *Pod) Send(ctx context.Context, r flow.Request) (inspect.Sent, error) {
 	return sent, err
 }
 
-// Resolve is what the pod's own processes would get for a name.
-func (p *Pod) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
-	return twice(ctx, p.link, func(a *agent.Pod) ([]netip.Addr, error) { return a.Resolve(ctx, name) })
+// Resolve is what a process of this user in the pod would get for a name.
+func (p *Pod) Resolve(ctx context.Context, name string, uid, gid uint32) (flow.Named, error) {
+	n, err := twice(ctx, p.link, func(a *agent.Pod) (flow.Named, error) { return a.Resolve(ctx, name, uid, gid) })
+	if err != nil && !cut(err) && ctx.Err() == nil {
+		err = p.cluster.offer(ctx, p.object, name, err)
+	}
+	return n, err
 }
 
 // Policy reads what is in force.

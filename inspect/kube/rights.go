@@ -28,6 +28,7 @@ func needed() []flow.Right {
 		of("view", "see the pod", "the rules as they were meant (--via intent)", "", "pods", "get"),
 		of("view", "find pods by deployment", "deploy NAME as a target", "", "pods", "list"),
 		of("view", "read ConfigMaps", "Envoy's configuration as it was meant", "", "configmaps", "get"),
+		of("view", "see Services", "the names of addresses; without an agent, the address of a Service's name", "", "services", "get", "list"),
 		of("view", "read events", "why the agent does not start", "", "events", "list"),
 		of("view", "see who holds a policy", "everybody's attach says by whom and until when", "coordination.k8s.io", "leases", "get", "list"),
 		of("view", "forward a port", "Envoy's half of a trace (--via forward)", "", "pods/portforward", "get", "create"),

@@ -26,12 +26,17 @@ func Case(r Reading) (check.Case, error) {
 // need. Coverage counts the objects of the configuration as it is known at the end.
 func Check(ctx context.Context, pod inspect.Pod, r Reading, cases []check.Case, progress func(inspect.Progress)) (Reading, check.Report, error) {
 	var failed error
-	trace := func(req flow.Request) flow.Trace {
+	trace := func(c check.Case) flow.Trace {
 		if failed == nil {
 			failed = ctx.Err()
 		}
 		if failed != nil {
-			return flow.Trace{Request: req}
+			return flow.Trace{Request: c.Request}
+		}
+		req, err := Resolve(ctx, pod, r, c.Draft())
+		if err != nil { // of this case alone nothing can be told
+			return flow.Trace{Request: req, Legs: []flow.Leg{{Owner: flow.OwnerApp, Steps: []flow.Step{{Stage: flow.Socket, Subject: c.Host,
+				Reason: flow.Because(flow.WhyNamedNot, c.Host, err.Error())}}}}}
 		}
 		next, t, err := Trace(ctx, pod, r, req, progress)
 		r, failed = next, err

@@ -182,21 +182,49 @@ func TestReadBadPart(t *testing.T) {
 
 func TestResolve(t *testing.T) {
 	r := Reading{Files: inspect.Files{"hosts": []byte("# 10.0.0.9 svc\n10.0.0.1 web WWW # x\nbad svc\nfd00::1\tsvc\n")}}
-	for name, want := range map[string]string{"web": "10.0.0.1", "www": "10.0.0.1", "svc": "fd00::1", "localhost": "127.0.0.1", "LocalHost.": "127.0.0.1"} {
-		if a, err := Resolve(context.Background(), demo(t, "mesh"), r, name); err != nil || a.String() != want {
-			t.Errorf("%s is %v, %v, want %s", name, a, err, want)
+	at := func(p inspect.Pod, name, src string) (flow.Request, error) {
+		d := request.Draft{Host: name, Request: flow.Request{Dst: netip.AddrPortFrom(netip.Addr{}, 80), UID: 7}}
+		if src != "" {
+			d.Request.Src = netip.MustParseAddrPort(src)
+		}
+		return Resolve(context.Background(), p, r, d)
+	}
+	for name, want := range map[string]string{"web": "10.0.0.1:80", "www": "10.0.0.1:80", "svc": "[fd00::1]:80", "localhost": "127.0.0.1:80", "LocalHost.": "127.0.0.1:80"} {
+		if q, err := at(demo(t, "mesh"), name, ""); err != nil || q.Dst.String() != want || q.Named == nil || q.Named.Name != name {
+			t.Errorf("%s is %v, %+v, %v, want %s", name, q.Dst, q.Named, err, want)
 		}
 	}
-	if _, err := Resolve(context.Background(), demo(t, "mesh"), r, "other"); !errors.Is(err, inspect.ErrNotFound) {
+	if _, err := at(demo(t, "mesh"), "other", ""); !errors.Is(err, inspect.ErrNotFound) {
 		t.Errorf("an unknown name: %v", err)
 	}
-	p := resolving{addrs: []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.7")}}
-	if a, err := Resolve(context.Background(), p, r, "other"); err != nil || a.String() != "10.0.0.7" {
-		t.Errorf("by the pod: %v, %v", a, err)
+	p := resolving{addrs: []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.7"), netip.MustParseAddr("fd00::7")}}
+	for src, want := range map[string]string{"": "10.0.0.7:80", "[fd00::1]:0": "[fd00::7]:80", "10.0.0.1:0": "10.0.0.7:80"} {
+		if q, err := at(p, "other", src); err != nil || q.Dst.String() != want || len(q.Named.Addrs) != 2 || q.Named.UID != 7 {
+			t.Errorf("by the pod from %q: %v, %+v, %v", src, q.Dst, q.Named, err)
+		}
 	}
 	p.err = errors.New("no such host")
-	if _, err := Resolve(context.Background(), p, r, "other"); err == nil || !strings.Contains(err.Error(), "no such host") {
+	if _, err := at(p, "other", ""); err == nil || !strings.Contains(err.Error(), "no such host") {
 		t.Errorf("the pod's error: %v", err)
+	}
+}
+
+// The rules bring what the application asks the name server to the mesh's own, and not what
+// the proxy asks.
+func TestVia(t *testing.T) {
+	r, err := Read(context.Background(), saved.New("x", map[string][]byte{
+		"iptables-save": []byte("*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p udp -m udp --dport 53 -m owner --uid-owner 1337 -j RETURN\n-A OUTPUT -p udp -m udp --dport 53 -j REDIRECT --to-ports 15053\nCOMMIT\n"),
+		"addr.json":     []byte(`[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8}]},{"ifname":"eth0","addr_info":[{"family":"inet","local":"10.1.7.4","prefixlen":16}]}]`),
+		"route.json":    []byte(`[{"dst":"default","gateway":"10.1.0.1","dev":"eth0"}]`),
+	}), inspect.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for uid, want := range map[uint32]string{0: "127.0.0.1:15053", 1337: "invalid AddrPort"} {
+		n := flow.Named{By: flow.NamedServer, Server: netip.MustParseAddrPort("10.96.0.10:53"), UID: uid}
+		if got := via(r, n).String(); got != want {
+			t.Errorf("uid %d: %s, want %s", uid, got, want)
+		}
 	}
 }
 
@@ -206,7 +234,9 @@ type resolving struct {
 	err   error
 }
 
-func (r resolving) Resolve(context.Context, string) ([]netip.Addr, error) { return r.addrs, r.err }
+func (r resolving) Resolve(_ context.Context, name string, uid, gid uint32) (flow.Named, error) {
+	return flow.Named{Name: name, By: flow.NamedServer, Addrs: r.addrs, UID: uid, GID: gid}, r.err
+}
 
 func TestContainer(t *testing.T) {
 	pod := `{"spec":{"securityContext":{"runAsUser":7},"initContainers":[{"name":"i","securityContext":{"runAsUser":0}}],"containers":[{"name":"a"},{"name":"b","securityContext":{"runAsUser":8,"runAsGroup":9}}]}}`

@@ -22,8 +22,12 @@ type Case struct {
 	Name    string
 	Line    int // where it stands in its file
 	Request flow.Request
+	Host    string // the name that Request goes to, where that is to be looked up; else empty
 	Want    Want
 }
+
+// Draft is the request whose name may have to be looked up.
+func (c Case) Draft() request.Draft { return request.Draft{Request: c.Request, Host: c.Host} }
 
 // Want is what must be true of the trace. A nil field is not asked; where there are
 // several values, any of them will do.
@@ -189,10 +193,11 @@ func parseForm(raw []byte) (Case, error) {
 	if f.Request == nil {
 		return c, fmt.Errorf("request is missing")
 	}
-	var err error
-	if c.Request, err = request.Parse(f.Request); err != nil {
+	d, err := request.ParseDraft(f.Request)
+	if err != nil {
 		return c, err
 	}
+	c.Request, c.Host = d.Request, d.Host
 	if f.Want == nil {
 		return c, fmt.Errorf("want is missing")
 	}

@@ -234,7 +234,7 @@ func TestCoverage(t *testing.T) {
 		{Kind: flow.Route, Parent: "vh", Name: "", Ref: "/r/0"}, {Kind: flow.Route, Parent: "vh", Name: "", Ref: "/r/1"}, {Kind: flow.VirtualHost, Name: "vh"}, {Kind: flow.Cluster, Name: "c"}}
 	tr := flow.Trace{Legs: []flow.Leg{{Steps: []flow.Step{{Stage: flow.Listener, Subject: "b", Evidence: []flow.Evidence{{Ref: "/l/1"}}}, {Stage: flow.VirtualHost, Subject: "vh"}}}},
 		Variants: []flow.Variant{{Legs: []flow.Leg{{Steps: []flow.Step{{Stage: flow.Route, Evidence: []flow.Evidence{{Ref: "/r/1"}}}}}}}}}
-	r := Run([]Case{{}}, func(flow.Request) flow.Trace { return tr })
+	r := Run([]Case{{}}, func(Case) flow.Trace { return tr })
 	r.Cover(objects)
 	var got []string
 	for _, c := range r.Coverage {
@@ -258,7 +258,7 @@ func TestCoverage(t *testing.T) {
 			tr.Verdict = flow.Delivered
 		}
 		tr.Variants = nil
-		r := Run([]Case{c}, func(flow.Request) flow.Trace { return tr })
+		r := Run([]Case{c}, func(Case) flow.Trace { return tr })
 		r.Cover(objects)
 		if p, ok := r.Covered(); r.Count(status) != 1 || p != 0 || !ok {
 			t.Errorf("%v: covered %v %v, %+v", status, p, ok, r.Results)

@@ -168,7 +168,7 @@ func RulesHit(l flow.Leg) []string {
 // kernelUnknown says whether the kernel's part of a leg ends in something unknown.
 func kernelUnknown(l flow.Leg) bool {
 	for _, s := range l.Steps {
-		if s.Verdict == flow.Unknown && (s.Stage == flow.Netfilter || s.Stage == flow.RouteLookup) {
+		if s.Verdict == flow.Unknown && (s.Stage == flow.Netfilter || s.Stage == flow.RouteLookup || s.Stage == flow.Socket) {
 			return true
 		}
 	}

@@ -57,10 +57,10 @@ func (r Report) Covered() (percent float64, ok bool) {
 }
 
 // Run judges every case by its trace.
-func Run(cases []Case, trace func(flow.Request) flow.Trace) Report {
+func Run(cases []Case, trace func(Case) flow.Trace) Report {
 	r := Report{seen: visited{refs: map[string]bool{}, names: map[named]bool{}}}
 	for _, c := range cases {
-		t := trace(c.Request)
+		t := trace(c)
 		res := Judge(c, t)
 		if res.Status == Met {
 			r.seen.trace(t)

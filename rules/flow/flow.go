@@ -162,6 +162,8 @@ type Request struct {
 	// Nil means bytes of no known protocol, empty (not nil) a client that waits.
 	Payload []byte
 	Pick    Pick // what the user pinned
+	// Named is where the address of Dst came from; nil: it was written as an address.
+	Named *Named
 }
 
 // Conn is one end of a leg: a TCP connection or UDP flow as a hook sees it.

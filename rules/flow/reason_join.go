@@ -20,6 +20,15 @@ const (
 	WhySocketsUnknown                       // sockets were not read: who listens there is not known. Args: address
 	WhyZtunnel                              // ztunnel or a waypoint takes it, which has no Envoy admin. Args: address, process or ""
 	WhyInDevice                             // nothing tells by which device it comes in: the first that is not lo is taken. Args: device
+	WhyNamedHosts                           // a hosts file has the name. Args: name, addresses, file
+	WhyNamedServer                          // a name server answered. Args: name and what was asked for, addresses, server
+	WhyNamedVia                             // the pod's rules bring questions to another than the server that was asked. Args: server, where to
+	WhyNamedProgram                         // an image's own resolver answered. Args: name, addresses, program and container
+	WhyNamedService                         // the API server has it as a Service's, and nobody asked the pod's resolver. Args: name, addresses, Service
+	WhyNamedLocal                           // localhost. Args: name, addresses
+	WhyNamedFirst                           // of several addresses the first is followed. Args: it, number of all, number without a route
+	WhyNamedPicked                          // of several the user chose this one. Args: it, number of all
+	WhyNamedNot                             // the name could not be looked up. Args: name, why
 	joinEnd
 )
 

@@ -46,5 +46,51 @@ func joinWords(k flow.ReasonKind, a [3]string) string {
 	case flow.WhySocketsUnknown:
 		return "sockets were not read: whether something listens at " + a[0] + " is not known"
 	}
+	return namedWords(k, a)
+}
+
+// namedWords say where an address came from.
+func namedWords(k flow.ReasonKind, a [3]string) string {
+	switch k {
+	case flow.WhyNamedHosts:
+		return a[0] + " is " + a[1] + ": " + a[2] + " of the pod has it"
+	case flow.WhyNamedServer:
+		return a[0] + " is " + a[1] + ": so the pod's name server " + a[2] + " answers inside the pod"
+	case flow.WhyNamedVia:
+		return "the pod's rules bring questions for " + a[0] + " to " + a[1] + ": who listens there has answered"
+	case flow.WhyNamedProgram:
+		return a[0] + " is " + a[1] + ": so " + a[2] + " answers"
+	case flow.WhyNamedService:
+		return a[0] + " is " + a[1] + ", as the API server has " + a[2] + "; the pod's own resolver was not asked"
+	case flow.WhyNamedLocal:
+		return a[0] + " is " + a[1]
+	case flow.WhyNamedFirst:
+		none := ""
+		if a[2] != "" && a[2] != "0" {
+			none = " (" + a[2] + " without a route from here)"
+		}
+		return "of " + a[1] + " addresses" + none + " " + a[0] + " is followed, which a client tries first"
+	case flow.WhyNamedNot:
+		return "where " + a[0] + " leads to is not known: " + a[1]
+	case flow.WhyNamedPicked:
+		return "of " + a[1] + " addresses " + a[0] + " was chosen"
+	}
 	return ""
+}
+
+// NamedBy says in a few words who gave a name's address.
+func NamedBy(n flow.Named) string {
+	switch where := Clean(n.Where); n.By {
+	case flow.NamedServer:
+		if n.Via.IsValid() {
+			return "name server " + where + ", by the rules " + n.Via.String()
+		}
+		return "name server " + where
+	case flow.NamedService:
+		return where + ", by the API server"
+	case flow.NamedLocal:
+		return ""
+	default:
+		return where
+	}
 }

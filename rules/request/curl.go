@@ -24,6 +24,23 @@ func (d Draft) At(a netip.Addr) flow.Request {
 	return r
 }
 
+// Named is the request with its name looked up: it goes to the first address, of the family of
+// its source where that is said.
+func (d Draft) Named(n flow.Named) flow.Request {
+	at := n.Addrs[0]
+	if src := d.Request.Src.Addr(); src.IsValid() && !src.IsUnspecified() {
+		for _, a := range n.Addrs {
+			if a.Unmap().Is4() == src.Unmap().Is4() {
+				at = a
+				break
+			}
+		}
+	}
+	r := d.At(at)
+	r.Named = &n
+	return r
+}
+
 // CurlAgent is the User-Agent that a draft from a curl command carries: what decides is
 // that there is one and that it begins with curl/.
 const CurlAgent = "curl/8.14.1"

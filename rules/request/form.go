@@ -33,6 +33,50 @@ type Form struct {
 	// Payload is what a raw client sends first; absent means bytes of no known protocol,
 	// empty a client that waits.
 	Payload *string `json:"payload,omitempty"`
+	// Named is where the address of dst came from; absent: it was written as an address.
+	Named *NamedForm `json:"named,omitempty"`
+}
+
+// NamedForm is the JSON form of where an address came from.
+type NamedForm struct {
+	Name    string       `json:"name"`
+	Full    string       `json:"full,omitempty"`
+	By      string       `json:"by"` // hosts, server, program, service, localhost
+	Where   string       `json:"where,omitempty"`
+	Addrs   []netip.Addr `json:"addrs"`
+	NoRoute int          `json:"noRoute,omitempty"`
+	Via     string       `json:"via,omitempty"` // where the rules bring the question instead
+	Picked  bool         `json:"picked,omitempty"`
+}
+
+func namedForm(n *flow.Named) *NamedForm {
+	if n == nil {
+		return nil
+	}
+	f := &NamedForm{Name: n.Name, Full: n.Full, By: n.By.String(), Where: n.Where, Addrs: n.Addrs, NoRoute: n.NoRoute, Picked: n.Picked}
+	if n.Via.IsValid() {
+		f.Via = n.Via.String()
+	}
+	return f
+}
+
+// named is what the form means. Who answered is kept as it was said.
+func (f *NamedForm) named() (*flow.Named, error) {
+	if f == nil {
+		return nil, nil
+	}
+	n := &flow.Named{Name: f.Name, Full: f.Full, By: flow.ParseNamedBy(f.By), Where: f.Where, Addrs: f.Addrs, NoRoute: f.NoRoute, Picked: f.Picked}
+	if n.By == flow.NamedServer {
+		n.Server, _ = netip.ParseAddrPort(f.Where)
+	}
+	if f.Via == "" {
+		return n, nil
+	}
+	var err error
+	if n.Via, err = netip.ParseAddrPort(f.Via); err != nil {
+		return nil, fmt.Errorf("request: named: via: %w", err)
+	}
+	return n, nil
 }
 
 // TLSForm is the JSON form of what a TLS client says.
@@ -63,7 +107,7 @@ type HTTPForm struct {
 // FormOf is the JSON form of r.
 func FormOf(r flow.Request) Form {
 	f := Form{Direction: r.Dir.String(), Src: AddrPort(r.Src), Dst: AddrPort(r.Dst), Proto: r.Proto.String(),
-		UID: r.UID, GID: r.GID, Mark: r.Mark, In: r.In, Pick: r.Pick}
+		UID: r.UID, GID: r.GID, Mark: r.Mark, In: r.In, Pick: r.Pick, Named: namedForm(r.Named)}
 	if r.Proto == 0 {
 		f.Proto = flow.TCP.String()
 	}
@@ -151,16 +195,47 @@ func AddrPort(a netip.AddrPort) string {
 // Parse reads the JSON form. A field that the form does not have is an error: a typing
 // mistake must not read as a default.
 func Parse(data []byte) (flow.Request, error) {
-	var f Form
+	f, err := parseForm(data)
+	if err != nil {
+		return flow.Request{}, err
+	}
+	return f.Request()
+}
+
+// ParseDraft is Parse of a form whose dst may be a name with its port, which somebody must look up.
+func ParseDraft(data []byte) (Draft, error) {
+	f, err := parseForm(data)
+	if err != nil {
+		return Draft{}, err
+	}
+	at := strings.LastIndexByte(f.Dst, ':')
+	if _, bad := Addr(f.Dst, 0); bad == nil || at < 0 || hostName(f.Dst, f.Dst[:at]) != nil {
+		r, err := f.Request()
+		return Draft{Request: r}, err
+	}
+	host := f.Dst[:at]
+	f.Dst = "0.0.0.0" + f.Dst[at:]
+	r, err := f.Request()
+	if err != nil {
+		return Draft{}, err
+	}
+	r.Dst = netip.AddrPortFrom(netip.Addr{}, r.Dst.Port())
+	if r.HTTP != nil && r.HTTP.Authority == "" {
+		r.HTTP.Authority = host
+	}
+	return Draft{Request: r, Host: host}, nil
+}
+
+func parseForm(data []byte) (f Form, err error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&f); err != nil {
-		return flow.Request{}, fmt.Errorf("request: %w", err)
+		return f, fmt.Errorf("request: %w", err)
 	}
 	if _, err := dec.Token(); err == nil {
-		return flow.Request{}, fmt.Errorf("request: more text after the object")
+		return f, fmt.Errorf("request: more text after the object")
 	}
-	return f.Request()
+	return f, nil
 }
 
 // Request is the request that the form means.
@@ -204,7 +279,8 @@ func (f Form) Request() (flow.Request, error) {
 	if len(f.Pick) > 0 {
 		r.Pick = f.Pick
 	}
-	return r, nil
+	r.Named, err = f.Named.named()
+	return r, err
 }
 
 func direction(s string) (flow.Direction, error) {

@@ -262,3 +262,32 @@ func TestCertificates(t *testing.T) {
 		}
 	}
 }
+
+// A draft's dst may be a name with a port; where the address came from is read back as written.
+func TestParseDraft(t *testing.T) {
+	d, err := ParseDraft([]byte(`{"dst":"web.shop:8080","http":{"path":"/"}}`))
+	if err != nil || d.Host != "web.shop" || d.Request.Dst.Port() != 8080 || d.Request.Dst.Addr().IsValid() || d.Request.HTTP.Authority != "web.shop" {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if d, err := ParseDraft([]byte(`{"dst":"10.0.0.1:80"}`)); err != nil || d.Host != "" || d.Request.Dst.String() != "10.0.0.1:80" {
+		t.Errorf("%+v, %v", d, err)
+	}
+	for _, bad := range []string{`{"dst":"web.shop"}`, `{"dst":"10.0.0.300:80"}`, `{"dst":"web shop:80"}`, `{"dst":"web:0"}`, `{"dst":"web:80","x":1}`} {
+		if d, err := ParseDraft([]byte(bad)); err == nil {
+			t.Errorf("%s: %+v", bad, d)
+		}
+	}
+	if _, err := Parse([]byte(`{"dst":"web.shop:8080"}`)); err == nil {
+		t.Error("a name where an address is wanted")
+	}
+	n := flow.Named{Name: "web", Full: "web.ns.", By: flow.NamedServer, Where: "10.0.0.1:53", Server: netip.MustParseAddrPort("10.0.0.1:53"),
+		Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.7")}, NoRoute: 1, Via: netip.MustParseAddrPort("127.0.0.1:15053"), Picked: true}
+	raw, err := json.Marshal(FormOf(d.Named(n)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse(raw)
+	if err != nil || got.Named == nil || !reflect.DeepEqual(*got.Named, n) {
+		t.Errorf("read back as %+v, %v", got.Named, err)
+	}
+}

@@ -24,11 +24,11 @@ func holes(ctx context.Context, pod inspect.Pod, r session.Reading, except []str
 			out = append(out, h)
 			continue
 		}
-		found, err := session.ResolveAll(ctx, pod, r, host)
+		found, err := session.Lookup(ctx, pod, r, host, 0, 0)
 		if err != nil {
 			return nil, cannot(fmt.Errorf("--except %s: %w", s, err))
 		}
-		for _, a := range found {
+		for _, a := range found.Addrs {
 			out = append(out, flow.Hole{Prefix: netip.PrefixFrom(a, a.BitLen()), Port: h.Port})
 		}
 	}

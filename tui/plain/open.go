@@ -135,23 +135,19 @@ func (l *looked) close() {
 
 // request is the draft with its name resolved and its container's uid looked up.
 func (l *looked) request(ctx context.Context, r *requestFlags, d request.Draft) (flow.Request, error) {
-	q := d.Request
-	if d.Host != "" {
-		a, err := session.Resolve(ctx, l.pod, l.reading, d.Host)
-		if err != nil {
-			return q, cannot(fmt.Errorf("--to: %w", err))
-		}
-		q = d.At(a)
-	}
 	if r.container != "" {
 		uid, gid, err := session.Container(l.reading, r.container)
 		if err != nil {
-			return q, cannot(fmt.Errorf("--container: %w", err))
+			return d.Request, cannot(fmt.Errorf("--container: %w", err))
 		}
-		q.UID, q.GID = uid, gid
+		d.Request.UID, d.Request.GID = uid, gid
 		if r.set("gid") {
-			q.GID = r.gid
+			d.Request.GID = r.gid
 		}
+	}
+	q, err := session.Resolve(ctx, l.pod, l.reading, d)
+	if err != nil {
+		return q, cannot(fmt.Errorf("--to: %w", err))
 	}
 	return q, r.families(&q)
 }

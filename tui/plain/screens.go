@@ -11,6 +11,7 @@ import (
 	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules/confirm"
 	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/rules/request"
 	"github.com/meshtop/meshtop/tui"
 	"github.com/meshtop/meshtop/tui/style"
 	"github.com/spf13/cobra"
@@ -60,7 +61,7 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 	if opt.Context, _, _, err = a.danger(t); err != nil {
 		return err
 	}
-	opt.Source = tui.Source{Read: src.read, Trace: src.trace, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, s.allowPolicy), News: told}
+	opt.Source = tui.Source{Read: src.read, Trace: src.trace, Resolve: src.resolve, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, s.allowPolicy), News: told}
 	if len(requests) > 0 {
 		opt.Request, opt.Requests = &requests[0], requests[1:]
 	}
@@ -150,6 +151,10 @@ func (s *source) read(ctx context.Context, progress func(inspect.Progress)) (tui
 func (s *source) trace(ctx context.Context, in tui.Reading, q flow.Request, progress func(inspect.Progress)) (tui.Reading, flow.Trace, error) {
 	r, t, err := session.Trace(ctx, s.pod, in.Reading, q, progress)
 	return s.give(r), t, err
+}
+
+func (s *source) resolve(ctx context.Context, in tui.Reading, d request.Draft) (flow.Request, error) {
+	return session.Resolve(ctx, s.pod, in.Reading, d)
 }
 
 func (s *source) confirm(ctx context.Context, in tui.Reading, q flow.Request, w tui.Watch) (tui.Reading, confirm.Report, error) {
