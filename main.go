@@ -41,7 +41,7 @@ func main() {
 		PID: func(_ context.Context, pid int, admin netip.AddrPort) (inspect.Pod, error) {
 			return local.OfPid(pid, local.Options{Admin: admin})
 		},
-		Cluster: &plain.Cluster{Register: cluster.Register, Open: cluster.Open, CanI: cluster.CanI, Configured: cluster.Configured, Pods: tui.Pods{
+		Cluster: &plain.Cluster{Register: cluster.Register, Open: cluster.Open, CanI: cluster.CanI, Configured: cluster.Configured, Waiting: kube.Waiting(), Pods: tui.Pods{
 			Where: cluster.Where, Contexts: cluster.Contexts, Use: cluster.Use, List: cluster.List, Namespaces: cluster.Namespaces,
 		}},
 		Policies: func(socket string) (inspect.Enforcer, error) { return xds.Dial(ctx, socket) },

@@ -191,6 +191,8 @@ var (
 	ErrReadOnly = errors.New("read only: a saved snapshot has no live side")
 	// ErrNotFound: the target does not exist.
 	ErrNotFound = errors.New("not found")
+	// ErrGone: the pod has ended for good, or is another one of its name.
+	ErrGone = errors.New("it is not that pod any more")
 	// ErrNoPower: the caller lacks a right; the text names it.
 	ErrNoPower = errors.New("not permitted")
 )

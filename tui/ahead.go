@@ -2,7 +2,8 @@ package tui
 
 import tea "charm.land/bubbletea/v2"
 
-// ahead is what was typed for something that is not there yet: a trace, a document, a match.
+// ahead is what was typed for something that is not there yet: a target, a trace, a document, a
+// match.
 // It is acted on in its order once that is there, so that nobody has to wait before they type.
 type ahead struct {
 	tracing bool // the screen is that of a trace that is being made
@@ -17,7 +18,7 @@ func (m *model) waits() bool {
 	if m.s.busy == nil {
 		a.tracing = false // it was given up
 	}
-	return m.dialog == nil && (a.opening || a.seeking || a.tracing && m.s.at == traceID)
+	return m.dialog == nil && (a.opening || a.seeking || a.tracing && m.s.at == traceID || m.s.beginning())
 }
 
 // hold keeps a key for what it means; false: it acts at once. A key that leads away always
@@ -28,7 +29,7 @@ func (m *model) hold(k tea.KeyPressMsg) bool {
 	}
 	lists := m.keys()
 	switch a := lookup(k.String(), lists...); {
-	case a == actQuit || a == actSuspend:
+	case a == actQuit || a == actSuspend, a == actBack && m.s.beginning():
 		return false
 	case a == actBack:
 		return m.giveUp()

@@ -16,34 +16,50 @@ func header(c *canvas, s *state) {
 	if s.reading.Live && s.read && s.now.Sub(s.reading.Taken) > time.Minute {
 		ink = style.Alarm // what is shown may no longer be so
 	}
-	end := c.right(c.w-1, 0, ink, provenance(s, c.w >= wideFrom))
+	name := " " + style.Cursor + " " + s.at.String()
+	target, lead := render.Clean(s.opt.Target), textWidth(" meshtop  ")
+	if s.opt.Danger != nil && s.opt.Context != "" && s.opt.Danger(s.opt.Context) {
+		lead += textWidth(" DANGER  ") + textWidth(render.Clean(s.opt.Context)) + 1
+	}
+	// What is said of the snapshot gives way to the target's name, as far as that helps.
+	said := provenance(s, 1+b2i(c.w >= wideFrom))
+	for full := b2i(c.w >= wideFrom); full >= 0 && lead+textWidth(target+name+said)+4 > c.w; full-- {
+		said = provenance(s, full)
+	}
+	end := c.right(c.w-1, 0, ink, said)
 	room := end - 3
 	x := c.put(0, 0, room, style.Bar, " meshtop  ")
 	x = alarm(c, x, room, s.opt.Danger, s.opt.Context)
-	name := " " + style.Cursor + " " + s.at.String()
-	target := cut(render.Clean(s.opt.Target), max(room-x-textWidth(name), 4))
-	c.put(x, 0, room-x, style.Bar, target+name)
+	c.put(x, 0, room-x, style.Bar, cut(target, max(room-x-textWidth(name), 4))+name)
 }
 
-// provenance is the right end of the header: the proxy, the snapshot and its age.
-func provenance(s *state, full bool) string {
+// provenance is the right end of the header: what is wrong, the proxy, the snapshot and its age.
+// full is 2 for all of it, 1 in short, 0 for what is wrong and what may be done.
+func provenance(s *state, full int) string {
 	if !s.read {
-		if s.failed != "" {
+		switch {
+		case s.open.err != nil:
+			return "NOT OPENED"
+		case s.open.on:
+			return "opening" + style.Ellipsis
+		case s.failed != "":
 			return "NOTHING READ"
 		}
 		return "reading" + style.Ellipsis
 	}
 	var parts []string
-	if v := s.reading.proxy(); full && v != "" {
+	switch {
+	case !s.end.at.IsZero():
+		parts = append(parts, "POD GONE "+s.end.at.Format("15:04"))
+	case s.link != "":
+		parts = append(parts, "RECONNECTING")
+	case s.kept:
+		parts = append(parts, "NOT READ AGAIN")
+	}
+	if v := s.reading.proxy(); full == 2 && v != "" {
 		parts = append(parts, v)
 	}
-	age := s.age()
-	if !full && s.reading.Live {
-		age = "snap " + ago(s.now.Sub(s.reading.Taken))
-	} else if full && s.reading.Live {
-		age = "snapshot " + age
-	}
-	if age != "" {
+	if age := s.ageIn(full); age != "" {
 		parts = append(parts, age)
 	}
 	if len(s.reading.Snapshot.Gaps) > 0 || s.failed != "" {
@@ -52,8 +68,22 @@ func provenance(s *state, full bool) string {
 	if len(s.reading.Snapshot.Meta.Intent) > 0 {
 		parts = append(parts, "BY INTENT")
 	}
-	parts = append(parts, s.powerWord(full))
+	parts = append(parts, s.powerWord(full == 2))
 	return strings.Join(parts, " · ")
+}
+
+// ageIn is the age as the header says it in so much room.
+func (s *state) ageIn(full int) string {
+	switch age := s.age(); {
+	case full == 0:
+		return ""
+	case !s.reading.Live:
+		return age
+	case full == 1:
+		return "snap " + ago(s.now.Sub(s.reading.Taken))
+	default:
+		return "snapshot " + age
+	}
 }
 
 // powerWord says whether the screens may change the pod.

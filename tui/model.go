@@ -2,10 +2,12 @@ package tui
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui/style"
@@ -23,9 +25,11 @@ type model struct {
 	config configScreen
 	live   confirmScreen
 	dialog dialog
-	owner  *owner // of watches
+	owner  *owner // of watches, and of what was opened
 	rows   int    // of the window
 	ahead  ahead  // what was typed before its time
+	page   page   // of the problem that is shown
+	choose bool   // the user wants another target
 }
 
 // screen is what the root needs of each screen.
@@ -49,17 +53,21 @@ func newModel(ctx context.Context, opt Options, now time.Time) *model {
 	m.config.hit = -1
 	m.s.req.HTTP = &flow.HTTP{} // what the empty form asks for, as the command line does
 	if opt.Request != nil {
-		m.s.req, m.s.asked, m.s.at = *opt.Request, true, traceID
-		m.s.back = []screenID{overviewID}
+		m.s.first(opt.Request)
 		m.ahead.tracing = true
 	}
 	m.s.dress()
 	return m
 }
 
-// Init reads the pod; the first frame does not wait for it.
+// Init opens the target where it is not open, and reads it; the first frame waits for neither.
 func (m *model) Init() tea.Cmd {
-	cmds := []tea.Cmd{m.readPod(), m.showPolicy(), m.tick(), m.news()}
+	cmds := []tea.Cmd{m.tick(), m.news()}
+	if m.s.opt.Opener != nil {
+		cmds = append(cmds, m.open(Opening{}))
+	} else {
+		cmds = append(cmds, m.readPod(), m.showPolicy(), m.waitGone())
+	}
 	if m.s.opt.Theme == style.Auto || m.s.opt.Theme == "" {
 		cmds = append(cmds, tea.RequestBackgroundColor)
 	}
@@ -74,6 +82,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	if len(m.ahead.typed) > 0 {
 		cmd = tea.Batch(cmd, m.catchUp())
 	}
+	m.page.settle(m.trouble(), &m.s)
 	return m, cmd
 }
 
@@ -119,6 +128,14 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.gotPlan(msg)
 	case newsMsg:
 		return m.gotNews(msg)
+	case openedMsg:
+		return m.gotOpened(msg)
+	case rightsMsg:
+		m.gotRights(msg)
+	case goneMsg:
+		m.gotGone(msg)
+	case nextMsg:
+		m.gotNext(msg)
 	case copiedMsg:
 		m.s.say = "copied " + msg.what
 	}
@@ -158,7 +175,7 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		return m.perform(m.typed(k))
 	}
 	if p := m.trouble(); p != nil {
-		if e, ok := p.press(k, &m.s); ok {
+		if e, ok := p.press(k, m); ok {
 			return m.perform(e)
 		}
 	}
@@ -170,15 +187,6 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		return nil
 	}
 	return m.act(a)
-}
-
-// trouble is the problem that stands in place of the screen: of the overview, and of
-// every screen where nothing was read at all.
-func (m *model) trouble() *problem {
-	if m.s.busy == nil && (m.s.at == overviewID || !m.s.read) {
-		return m.s.trouble()
-	}
-	return nil
 }
 
 // typingNow says whether a line of text on the screen gets the keys.
@@ -203,6 +211,8 @@ func (m *model) paste(text string) tea.Cmd {
 			d.filter.insert(text)
 		case *typedDialog:
 			d.name.insert(text)
+		case *wayDialog:
+			d.value.insert(text)
 		case *policyDialog:
 			if f := d.text(); f != nil {
 				f.insert(text)
@@ -223,7 +233,12 @@ func (m *model) paste(text string) tea.Cmd {
 
 // keys are the key lists that act now, the screen's own first. The form takes letters as
 // text, so nothing else acts there.
-func (m *model) keys() [][]binding { return m.s.opt.Keys.of(m.s.at) }
+func (m *model) keys() [][]binding {
+	if p := m.trouble(); p != nil {
+		return [][]binding{p.keys(m.s.opt.Keys), m.s.opt.Keys.everywhere()}
+	}
+	return m.s.opt.Keys.of(m.s.at)
+}
 
 func (m *model) quit() tea.Cmd {
 	if m.s.busy != nil {
@@ -245,13 +260,15 @@ func (m *model) gotReading(r readingMsg) tea.Cmd {
 	}
 	m.s.busy = nil
 	m.s.calls = append(m.s.calls, r.reading.Calls...)
+	m.s.goOn, m.s.failed, m.s.kept = false, "", false
 	if r.err != nil {
 		m.fail(r.err)
-	} else {
-		m.s.failed = ""
+		if errors.Is(r.err, inspect.ErrGone) {
+			m.s.ended()
+		}
 	}
-	m.s.goOn = false
-	if r.reading.Snapshot == nil {
+	if m.s.read && r.err != nil && len(r.reading.Files) == 0 || r.reading.Snapshot == nil {
+		m.s.kept = m.s.read // what was read before stays
 		return nil
 	}
 	m.s.reading, m.s.read = r.reading, true
@@ -362,7 +379,7 @@ func (m *model) paint(c *canvas) {
 func (m *model) paintScreen(c *canvas) {
 	header(c, &m.s)
 	if p := m.trouble(); p != nil {
-		p.draw(c, &m.s)
+		p.draw(c, &m.s, m.page.top)
 	} else {
 		m.screen().draw(c, &m.s)
 		footer(c, &m.s, m.keys())
@@ -370,7 +387,7 @@ func (m *model) paintScreen(c *canvas) {
 	switch {
 	case m.dialog != nil:
 		m.dialog.draw(c, &m.s)
-	case m.s.busy != nil && m.s.at != confirmID && m.s.now.Sub(m.s.busy.since) >= time.Second:
+	case m.s.busy != nil && m.s.at != confirmID && m.trouble() == nil && m.s.now.Sub(m.s.busy.since) >= time.Second:
 		drawBusy(c, &m.s)
 	}
 }

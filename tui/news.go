@@ -18,7 +18,7 @@ type newsMsg struct{ News }
 
 // news waits for the next that the target tells.
 func (m *model) news() tea.Cmd {
-	from := m.s.opt.Source.News
+	from := m.s.opt.News
 	if from == nil {
 		return nil
 	}
@@ -35,6 +35,10 @@ func (m *model) news() tea.Cmd {
 
 // gotNews shows it where what is said stands; how things stand remains there under what keys say.
 func (m *model) gotNews(n newsMsg) tea.Cmd {
+	if m.s.open.on {
+		m.s.open.hear(m.s.now, News{strings.TrimPrefix(n.Text, m.s.opt.Target+": "), n.Lasting})
+		return m.news()
+	}
 	text := render.Clean(strings.TrimPrefix(n.Text, m.s.opt.Target+": "))
 	if n.Lasting {
 		m.s.link, m.s.say, m.s.alarm = "", text, false

@@ -31,7 +31,7 @@ func TestNews(t *testing.T) {
 func TestNewsIsFollowed(t *testing.T) {
 	from := make(chan News, 1)
 	opt := meshOptions()
-	opt.Source.News = from
+	opt.News = from
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	m := newModel(ctx, opt, time.Now())

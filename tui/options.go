@@ -15,7 +15,11 @@ import (
 // Options say what the screens are about and how they look.
 type Options struct {
 	Target string // as the user named it, such as "netns blue" or "demo mesh"
-	Source Source
+	Source Source // valid iff Opener is nil
+	// Opener opens the target once the screens are shown. Nil: it is open.
+	Opener *Opener
+	// News is what the target tells by itself, also while it is being opened. Nil: nothing.
+	News <-chan News
 	// Request is traced as soon as the first reading is there; nil: the overview is shown.
 	Request *flow.Request
 	// Requests are further ones that are worth a look, such as a scene's.
@@ -56,8 +60,10 @@ type Source struct {
 	Export func(t flow.Trace, seen []flow.Observation, loss flow.Loss) (file string, err error)
 	// Egress sees and changes the egress policy. Nil: the target has none.
 	Egress *Egress
-	// News is what the target tells by itself. Nil: nothing.
-	News <-chan News
+	// Gone is closed when the pod has ended for good. Nil: nobody tells.
+	Gone <-chan struct{}
+	// Successor names the pod that stands in its place by then. Nil: nobody can be asked.
+	Successor func(ctx context.Context) (string, error)
 }
 
 // Watch is what a watch is to do and whom it tells. Its functions do not block.

@@ -29,7 +29,7 @@ func (m *model) everywhere(a act) (tea.Cmd, bool) {
 	case actSuspend:
 		return tea.Suspend, true
 	case actRefresh:
-		return tea.Batch(m.readPod(), m.showPolicy()), true
+		return m.refresh(), true
 	case actMouse:
 		m.s.mouse = !m.s.mouse
 		m.s.say = "mouse off: the terminal selects text itself"
@@ -50,6 +50,17 @@ func (m *model) everywhere(a act) (tea.Cmd, bool) {
 		return nil, false
 	}
 	return nil, true
+}
+
+// refresh reads the pod again; of one that has ended it asks what stands in its place.
+func (m *model) refresh() tea.Cmd {
+	switch {
+	case !m.s.end.at.IsZero():
+		return m.askNext()
+	case m.s.open.on:
+		return nil
+	}
+	return tea.Batch(m.readPod(), m.showPolicy())
 }
 
 // goTo shows a screen; esc leads back.
@@ -100,10 +111,10 @@ func (m *model) perform(e effect) tea.Cmd {
 	case effGo:
 		m.goTo(e.screen)
 	case effSelect:
-		m.choose(e.n)
+		m.selectRow(e.n)
 	case effStep:
 		m.goTo(traceID)
-		m.choose(e.n)
+		m.selectRow(e.n)
 	case effPickItem:
 		return m.pickItem(e.n)
 	case effVariant:
@@ -133,6 +144,11 @@ func (m *model) perform(e effect) tea.Cmd {
 	case effCopy:
 		note := e.note
 		return tea.Batch(tea.SetClipboard(e.text), func() tea.Msg { return copiedMsg{note} })
+	case effOpen:
+		return m.openBy(e.flags, e.text)
+	case effChoose:
+		m.choose = true
+		return m.quit()
 	case effQuit:
 		return m.quit()
 	}
@@ -150,8 +166,8 @@ func (m *model) remember(r flow.Request) {
 	m.s.recent = out
 }
 
-// choose selects row n of the screen's list; a step from elsewhere goes to the trace.
-func (m *model) choose(n int) {
+// selectRow selects row n of the screen's list; a step from elsewhere goes to the trace.
+func (m *model) selectRow(n int) {
 	switch m.s.at {
 	case requestID:
 		m.form.onRight, m.form.sel = false, n

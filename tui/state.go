@@ -43,6 +43,9 @@ type state struct {
 	read    bool // a reading is there
 	failed  string
 	goOn    bool // a partial reading was seen and accepted
+	kept    bool // the last read failed, and reading is an older one
+	open    opening
+	end     ending
 	busy    *busy
 	calls   []inspect.Call
 
@@ -62,6 +65,12 @@ type state struct {
 	say    string
 	alarm  bool // say is an error
 	mouse  bool
+}
+
+// first is the request that is traced as soon as a reading is there.
+func (s *state) first(r *flow.Request) {
+	s.req, s.asked, s.at = *r, true, traceID
+	s.back = []screenID{overviewID}
 }
 
 // dress makes the palette.
@@ -124,6 +133,8 @@ const (
 	effUndo                // take the egress policy back
 	effExtend              // give it more time
 	effPickItem            // row effect.n of the dialog, by a click
+	effOpen                // open the target again by effect.flags; text: another target instead
+	effChoose              // choose another target
 	effQuit
 )
 
@@ -139,6 +150,7 @@ type effect struct {
 	dialog dialog
 	place  place
 	draft  request.Draft
+	flags  []inspect.Flag
 }
 
 func say(text string) effect { return effect{kind: effSay, text: text} }

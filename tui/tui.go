@@ -14,14 +14,23 @@ import (
 )
 
 // Run shows the screens until the user quits. The terminal is given back in every case,
-// also when the program panics.
+// also when the program panics. The error is that of opening the target, if it never was open, or
+// ErrChoose.
 func Run(ctx context.Context, opt Options) error {
 	inner, stop := context.WithCancel(ctx)
 	m := newModel(inner, opt, time.Now())
 	err := run(ctx, m, opt)
 	stop()
-	m.owner.wait() // a watch may still have its sockets open
-	return err
+	shut := m.owner.wait() // a watch may still have its sockets open
+	switch {
+	case err != nil:
+		return err
+	case m.choose:
+		return ErrChoose
+	case !m.s.read && m.s.open.err != nil:
+		return m.s.open.err
+	}
+	return shut
 }
 
 // Pick shows the pods to choose one from; nil: the user left.

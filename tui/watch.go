@@ -65,11 +65,22 @@ func (m *model) watch(send bool) tea.Cmd {
 	})
 }
 
-// owner waits for the watches of a program that has ended: none may leave a socket.
+// owner waits for the watches of a program that has ended, and closes what it opened: none may
+// leave a socket.
 type owner struct {
-	mu    sync.Mutex
-	going int
-	idle  *sync.Cond
+	mu     sync.Mutex
+	going  int
+	idle   *sync.Cond
+	opened []func() error
+}
+
+// keep is told of what was opened and is to be closed in the end.
+func (o *owner) keep(close func() error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if close != nil {
+		o.opened = append(o.opened, close)
+	}
 }
 
 func newOwner() *owner {
@@ -91,12 +102,18 @@ func (o *owner) enter() func() {
 	}
 }
 
-func (o *owner) wait() {
+func (o *owner) wait() error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	for o.going > 0 {
 		o.idle.Wait()
 	}
+	opened := o.opened
+	o.mu.Unlock()
+	var errs []error
+	for _, shut := range opened {
+		errs = append(errs, shut())
+	}
+	return errors.Join(errs...)
 }
 
 func (m *model) gotConfirmed(c confirmedMsg) {

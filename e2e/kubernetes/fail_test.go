@@ -132,6 +132,15 @@ func (c client) image(t *testing.T) {
 	if first, last := strings.Index(out, why), strings.Index(out, "did not start"); first < 0 || first > last {
 		t.Errorf("not said while it was waited for:\n%s", out)
 	}
+	p := c.sit(t, "pod", "plain", "-n", "scene-fail", "--image", "localhost/none:1")
+	p.Sees("opening pod plain", `Failed to pull image "localhost/none:1"`, "3  what the images of its containers can read", "esc stop waiting")
+	p.Types("3")
+	p.Sees("pod plain.scene-fail (by exec)", "PARTIAL")
+	p.Types("q")
+	if err := p.End(); err != nil {
+		t.Error(err)
+	}
+	p.GivenBack()
 }
 
 // hung: an Envoy that answers nothing is a gap, and hinders no policy of the kernel's.

@@ -51,6 +51,22 @@ func (c client) may(t *testing.T, status int, args []string, wants ...string) {
 	holds(t, c.meshtop(t, status, args...), wants...)
 }
 
+// seesItsRights: who may not put an agent beside a pod sees so on the screens, and opens it in
+// another way by a digit.
+func (c client) seesItsRights(t *testing.T) {
+	p := c.sit(t, words(meshPod, []string{"--via", "agent", "--kubeconfig", c.as})...)
+	p.Sees("your account may not start a process in the pod, or add an ephemeral container", "✗ add an ephemeral container", "✓ forward a port", "1  Envoy's half by a port-forward", "NOT OPENED")
+	p.Types("1")
+	p.Sees("pod outpod-mesh.scene-mesh (by port-forward)", "✗ rules", "✓ Envoy", "PARTIAL")
+	p.Types("\r")
+	p.Sees("interception", "(not read)")
+	p.Types("q")
+	if err := p.End(); err != nil {
+		t.Error(err)
+	}
+	p.GivenBack()
+}
+
 // tiers: each role of deploy/rbac, and less, does what it is for and nothing above. It comes before
 // there is an agent in the pod, and sends nothing through its Envoy.
 func (c client) tiers(t *testing.T) {
@@ -76,6 +92,8 @@ func (c client) tiers(t *testing.T) {
 	view.may(t, 3, block, only)
 	view.may(t, 3, []string{"trace", "pod", "myngx", "-n", "scene-base", "--to", "127.0.0.1:80"}, `cannot get resource "pods" in API group "" in the namespace "scene-base"`)
 	view.may(t, 1, canI, "✓ yes forward a port", "✗ no start a process in the pod", "✗ no add an ephemeral container")
+
+	view.seesItsRights(t)
 
 	in := c.account(t, "exec")
 	in.may(t, 0, trace, "going on by exec", way+", if intercepted", "container envoyproxy: no shell in its image; container app runs as uid 0")

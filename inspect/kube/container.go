@@ -130,7 +130,10 @@ func (c *cluster) put(ctx context.Context, p *v1.Pod, f form) (string, error) {
 		return "", err
 	}
 	c.say(fmt.Sprintf("pod %s: put %s beside it: a debug container, which ends when nobody needs it; its entry stays until the pod is deleted", p.Name, name), true)
-	return name, c.await(ctx, p, name)
+	if err := c.await(ctx, p, name); err != nil {
+		return name, &unstarted{err}
+	}
+	return name, nil
 }
 
 // random is six hexadecimal digits.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/agent"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
@@ -30,6 +31,8 @@ type link struct {
 	since  time.Time    // when the last was opened
 	next   *attempt     // under way; nil: none
 	closed bool
+	gone   chan struct{} // closed when the pod is known to have ended
+	over   sync.Once     // guards closing it
 }
 
 // attempt opens a stream, for all who wait for one.
@@ -41,7 +44,7 @@ type attempt struct {
 }
 
 // errGone says that another try would bring the same.
-var errGone = errors.New("it is not that pod any more")
+var errGone = inspect.ErrGone
 
 // errNone: no agent runs, and nobody asked for one.
 var errNone = errors.New("no agent runs there any more")
@@ -58,7 +61,7 @@ const (
 )
 
 func newLink(name string, wait time.Duration, tell say, dial func(context.Context, bool) (*agent.Pod, error)) *link {
-	l := &link{name: name, dial: dial, wait: wait, say: tell}
+	l := &link{name: name, dial: dial, wait: wait, say: tell, gone: make(chan struct{})}
 	l.life, l.stop = context.WithCancel(context.Background())
 	return l
 }
@@ -183,6 +186,9 @@ func (l *link) end(a *agent.Pod) {
 // lost ends the attempt without a stream.
 func (l *link) lost(err error, after time.Duration) error {
 	l.end(nil)
+	if errors.Is(err, errGone) {
+		l.over.Do(func() { close(l.gone) })
+	}
 	err = fmt.Errorf("the stream to the agent has ended, and another could not be opened within %s: %w", seconds(after), worded(err))
 	if l.life.Err() == nil {
 		l.say(fmt.Sprintf("%s: %v; the next question tries again", l.name, err), true)

@@ -138,7 +138,9 @@ func (c *cluster) putOnNode(ctx context.Context, o *v1.Pod, f form) (*seat, erro
 		o.Name, name, c.nodeSpace, o.Spec.NodeName, nodeIdle, time.Now().Add(nodeDeadline).Format("15:04")), true)
 	p, err := c.podOfJob(ctx, &job)
 	if err == nil {
-		err = c.await(ctx, p, nodeContainer)
+		if err = c.await(ctx, p, nodeContainer); err != nil {
+			err = &unstarted{err}
+		}
 	}
 	if err != nil {
 		// It would end by itself, at its deadline. ctx may be what has ended.

@@ -27,6 +27,7 @@ var (
 	_ inspect.Pod      = (*Pod)(nil)
 	_ inspect.Resolver = (*Pod)(nil)
 	_ inspect.Enforcer = (*Pod)(nil)
+	_ inspect.Mortal   = (*Pod)(nil)
 )
 
 // attach opens the pod by the agent beside it.
@@ -109,6 +110,10 @@ func (p *Pod) again(ctx context.Context, put bool) (*agent.Pod, error) {
 	}
 	return p.reach(ctx, o, put, min(p.cluster.wait, agent.Patience))
 }
+
+// Gone is closed when the pod is known to have ended: when its stream ended and the API server
+// said so.
+func (p *Pod) Gone() <-chan struct{} { return p.link.gone }
 
 // Name is the pod with its namespace.
 func (p *Pod) Name() string { return "pod " + p.object.Name + "." + p.object.Namespace }

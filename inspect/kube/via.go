@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,9 +30,9 @@ var vias = []via{viaAgent, viaNode, viaExec, viaForward, viaIntent}
 // String is the flag's value.
 func (v *via) String() string { return string(*v) }
 
-// Set takes one of the ways.
+// Set takes one of the ways; empty: by itself.
 func (v *via) Set(s string) error {
-	if !slices.Contains(vias, via(s)) {
+	if s != "" && !slices.Contains(vias, via(s)) {
 		var all []string
 		for _, w := range vias {
 			all = append(all, string(w))
@@ -138,36 +139,70 @@ func (c *cluster) allowed(ctx context.Context, o *v1.Pod) map[string]bool {
 	return may
 }
 
-// waysOn adds to a right that is missing what can be done all the same.
+// waysOn adds to a right that is missing, and to an agent that does not start, what can be done
+// all the same.
 func (c *cluster) waysOn(ctx context.Context, o *v1.Pod, err error) error {
-	if !apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "forbidden") {
+	refused := apierrors.IsForbidden(err) || strings.Contains(err.Error(), "forbidden")
+	var unstarted *unstarted
+	if !refused && !errors.As(err, &unstarted) {
 		return err
 	}
-	var ways []string
+	var ways []inspect.WayOn
+	if unstarted != nil {
+		ways = starting()
+	}
 	may := c.allowed(ctx, o)
 	if strings.Contains(err.Error(), podSecurity) {
-		ways = append(ways, "--via node: an agent in a pod on its node, in a namespace that admits it (--node-namespace)")
+		ways = append(ways, way("an agent in a pod on its node, in a namespace that admits it (--node-namespace)", "via", "node"))
 	}
 	if may["pods/exec"] {
-		ways = append(ways, "--via exec: what the images of its containers can read")
+		ways = append(ways, way("what the images of its containers can read", "via", "exec"))
 	}
 	if may["pods/portforward"] {
-		ways = append(ways, "--via forward: Envoy's half by a port-forward to its admin interface")
+		ways = append(ways, way("Envoy's half by a port-forward to its admin interface", "via", "forward"))
 	}
-	ways = append(ways, "--via intent: the rules and the configuration as its object and ConfigMaps have them",
-		"meshtop can-i pod "+o.Name+" -n "+o.Namespace+": which role to ask for",
-		"--iptables FILE, --config-dump FILE: what somebody else has read")
+	ways = append(ways, way("the rules and the configuration as its object and ConfigMaps have them", "via", "intent"),
+		inspect.WayOn{Command: "meshtop can-i pod " + o.Name + " -n " + o.Namespace, Text: "which role to ask for"},
+		way("the rules that somebody else has read", "iptables", ""), way("the configuration that somebody else has read", "config-dump", ""))
 	return &stuck{err, ways}
 }
+
+// way is a way on by one flag.
+func way(text, flag, value string) inspect.WayOn {
+	return inspect.WayOn{Text: text, Flags: []inspect.Flag{{Name: flag, Value: value}}}
+}
+
+// starting are the ways on where an agent does not start: mostly its image cannot be pulled.
+func starting() []inspect.WayOn {
+	return []inspect.WayOn{
+		way("the agent's image by another name, or from another registry", "image", ""),
+		way("send the agent into an image that the pod already uses", "deliver", "beside"),
+	}
+}
+
+// Waiting are the ways on while an agent starts.
+func Waiting() []inspect.WayOn {
+	return append(starting(), way("what the images of its containers can read, without an agent", "via", "exec"),
+		way("Envoy's half alone, by a port-forward", "via", "forward"),
+		way("the rules and the configuration as its object and ConfigMaps have them", "via", "intent"))
+}
+
+// unstarted says that a container was put somewhere and does not start.
+type unstarted struct{ error }
+
+// Unwrap is the error.
+func (u *unstarted) Unwrap() error { return u.error }
 
 // stuck is an error with the ways on.
 type stuck struct {
 	error
-	ways []string
+	ways []inspect.WayOn
 }
+
+var _ inspect.Stuck = (*stuck)(nil)
 
 // Unwrap is the error.
 func (s *stuck) Unwrap() error { return s.error }
 
-// Ways are what can be done all the same, each in a sentence.
-func (s *stuck) Ways() []string { return s.ways }
+// WaysOn are what can be done all the same.
+func (s *stuck) WaysOn() []inspect.WayOn { return s.ways }

@@ -95,6 +95,15 @@ func RightsText(r flow.Rights) string {
 	return b.String()
 }
 
+// RightsAsk is the least role that holds what is missing, the command that binds it, and what is
+// missing of it as objects; empty: nothing is.
+func RightsAsk(r flow.Rights) (role, command, yaml string) {
+	if role = lacks(r); role == "" {
+		return "", "", ""
+	}
+	return role, bindCommand(r, role), roleYAML(r, role)
+}
+
 func verbs(r flow.Right) string {
 	var out []string
 	for _, v := range r.Verbs {

@@ -76,6 +76,8 @@ type Cluster struct {
 	// Configured says whether a cluster is configured at all; Pods lists its pods.
 	Configured func() bool
 	Pods       tui.Pods
+	// Waiting are the ways on that are offered while an agent starts.
+	Waiting []inspect.WayOn
 	// CanI asks what the account may do with the pod that kind and name mean.
 	CanI func(ctx context.Context, kind, name string) (flow.Rights, error)
 }

@@ -75,6 +75,9 @@ func (a *App) attach(cmd *cobra.Command, args []string, o *attachOptions) error 
 			return err
 		}
 	}
+	if a.wanted(&o.screens) && t.live() {
+		return a.seat(cmd, t, o, d)
+	}
 	ctx := cmd.Context()
 	l, err := a.reach(ctx, t, &o.parts)
 	if err != nil {

@@ -55,15 +55,12 @@ func (a *App) canI(cmd *cobra.Command, t target, form string) error {
 
 // withWays adds to an error of opening a pod what can be done all the same, numbered.
 func withWays(p inspect.Pod, err error) (inspect.Pod, error) {
-	var stuck interface {
-		error
-		Ways() []string
-	}
+	var stuck inspect.Stuck
 	if !errors.As(err, &stuck) {
 		return p, err
 	}
 	lines := []string{err.Error(), "ways on:"}
-	for i, w := range stuck.Ways() {
+	for i, w := range stuck.WaysOn() {
 		lines = append(lines, fmt.Sprintf("  %d  %s", i+1, w))
 	}
 	return p, &sentence{strings.Join(lines, "\n"), err}

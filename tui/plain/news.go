@@ -32,7 +32,9 @@ func (n *news) tell(line string, lasting bool) {
 func (n *news) clear() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.line.clear()
+	if n.screens == nil {
+		n.line.clear()
+	}
 }
 
 // behind is how many lines screens may be behind.

@@ -54,14 +54,13 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 	if err != nil {
 		return err
 	}
-	src := &source{pod: pod, live: t.live(), full: full}
 	told, over := a.news.show()
 	defer over()
 	opt.Target, opt.Command, opt.Requests = pod.Name(), t.String(), requests
 	if opt.Context, _, _, err = a.danger(t); err != nil {
 		return err
 	}
-	opt.Source = tui.Source{Read: src.read, Trace: src.trace, Resolve: src.resolve, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, s.allowPolicy), News: told}
+	opt.Source, opt.News = a.sources(t, pod, full, s.allowPolicy), told
 	if len(requests) > 0 {
 		opt.Request, opt.Requests = &requests[0], requests[1:]
 	}
@@ -69,6 +68,12 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 		return cannot(err)
 	}
 	return nil
+}
+
+// sources are what the screens ask of a pod.
+func (a *App) sources(t target, pod inspect.Pod, full, allow bool) tui.Source {
+	src := &source{pod: pod, live: t.live(), full: full}
+	return tui.Source{Read: src.read, Trace: src.trace, Resolve: src.resolve, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, allow)}
 }
 
 // dressed is how screens look and which keys they have: what the command line says, else the

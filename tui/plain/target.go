@@ -113,7 +113,9 @@ func (a *App) open(ctx context.Context, t *target, admin netip.AddrPort) (inspec
 	if a.Cluster == nil {
 		return nil, cannot(fmt.Errorf("%s %s: this build has no cluster support: use netns NAME or pid N on the pod's node, or file PATH", t.kind, t.name))
 	}
-	a.news = &news{line: newProgress(a)}
+	if a.news == nil {
+		a.news = &news{line: newProgress(a)}
+	}
 	defer a.news.clear()
 	return opened(withWays(a.Cluster.Open(ctx, t.kind, t.name, a.news.tell)))
 }
