@@ -30,8 +30,8 @@ func serve(ctx context.Context, pod *local.Pod, path string) error {
 	return agent.Serve(ctx, stdio{}, h, agent.ServeOptions{Version: version()})
 }
 
-// dialHolder greets the holder; nil: there is none.
-func dialHolder(ctx context.Context, path string) (*agent.Pod, error) {
+// dialHolder greets the holder for a session; nil: there is none.
+func dialHolder(ctx context.Context, path, session string) (*agent.Pod, error) {
 	c, err := net.Dial("unix", path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, nil
@@ -41,7 +41,7 @@ func dialHolder(ctx context.Context, path string) (*agent.Pod, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return agent.Dial(ctx, c, agent.DialOptions{})
+	return agent.Dial(ctx, c, agent.DialOptions{Session: session})
 }
 
 // handing is the pod whose changes the holder carries out.
@@ -49,8 +49,32 @@ type handing struct {
 	*local.Pod
 	socket string
 
-	mu     sync.Mutex
-	holder *agent.Pod // nil: none so far
+	mu      sync.Mutex
+	holder  *agent.Pod // nil: none so far
+	session string     // the client's, once it has said it
+}
+
+var _ agent.Sessions = (*handing)(nil)
+
+// Greet tells the holder whose stream this is; without one nothing is kept.
+func (h *handing) Greet(ctx context.Context, session string) (bool, error) {
+	h.mu.Lock()
+	h.session = session
+	h.mu.Unlock()
+	holder, err := h.held(ctx)
+	if err != nil || holder == nil {
+		return false, err
+	}
+	return holder.Greet(ctx, session)
+}
+
+// Leave has the holder end what the session holds.
+func (h *handing) Leave(ctx context.Context, session string) error {
+	holder, err := h.held(ctx)
+	if err != nil || holder == nil {
+		return err
+	}
+	return holder.Leave(ctx, session)
 }
 
 // held is the holder; nil: there is none. One that was killed may have a successor.
@@ -67,7 +91,7 @@ func (h *handing) held(ctx context.Context) (*agent.Pod, error) {
 		}
 	}
 	var err error
-	h.holder, err = dialHolder(ctx, h.socket)
+	h.holder, err = dialHolder(ctx, h.socket, h.session)
 	return h.holder, err
 }
 

@@ -258,6 +258,7 @@ func (c client) kubelet(t *testing.T) {
 func (c client) servers(t *testing.T) {
 	p := c.sit(t, "pod", "outpod-mesh", "-n", "scene-mesh", "--uid", "0", "--to", "http://10.107.42.16/")
 	p.Sees("✓ DELIVERED to 10.107.42.16:80")
+	holder := c.hold(t)
 	for _, server := range []string{"kubelet", "apiserver"} {
 		var out strings.Builder
 		watch := exec.Command(c.bin, "confirm", "pod", "outpod-mesh", "-n", "scene-mesh", "--uid", "0", "--to", "http://10.107.42.16/", "--watch", "2m")
@@ -279,6 +280,7 @@ func (c client) servers(t *testing.T) {
 		p.Sees("✓ DELIVERED to 10.107.42.16:80")
 		lines.sees(t, "the stream to the agent has ended")
 		lines.sees(t, "back after ")
+		holder.back(t, server)
 		if got := c.asks("mesh", "outpod-mesh"); !strings.Contains(got, "200 OK") {
 			t.Errorf("the real answer is\n%s", got)
 		}
@@ -289,6 +291,7 @@ func (c client) servers(t *testing.T) {
 		_ = watch.Wait() // 3, where what the watch missed would show a step: Envoy's connection was open before
 		holds(t, out.String(), ", 0 against,", "confirmed socket uid 0", "watch: the stream to the agent has ended: ", "until another stream to the agent was open")
 	}
+	holder.ends(t)
 	p.Types("q")
 	if err := p.End(); err != nil {
 		t.Error(err)
@@ -296,6 +299,65 @@ func (c client) servers(t *testing.T) {
 	p.GivenBack()
 	if agents := c.field(t, "mesh", "pod", "outpod-mesh", ".spec.ephemeralContainers[*].name"); len(strings.Fields(agents)) != 1 {
 		t.Errorf("one agent was enough, and there are %s", agents)
+	}
+}
+
+// holder is who holds a policy on a pod, with a process of that pod.
+type holder struct {
+	*exec.Cmd
+	lines *lines
+	envoy int
+}
+
+// hold holds a policy until it is interrupted, for two minutes where nobody renews it.
+func (c client) hold(t *testing.T) *holder {
+	t.Helper()
+	const scene, pod = "inbound", "envoy-traffic-mock"
+	h := &holder{exec.Command(c.bin, "policy", "block-all", "pod", pod, "-n", "scene-"+scene, "--yes", "--hold", "--ttl", "2m"), nil, c.process(t, scene, pod, "envoy")}
+	said, err := h.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.lines = newLines(said)
+	h.lines.sees(t, "holding it")
+	h.blocks(t, "held")
+	return h
+}
+
+// blocks wants that a connection out of the pod is refused, while no API server need be there.
+func (h *holder) blocks(t *testing.T, when string) {
+	t.Helper()
+	out, err := exec.Command("nsenter", "-t", strconv.Itoa(h.envoy), "-n", "curl", "-sS", "-m", "10", "http://10.107.42.16/").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "(7)") {
+		t.Errorf("%s: not blocked: %v: %s", when, err, out)
+	}
+}
+
+// back wants the policy in force when its stream was away and is there again.
+func (h *holder) back(t *testing.T, server string) {
+	t.Helper()
+	h.lines.sees(t, "the stream to the agent has ended")
+	h.blocks(t, server+" was killed")
+	h.lines.sees(t, "back after ")
+	h.blocks(t, server+" is back")
+}
+
+// ends interrupts who holds the policy, and wants nothing of it left.
+func (h *holder) ends(t *testing.T) {
+	t.Helper()
+	if err := h.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	h.lines.sees(t, "restored: nothing of it is left")
+	h.lines.ends(t)
+	if err := h.Wait(); err != nil {
+		t.Errorf("hold: %v", err)
+	}
+	if out, err := exec.Command("nsenter", "-t", strconv.Itoa(h.envoy), "-n", "curl", "-sS", "-m", "10", "http://10.107.42.16/").CombinedOutput(); err != nil {
+		t.Errorf("not restored: %v: %s", err, out)
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	pathPolicy  = "/policy"
 	pathApply   = "/apply"
 	pathRenew   = "/renew"
+	pathLeave   = "/leave"
 )
 
 // Heartbeat is how often either end asks whether the other is there when nothing else is
@@ -46,6 +47,10 @@ const (
 	inMemory = 4 << 20 // bytes of a part up to which it stays in memory
 )
 
+// greeting is the first question. A session is one client, whatever streams it has one after the
+// other; empty: its changes end with the stream.
+type greeting struct{ Session string }
+
 // hello is the first answer.
 type hello struct {
 	Protocol int
@@ -53,6 +58,7 @@ type hello struct {
 	Name     string // of the pod, as its own side calls it
 	Resolves bool   // the pod is an inspect.Resolver
 	Enforces bool   // and an inspect.Enforcer
+	Keeps    bool   // what the session holds outlasts the stream, until its time is over
 }
 
 // want is inspect.Want without what cannot be carried.

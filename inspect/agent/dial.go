@@ -20,6 +20,7 @@ import (
 // DialOptions adjust Dial. The zero value is what meshtop uses.
 type DialOptions struct {
 	Name                string        // what the user calls the pod; empty: what its own side calls it
+	Session             string        // by which what this client holds is kept while it has no stream (Sessions); empty: it is not
 	Heartbeat, Patience time.Duration // 0: Heartbeat and Patience of the package
 	// Ended, if not nil, gives the reason why the stream ended in the transport's own words: a
 	// pipe's end alone says nothing. It is asked once the stream has ended.
@@ -66,7 +67,7 @@ func Dial(ctx context.Context, rw io.ReadWriteCloser, opt DialOptions) (*Pod, er
 		_ = conn.Close()
 		return nil, fmt.Errorf("greet the agent: %w", err)
 	}
-	if err := p.call(ctx, pathHello, struct{}{}, &p.hello); err != nil {
+	if err := p.call(ctx, pathHello, greeting{opt.Session}, &p.hello); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("greet the agent: %w", err)
 	}

@@ -25,8 +25,9 @@ type Keeper struct {
 
 // promise is a change with the timer of its end.
 type promise struct {
-	change flow.Change
-	timer  *time.Timer
+	change  flow.Change
+	session string // who holds it; empty: nobody, it only has its time
+	timer   *time.Timer
 }
 
 var (
@@ -127,12 +128,13 @@ func (k *Keeper) Renew(ctx context.Context, ttl time.Duration) error {
 	if k.promise == nil {
 		return fmt.Errorf("renew: no change is in force here: %w", inspect.ErrNotFound)
 	}
-	c := k.promise.change
+	before := k.promise
 	if err := k.enforce.Renew(ctx, ttl); err != nil {
 		return err
 	}
-	k.promise.drop()
-	k.promise = k.keep(c, ttl)
+	before.drop()
+	k.promise = k.keep(before.change, ttl)
+	k.promise.session = before.session
 	return nil
 }
 
@@ -196,9 +198,24 @@ func (k *Keeper) end(p *promise) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), undoPatience)
 	defer cancel()
+	if left := k.left(ctx, p.change); left > 0 {
+		k.promise = k.keep(p.change, left)
+		k.promise.session = p.session
+		return
+	}
 	k.promise = nil
 	if err := undo(ctx, k.enforce, p.change); err != nil {
 		k.told(fmt.Errorf("end %s, whose time is over: %w; next try in %v", p.change.Kind, err, again))
 		k.promise = k.keep(p.change, again)
 	}
+}
+
+// left is how long c is still to be in force: somebody may have renewed it by another way, such
+// as another holder. What cannot be read has no time left.
+func (k *Keeper) left(ctx context.Context, c flow.Change) time.Duration {
+	now, err := k.enforce.Policy(ctx)
+	if err != nil || now.Expires.IsZero() || !same(now.Change, c) {
+		return 0
+	}
+	return time.Until(now.Expires)
 }

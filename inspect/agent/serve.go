@@ -24,14 +24,15 @@ type ServeOptions struct {
 
 // Serve answers on the stream for pod until the stream or ctx ends, and closes the stream,
 // not the pod. A change that was to hold only while somebody watches (flow.Change.Hold) is
-// undone before it returns. The error says why the stream ended; the client's going is none.
+// undone before it returns, but for one whose session the pod keeps (Sessions). The error says
+// why the stream ended; the client's going is none.
 func Serve(ctx context.Context, rw io.ReadWriteCloser, pod inspect.Pod, opt ServeOptions) error {
 	p := newPipe(rw)
 	s := &server{pod: pod, opt: opt, life: ctx}
 	mux := http.NewServeMux()
 	for path, h := range map[string]http.HandlerFunc{
 		pathHello: s.hello, pathRead: s.read, pathResolve: s.resolve, pathSend: s.send,
-		pathObserve: s.observe, pathPolicy: s.policy, pathApply: s.apply, pathRenew: s.renew,
+		pathObserve: s.observe, pathPolicy: s.policy, pathApply: s.apply, pathRenew: s.renew, pathLeave: s.leave,
 	} {
 		mux.HandleFunc("POST "+path, h)
 	}
@@ -74,15 +75,20 @@ type server struct {
 	opt  ServeOptions
 	life context.Context
 
-	mu   sync.Mutex
-	held *flow.Change // of this stream, in force while it lives
-	gone bool         // the stream has ended: nothing is applied for it any more
+	mu      sync.Mutex
+	held    *flow.Change // of this stream, in force while it lives
+	session string       // by which the pod keeps what this client holds; empty: it does not
+	gone    bool         // the stream has ended: nothing is applied for it any more
 }
 
-func (s *server) hello(w http.ResponseWriter, _ *http.Request) {
+func (s *server) hello(w http.ResponseWriter, r *http.Request) {
+	var g greeting
+	if !asked(w, r, &g) {
+		return
+	}
 	_, resolves := s.pod.(inspect.Resolver)
 	_, enforces := s.pod.(inspect.Enforcer)
-	answer(w, hello{Protocol: Protocol, Version: s.opt.Version, Name: s.pod.Name(), Resolves: resolves, Enforces: enforces})
+	answer(w, hello{Protocol: Protocol, Version: s.opt.Version, Name: s.pod.Name(), Resolves: resolves, Enforces: enforces, Keeps: s.greeted(r.Context(), g.Session)})
 }
 
 func (s *server) resolve(w http.ResponseWriter, r *http.Request) {

@@ -46,6 +46,9 @@ func (s *server) apply(w http.ResponseWriter, r *http.Request) {
 		if c.Hold && c.Kind != flow.Restore {
 			held := begun(c, p)
 			s.held = &held
+			if k, ok := s.pod.(*Keeper); ok && s.session != "" {
+				k.held(s.session, held)
+			}
 		}
 	}
 	answer(w, policy{p, faultOf(err)})
@@ -63,12 +66,12 @@ func (s *server) renew(w http.ResponseWriter, r *http.Request) {
 	answer(w, policy{Error: faultOf(err)})
 }
 
-// letGo undoes what was to hold only while this stream lives.
+// letGo undoes what was to hold only while this stream lives, unless its client may come back.
 func (s *server) letGo() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gone = true
-	if s.held == nil {
+	if s.held == nil || s.session != "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.life), undoPatience)

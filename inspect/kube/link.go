@@ -134,6 +134,22 @@ func (l *link) live(ctx context.Context) (*agent.Pod, error) {
 	}
 }
 
+// inUse is the stream that is there; nil: none is.
+func (l *link) inUse() *agent.Pod {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.agents) == 0 {
+		return nil
+	}
+	last := l.agents[len(l.agents)-1]
+	select {
+	case <-last.Done():
+		return nil
+	default:
+		return last
+	}
+}
+
 // again opens another stream, and tries for a while: whoever restarts an API server means it to
 // come back.
 func (l *link) again(t *attempt, why error, lived time.Duration) (*agent.Pod, error) {

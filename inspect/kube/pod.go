@@ -2,10 +2,12 @@ package kube
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
@@ -21,6 +23,9 @@ type Pod struct {
 	cluster *cluster
 	object  *v1.Pod // as it was when it was opened
 	link    *link
+	session string // the agent's name for this client, whatever streams it has
+
+	holds atomic.Bool // a policy ends with this client (flow.Change.Hold)
 }
 
 var (
@@ -32,7 +37,7 @@ var (
 
 // attach opens the pod by the agent beside it.
 func (c *cluster) attach(ctx context.Context, o *v1.Pod) (*Pod, error) {
-	p := &Pod{cluster: c, object: o}
+	p := &Pod{cluster: c, object: o, session: rand.Text()}
 	p.link = newLink(p.Name(), c.wait, c.say, p.again)
 	c.say(fmt.Sprintf("pod %s: greeting its agent", o.Name), false)
 	a, err := p.patiently(ctx, o)
@@ -64,7 +69,7 @@ func (p *Pod) reach(ctx context.Context, o *v1.Pod, put bool, wait time.Duration
 	}
 	within, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	a, err := agent.Dial(within, s, agent.DialOptions{Name: p.Name(), Ended: s.ended})
+	a, err := agent.Dial(within, s, agent.DialOptions{Name: p.Name(), Session: p.session, Ended: s.ended})
 	switch {
 	case err != nil && within.Err() != nil && ctx.Err() == nil:
 		err = fmt.Errorf("the agent in %s did not answer within %s: the API server, kubelet or the container hangs", at.container, wait)
@@ -190,6 +195,9 @@ func (p *Pod) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 		return flow.Policy{}, fmt.Errorf("%s: %w", p.Name(), err)
 	}
 	pol, err := single(ctx, p.link, func(a *agent.Pod) (flow.Policy, error) { return a.Apply(ctx, c) })
+	if err == nil || cut(err) {
+		p.holds.Store(c.Hold && c.Kind != flow.Restore)
+	}
 	if cut(err) {
 		err = fmt.Errorf("%s: %w; whether it is in force is not known: look before it is tried again", c.Kind, err)
 	}
@@ -207,5 +215,17 @@ func (p *Pod) Renew(ctx context.Context, ttl time.Duration) error {
 	return p.renewed(ctx, ttl)
 }
 
-// Close closes the stream; it may be called twice. The agent stays for a while.
-func (p *Pod) Close() error { return p.link.close() }
+// leaving bounds the end of what this client holds, once it goes.
+const leaving = 5 * time.Second
+
+// Close closes the stream; it may be called twice. The agent stays for a while. What this client
+// holds it is told to end; without a stream that ends with its time.
+func (p *Pod) Close() error {
+	var err error
+	if a := p.link.inUse(); a != nil && p.holds.Swap(false) {
+		ctx, cancel := context.WithTimeout(context.Background(), leaving)
+		defer cancel()
+		err = a.Leave(ctx, p.session)
+	}
+	return errors.Join(err, p.link.close())
+}
