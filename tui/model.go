@@ -10,7 +10,6 @@ import (
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
-	"github.com/meshtop/meshtop/tui/style"
 )
 
 // model is the root: it holds the state and the screens, decides who gets a key, and
@@ -68,7 +67,7 @@ func (m *model) Init() tea.Cmd {
 	} else {
 		cmds = append(cmds, m.readPod(), m.showPolicy(), m.waitGone())
 	}
-	if m.s.opt.Theme == style.Auto || m.s.opt.Theme == "" {
+	if m.s.opt.Theme.AsksBackground() {
 		cmds = append(cmds, tea.RequestBackgroundColor)
 	}
 	return tea.Batch(cmds...)

@@ -9,7 +9,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/render"
-	"github.com/meshtop/meshtop/tui/style"
 )
 
 // Pods is what the pod picker asks. Its functions may take long; Where, Contexts and Use do not.
@@ -99,7 +98,7 @@ func pickerGlobals() []row {
 // Init lists the pods; the first frame does not wait for them.
 func (p *picker) Init() tea.Cmd {
 	cmds := []tea.Cmd{p.list()}
-	if p.s.opt.Theme == style.Auto || p.s.opt.Theme == "" {
+	if p.s.opt.Theme.AsksBackground() {
 		cmds = append(cmds, tea.RequestBackgroundColor)
 	}
 	return tea.Batch(cmds...)

@@ -4,14 +4,15 @@ package style
 
 import (
 	"fmt"
+	"image/color"
 	"strings"
 
 	"charm.land/lipgloss/v2"
 )
 
 // Ink is what a piece of text means. Colours are the terminal's own sixteen, so that the
-// user's theme decides and light and dark both work; no ink tells a fact that its text
-// does not tell too.
+// user's theme decides and light and dark both work, but for those of the theme cvd; no ink
+// tells a fact that its text does not tell too.
 type Ink uint8
 
 const (
@@ -40,8 +41,8 @@ type Theme string
 const (
 	Auto         Theme = "auto"        // the terminal's sixteen colours, yellow by background
 	Sixteen      Theme = "16"          // the same, asking the terminal nothing
-	HighContrast Theme = "hi-contrast" // bright colours, nothing faint
-	ColourBlind  Theme = "cvd"         // blue and orange-like yellow; no red, no magenta
+	HighContrast Theme = "hi-contrast" // the colours furthest from the background, nothing faint
+	ColourBlind  Theme = "cvd"         // blue and orange, of the 256 colours that no palette changes
 	Mono         Theme = "mono"        // bold, reverse and faint only (NO_COLOR)
 )
 
@@ -82,29 +83,46 @@ func New(t Theme, light, ascii bool) Palette {
 	if t == Mono {
 		return p
 	}
-	goes, stops, depends, turns := lipgloss.Cyan, lipgloss.Red, lipgloss.BrightYellow, lipgloss.Magenta
-	switch t {
-	case HighContrast:
-		goes, stops, depends, turns = lipgloss.BrightCyan, lipgloss.BrightRed, lipgloss.BrightYellow, lipgloss.BrightMagenta
+	k := t.colours(light)
+	if t == HighContrast {
 		p.styles[Faint], p.styles[Rule], p.styles[FocusDim] = s(), s(), s()
-	case ColourBlind:
-		goes, stops, depends, turns = lipgloss.BrightBlue, lipgloss.Yellow, lipgloss.BrightWhite, lipgloss.Blue
 	}
-	if light && depends == lipgloss.BrightYellow {
-		depends = lipgloss.Yellow
+	for ink, c := range map[Ink]color.Color{Goes: k.goes, Stops: k.stops, Depends: k.depends, Turns: k.turns, Focus: k.goes, Frame: k.goes, FocusDim: k.goes} {
+		p.styles[ink] = p.styles[ink].Foreground(c)
 	}
-	if light && depends == lipgloss.BrightWhite {
-		depends = lipgloss.Black
-	}
-	for ink, c := range map[Ink]lipgloss.Style{
-		Goes: p.styles[Goes].Foreground(goes), Stops: p.styles[Stops].Foreground(stops), Depends: p.styles[Depends].Foreground(depends),
-		Turns: p.styles[Turns].Foreground(turns), Focus: p.styles[Focus].Foreground(goes), Frame: p.styles[Frame].Foreground(goes),
-		FocusDim: p.styles[FocusDim].Foreground(goes), Alarm: s().Foreground(lipgloss.Black).Background(lipgloss.BrightYellow),
-	} {
-		p.styles[ink] = c
-	}
+	// Reversed, so that its text has the background's colour, against which the colour is
+	// legible anyway: a pair of fixed colours is legible in some palettes only.
+	p.styles[Alarm] = p.styles[Alarm].Foreground(k.alarm)
 	return p
 }
+
+// colours are those of the inks that have one.
+type colours struct{ goes, stops, depends, turns, alarm color.Color }
+
+// colours are chosen so that no two that mean the contrary are told apart by red and green alone.
+// Those of hi-contrast and cvd have a contrast of 4.5 to the background and more (WCAG 1.4.3) in
+// the palette of xterm; those of the others are as the user's palette has them.
+func (t Theme) colours(light bool) colours {
+	switch {
+	case t == HighContrast && light:
+		return colours{lipgloss.Blue, lipgloss.Red, lipgloss.Black, lipgloss.Magenta, lipgloss.Red}
+	case t == HighContrast:
+		return colours{lipgloss.BrightCyan, lipgloss.BrightRed, lipgloss.BrightYellow, lipgloss.BrightMagenta, lipgloss.BrightYellow}
+	case t == ColourBlind && light: // dark blue against brown
+		return colours{lipgloss.ANSIColor(25), lipgloss.ANSIColor(130), lipgloss.Black, lipgloss.ANSIColor(60), lipgloss.ANSIColor(130)}
+	case t == ColourBlind: // sky blue against orange
+		return colours{lipgloss.ANSIColor(39), lipgloss.ANSIColor(208), lipgloss.BrightWhite, lipgloss.ANSIColor(147), lipgloss.ANSIColor(208)}
+	case t == Sixteen: // the background is not known
+		return colours{lipgloss.Cyan, lipgloss.Red, lipgloss.Yellow, lipgloss.Magenta, lipgloss.Red}
+	case light:
+		return colours{lipgloss.Cyan, lipgloss.Red, lipgloss.Yellow, lipgloss.Magenta, lipgloss.Yellow}
+	}
+	return colours{lipgloss.Cyan, lipgloss.Red, lipgloss.BrightYellow, lipgloss.Magenta, lipgloss.BrightYellow}
+}
+
+// AsksBackground says whether the theme has others colours for a light background than for a
+// dark one.
+func (t Theme) AsksBackground() bool { return t != Sixteen && t != Mono }
 
 // ASCII says whether glyphs are replaced.
 func (p Palette) ASCII() bool { return p.ascii }
