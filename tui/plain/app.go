@@ -177,7 +177,7 @@ func newRoot(app *App) *cobra.Command {
 	}
 	app.root = root
 	attach := newAttach(app, root)
-	root.AddCommand(attach, newTrace(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newControlPlane(app), newCanI(app), newConfig(app), newVersion(app), newCompletion(app, root))
+	root.AddCommand(attach, newTrace(app), newDiff(app), newCheck(app), newDemo(app), newDoctor(app), newSnapshot(app), newConfirm(app), newCapture(app), newPolicy(app), newControlPlane(app), newCanI(app), newConfig(app), newVersion(app), newCompletion(app, root))
 	if app.Cluster != nil {
 		for _, cmd := range append(root.Commands(), root) {
 			if cmd.Flags().Lookup("admin") != nil || cmd.Name() == "can-i" { // it takes a target that is alive
