@@ -30,6 +30,9 @@ func (c client) node(t *testing.T) {
 	if out := c.meshtop(t, 3, "doctor", "pod", "outpod-block", "-n", "scene-block-all", "--via", "node", "--node-namespace", "scene-block-all"); !strings.Contains(out, "(restricted) admits no pod with power over its node") {
 		t.Errorf("in a restricted namespace:\n%s", out)
 	}
+	for space, says := range map[string]string{"scene-block-all": "✗ no make a Job role node create, delete of jobs.batch in namespace scene-block-all", "meshtop-nodes": "✓ yes make a Job role node create, delete of jobs.batch in namespace meshtop-nodes"} {
+		holds(t, c.meshtop(t, 1, append([]string{"can-i"}, append(pod, space)...)...), says)
+	}
 	pod = append(pod, "meshtop-nodes")
 	to := []string{"--uid", "0", "--to", "http://10.107.42.16/"}
 	// Envoy's BlockAllCluster has no endpoint: the real request is reset, too.

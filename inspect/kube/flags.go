@@ -93,7 +93,7 @@ func (f *Flags) cluster(tell say) (*cluster, error) {
 		return nil, fmt.Errorf("which namespace: %w", err)
 	}
 	nodeSpace := f.nodeSpace
-	if f.via == viaNode && nodeSpace == "" {
+	if nodeSpace == "" {
 		if nodeSpace, err = f.contextSpace(loader); err != nil {
 			return nil, err
 		}

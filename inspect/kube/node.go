@@ -111,12 +111,12 @@ func (c *cluster) onNode(ctx context.Context, o *v1.Pod) (*seat, error) {
 	return nil, nil
 }
 
-// left is how long the pod may run yet.
+// left is how long the pod may run yet: its Job's time runs since it was made.
 func left(p *v1.Pod) time.Duration {
-	if p.Spec.ActiveDeadlineSeconds == nil || p.Status.StartTime == nil {
+	if p.Spec.ActiveDeadlineSeconds == nil || p.CreationTimestamp.IsZero() {
 		return 0
 	}
-	return time.Until(p.Status.StartTime.Add(time.Duration(*p.Spec.ActiveDeadlineSeconds) * time.Second))
+	return time.Until(p.CreationTimestamp.Add(time.Duration(*p.Spec.ActiveDeadlineSeconds) * time.Second))
 }
 
 // putOnNode starts a pod on the node: by a Job, since that is what Kubernetes itself deletes
@@ -243,21 +243,15 @@ func (c *cluster) podOfJob(ctx context.Context, job *meta.PartialObjectMetadata)
 	}
 }
 
-// outlives refuses a promise that would end with the agent on the node, before its time. The
-// kernel keeps its own.
-func (c *cluster) outlives(ctx context.Context, o *v1.Pod, change flow.Change) error {
-	if change.TTL == 0 || change.Kind == flow.Restore || change.Driver == flow.Kernel || c.via != viaNode {
+// outlives refuses a promise that would end with the agent on the node, before its time: Kubernetes
+// makes the life of a pod no longer. The kernel keeps its own.
+func (p *Pod) outlives(c flow.Change) error {
+	if c.TTL == 0 || c.Kind == flow.Restore || c.Kind == flow.NoPolicy || c.Driver == flow.Kernel || p.cluster.via != viaNode {
 		return nil
 	}
-	at, err := c.onNode(ctx, o)
-	if err != nil {
-		return err
-	}
-	if at == nil {
-		return fmt.Errorf("refused: the pod on the node has less than %s left: attach again", nodeDeadline/2)
-	}
-	if rest := left(at.pod).Round(time.Second); change.TTL > rest {
-		return fmt.Errorf("refused: nobody would end this in %s: the pod on the node ends in %s: use --driver kernel, or a shorter --ttl", change.TTL, rest)
+	at := p.seat.Load()
+	if rest := left(at).Round(time.Second); c.TTL > rest {
+		return fmt.Errorf("refused: nobody would end this in %s: pod %s on the node, which is to, ends in %s: use --driver kernel, or a shorter --ttl", c.TTL, at.Name, max(rest, 0))
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtop/meshtop/rules/flow"
 	batch "k8s.io/api/batch/v1"
 	v1 "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -65,15 +66,48 @@ func TestNodeArgs(t *testing.T) {
 	}
 }
 
+// aged is a pod on a node that was made some time ago.
+func aged(ago time.Duration) *v1.Pod {
+	hour := int64(3600)
+	return pod(func(p *v1.Pod) {
+		p.Name, p.CreationTimestamp, p.Spec.ActiveDeadlineSeconds = "meshtop-1", meta.NewTime(time.Now().Add(-ago)), &hour
+	})
+}
+
 // A pod that ends soon is not joined.
 func TestLeft(t *testing.T) {
-	p := pod(nil)
-	if left(p) != 0 {
+	if left(pod(nil)) != 0 {
 		t.Error("one without a deadline is not ours")
 	}
-	hour, start := int64(3600), meta.NewTime(time.Now().Add(-40*time.Minute))
-	p.Spec.ActiveDeadlineSeconds, p.Status.StartTime = &hour, &start
-	if l := left(p); l > 20*time.Minute || l < 19*time.Minute {
+	if l := left(aged(40 * time.Minute)); l > 20*time.Minute || l < 19*time.Minute {
 		t.Error(l)
+	}
+}
+
+// What only the agent on the node ends must end before that does, renewed or not. The kernel ends
+// its own lease, and a pod that has the agent beside it lives as long as that.
+func TestOutlives(t *testing.T) {
+	for name, c := range map[string]struct {
+		via    via
+		change flow.Change
+		wants  string
+	}{
+		"in time":   {viaNode, flow.Change{Kind: flow.BlockAll, Driver: flow.EnvoyRuntime, TTL: 19 * time.Minute}, ""},
+		"too late":  {viaNode, flow.Change{Kind: flow.BlockAll, Driver: flow.EnvoyRuntime, TTL: 21 * time.Minute}, "refused: nobody would end this in 21m0s: pod meshtop-1 on the node, which is to, ends in 20m0s: use --driver kernel, or a shorter --ttl"},
+		"kernel":    {viaNode, flow.Change{Kind: flow.BlockAll, Driver: flow.Kernel, TTL: 21 * time.Minute}, ""},
+		"permanent": {viaNode, flow.Change{Kind: flow.BlockAll, Driver: flow.EnvoyRuntime}, ""},
+		"restore":   {viaNode, flow.Change{Kind: flow.Restore, Driver: flow.EnvoyRuntime, TTL: 21 * time.Minute}, ""},
+		"nothing":   {viaNode, flow.Change{Driver: flow.EnvoyRuntime, TTL: 21 * time.Minute}, ""},
+		"beside it": {viaAgent, flow.Change{Kind: flow.BlockAll, Driver: flow.EnvoyRuntime, TTL: 21 * time.Minute}, ""},
+	} {
+		p := &Pod{cluster: &cluster{via: c.via}, object: nodePod()}
+		p.seat.Store(aged(40 * time.Minute))
+		got := ""
+		if err := p.outlives(c.change); err != nil {
+			got = err.Error()
+		}
+		if got != c.wants {
+			t.Errorf("%s: %q, want %q", name, got, c.wants)
+		}
 	}
 }

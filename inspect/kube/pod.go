@@ -25,7 +25,8 @@ type Pod struct {
 	link    *link
 	session string // the agent's name for this client, whatever streams it has
 
-	holds atomic.Bool // a policy ends with this client (flow.Change.Hold)
+	holds atomic.Bool            // a policy ends with this client (flow.Change.Hold)
+	seat  atomic.Pointer[v1.Pod] // where the agent that was reached last runs
 }
 
 var (
@@ -63,6 +64,7 @@ func (p *Pod) reach(ctx context.Context, o *v1.Pod, put bool, wait time.Duration
 	if err != nil {
 		return nil, err
 	}
+	p.seat.Store(at.pod)
 	s, err := c.exec(at.pod, at.container, at.serve)
 	if err != nil {
 		return nil, err
@@ -191,7 +193,7 @@ func (p *Pod) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 	if p.object.Spec.HostNetwork {
 		return flow.Policy{}, fmt.Errorf("%s: refused: it runs in the network namespace of its node %s (hostNetwork): a policy there would cut off the node", p.Name(), p.object.Spec.NodeName)
 	}
-	if err := p.cluster.outlives(ctx, p.object, c); err != nil {
+	if err := p.outlives(c); err != nil {
 		return flow.Policy{}, fmt.Errorf("%s: %w", p.Name(), err)
 	}
 	pol, err := single(ctx, p.link, func(a *agent.Pod) (flow.Policy, error) { return a.Apply(ctx, c) })
@@ -207,8 +209,18 @@ func (p *Pod) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 	return pol, err
 }
 
-// Renew sets the lease of what is in force to ttl from now.
+// Renew sets the lease of what is in force to ttl from now. Who ends that must live as long.
 func (p *Pod) Renew(ctx context.Context, ttl time.Duration) error {
+	if p.cluster.via == viaNode {
+		now, err := twice(ctx, p.link, func(a *agent.Pod) (flow.Policy, error) { return a.Policy(ctx) })
+		if err != nil {
+			return err
+		}
+		now.Change.TTL = ttl
+		if err := p.outlives(now.Change); err != nil {
+			return fmt.Errorf("%s: %w", p.Name(), err)
+		}
+	}
 	if _, err := twice(ctx, p.link, func(a *agent.Pod) (struct{}, error) { return struct{}{}, a.Renew(ctx, ttl) }); err != nil {
 		return err
 	}

@@ -1,9 +1,11 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -38,7 +40,22 @@ func needed() []flow.Right {
 		of("operate", "record a policy as a lease", "by whom and until when", "coordination.k8s.io", "leases", "create", "update", "patch", "delete"),
 		of("sidecar", "write Istio's Sidecar", "a policy as an object of Istio's", "networking.istio.io", "sidecars", "get", "list", "create", "patch", "delete"),
 		of("networkpolicy", "write a NetworkPolicy", "a policy as an object of Kubernetes'", "networking.k8s.io", "networkpolicies", "get", "list", "create", "patch", "delete"),
-		of("node", "make a Job", "--via node, if the namespace's pod security admits privileged pods", "batch", "jobs", "create", "delete"),
+	}
+}
+
+// neededOnNode are the rights that --via node takes in the namespace of the pods on nodes.
+func neededOnNode(namespace string) []flow.Right {
+	of := func(need, gives, group, object string, verbs ...string) flow.Right {
+		r := flow.Right{Role: "node", Need: need, Gives: gives, Group: group, Object: object, Namespace: namespace}
+		for _, v := range verbs {
+			r.Verbs = append(r.Verbs, flow.Verb{Name: v})
+		}
+		return r
+	}
+	return []flow.Right{
+		of("make a Job", "--via node: a pod on the pod's node, if the namespace's pod security admits privileged pods", "batch", "jobs", "create", "delete"),
+		of("find that pod", "one that runs already is used again", "", "pods", "get", "list"),
+		of("start a process in it", "the agent there is spoken to by it", "", "pods/exec", "get", "create"),
 	}
 }
 
@@ -49,7 +66,7 @@ func (f *Flags) CanI(ctx context.Context, kind, name string) (flow.Rights, error
 	if err != nil {
 		return flow.Rights{}, fmt.Errorf("%s %s: %w", kind, name, err)
 	}
-	r := flow.Rights{Pod: name, Namespace: c.namespace, List: needed(), Agent: true}
+	r := flow.Rights{Pod: name, Namespace: c.namespace, List: slices.Concat(needed(), neededOnNode(c.nodeSpace)), Agent: true}
 	o, err := c.find(ctx, kind, name)
 	switch {
 	case err == nil:
@@ -93,8 +110,8 @@ func (c *cluster) may(ctx context.Context, namespace, pod string, r *flow.Right)
 		v := &r.Verbs[i]
 		review := authz.SelfSubjectAccessReview{}
 		review.APIVersion, review.Kind = "authorization.k8s.io/v1", "SelfSubjectAccessReview"
-		at := &authz.ResourceAttributes{Namespace: namespace, Verb: v.Name, Group: r.Group, Resource: object, Subresource: sub}
-		if object == "pods" && v.Name != "list" && v.Name != "delete" && (v.Name != "create" || sub != "") {
+		at := &authz.ResourceAttributes{Namespace: cmp.Or(r.Namespace, namespace), Verb: v.Name, Group: r.Group, Resource: object, Subresource: sub}
+		if r.Namespace == "" && object == "pods" && v.Name != "list" && v.Name != "delete" && (v.Name != "create" || sub != "") {
 			at.Name = pod
 		}
 		review.Spec.ResourceAttributes = at

@@ -61,6 +61,13 @@ func TestRoles(t *testing.T) {
 			}
 		}
 	}
+	for _, w := range neededOnNode("nodes") {
+		for _, v := range w.Verbs {
+			if w.Role != "node" || w.Namespace != "nodes" || !grants(role(t, "node"), w.Group, w.Object, v.Name) {
+				t.Errorf("%s of %s: asked of role %s in namespace %q, and node may not", v.Name, w.Object, w.Role, w.Namespace)
+			}
+		}
+	}
 	for _, n := range []string{"view", "capture", "operate"} {
 		for _, v := range []string{"create", "update", "patch", "delete"} {
 			for _, o := range []string{"pods", "configmaps"} {

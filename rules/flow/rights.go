@@ -15,7 +15,9 @@ type Right struct {
 	Group  string // the resource's API group; empty: the core one
 	Object string // the resource, such as pods/exec
 	Role   string // the role of deploy/rbac that holds it, such as "view"
-	Verbs  []Verb
+	// Namespace is where it is asked for; empty: in the pod's.
+	Namespace string
+	Verbs     []Verb
 }
 
 // Verb is one verb of a right with the cluster's answer.

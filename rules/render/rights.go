@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -27,6 +28,7 @@ type rightForm struct {
 	Group    string     `json:"group"`
 	Resource string     `json:"resource"`
 	Role     string     `json:"role"`
+	Space    string     `json:"namespace"`
 	Allowed  bool       `json:"allowed"`
 	Verbs    []verbForm `json:"verbs"`
 }
@@ -47,7 +49,7 @@ type askForm struct {
 func RightsJSON(r flow.Rights) []byte {
 	form := rightsForm{Schema: RightsSchema, Pod: Clean(r.Pod), Namespace: Clean(r.Namespace), User: Clean(r.User), Agent: r.Agent, Rights: []rightForm{}}
 	for _, one := range r.List {
-		f := rightForm{Need: one.Need, Gives: one.Gives, Group: one.Group, Resource: one.Object, Role: one.Role, Allowed: one.Allowed()}
+		f := rightForm{Need: one.Need, Gives: one.Gives, Group: one.Group, Resource: one.Object, Role: one.Role, Space: Clean(cmp.Or(one.Namespace, r.Namespace)), Allowed: one.Allowed()}
 		for _, v := range one.Verbs {
 			f.Verbs = append(f.Verbs, verbForm{v.Name, v.Allowed, Clean(v.Why)})
 		}
@@ -78,6 +80,9 @@ func RightsText(r flow.Rights) string {
 			mark, gives = "✗ no ", "would give "
 		}
 		fmt.Fprintf(&b, " %s  %-29s role %s\n", mark, one.Need, one.Role)
+		if one.Namespace != "" {
+			object += " in namespace " + Clean(one.Namespace)
+		}
 		fmt.Fprintf(&b, "        %s of %s\n        %s%s\n", verbs(one), object, gives, one.Gives)
 		if len(no) > 0 && len(no) < len(one.Verbs) {
 			fmt.Fprintf(&b, "        missing: %s\n", strings.Join(no, ", "))
@@ -116,7 +121,7 @@ func verbs(r flow.Right) string {
 func Ways(r flow.Rights) string {
 	may := map[string]bool{}
 	for _, one := range r.List {
-		may[one.Object] = may[one.Object] || one.Allowed()
+		may[one.Object] = may[one.Object] || one.Namespace == "" && one.Allowed()
 	}
 	forward, exec := may["pods/portforward"], may["pods/exec"]
 	switch {

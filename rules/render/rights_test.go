@@ -38,6 +38,21 @@ func TestRightsAsk(t *testing.T) {
 	}
 }
 
+// A right in another namespace says so, and opens nothing of the pod.
+func TestRightsElsewhere(t *testing.T) {
+	node := right("node", "pods/exec", "get")
+	node.Namespace = "nodes"
+	r := flow.Rights{Pod: "p", Namespace: "n", List: []flow.Right{right("view", "pods", "get"), right("capture", "pods/exec", "!get"), node}}
+	text := RightsText(r)
+	if !strings.Contains(text, "get of pods/exec in namespace nodes\n") || !strings.Contains(text, "get of pods/exec\n") || !strings.Contains(text, "So: a path can be traced only as it was meant") {
+		t.Error(text)
+	}
+	var form struct{ Rights []struct{ Namespace string } }
+	if err := json.Unmarshal(RightsJSON(r), &form); err != nil || len(form.Rights) != 3 || form.Rights[1].Namespace != "n" || form.Rights[2].Namespace != "nodes" {
+		t.Errorf("%v: %+v", err, form)
+	}
+}
+
 // What the account is called is anybody's word: in the command and in the objects it stays one
 // word, and only the verbs that are missing are asked for.
 func TestRightsHostile(t *testing.T) {
