@@ -122,6 +122,13 @@ type Resolver interface {
 	Resolve(ctx context.Context, name string, uid, gid uint32) (flow.Named, error)
 }
 
+// Namer is a Pod that can say what of its cluster stands behind addresses.
+type Namer interface {
+	// Names asks for each address apart, so that a large cluster is never listed. What the account
+	// may not see is said in Names.Partial; an error says that nobody could be asked.
+	Names(ctx context.Context, addrs []netip.Addr) (flow.Names, []Call, error)
+}
+
 // Limited is a Pod that is seen by a way on which it cannot be watched, sent from or changed.
 type Limited interface {
 	// Limit says so, and what to do about it; it is ErrNoPower.

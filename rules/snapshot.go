@@ -3,9 +3,12 @@
 package rules
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"sort"
 
@@ -23,6 +26,7 @@ type Snapshot struct {
 	Files map[string][]byte
 	Meta  Meta
 	Gaps  []flow.Gap
+	Names flow.Names // of addresses
 
 	owner proxyOwner
 }
@@ -89,6 +93,12 @@ func ParseSnapshot(files map[string][]byte, gaps []flow.Gap) (*Snapshot, error) 
 			s.Envoy = c
 		}
 	}
+	if raw, ok := files[NamesPart]; ok {
+		n, err := parseNames(raw)
+		if keep(nil, err) {
+			s.Names = n
+		}
+	}
 	s.owner = findOwner(s)
 	return s, errors.Join(errs...)
 }
@@ -130,4 +140,25 @@ func hasEnvoy(files map[string][]byte) bool {
 		}
 	}
 	return false
+}
+
+// Named is the snapshot with these names too. It is not parsed again.
+func (s *Snapshot) Named(n flow.Names) *Snapshot {
+	out := *s
+	out.Names = flow.Names{Labels: maps.Clone(s.Names.Labels), Partial: cmp.Or(n.Partial, s.Names.Partial)}
+	if out.Names.Labels == nil {
+		out.Names.Labels = map[netip.Addr][]flow.Label{}
+	}
+	for a, l := range n.Labels {
+		if len(out.Names.Labels) < mostNames {
+			out.Names.Labels[a] = l
+		}
+	}
+	raw, _ := json.MarshalIndent(out.Names, "", "  ") // of strings and addresses: it cannot fail
+	out.Files = maps.Clone(s.Files)
+	if out.Files == nil {
+		out.Files = map[string][]byte{}
+	}
+	out.Files[NamesPart] = append(raw, '\n')
+	return &out
 }

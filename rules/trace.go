@@ -19,7 +19,7 @@ func Trace(s *Snapshot, req flow.Request) flow.Trace {
 	t := flow.Trace{Request: req, Gaps: s.Gaps, Intent: s.Meta.Intent, Unmodelled: s.Envoy.Unmodelled()}
 	var variants []flow.Variant
 	t.Cut = !runs(s, req, func(r *run) { variants = append(variants, r.variant()) }, func() { variants = nil })
-	return join(t, variants)
+	return Label(join(t, variants), s.Names)
 }
 
 // runs makes the runs of a trace, and says whether these are all. Where they are too many

@@ -33,6 +33,12 @@ type resolvedMsg struct {
 	err  error
 }
 
+// namesMsg: what stands behind some addresses was asked for.
+type namesMsg struct {
+	names flow.Names
+	calls []inspect.Call
+}
+
 // progressMsg: a part is being read.
 type progressMsg struct {
 	gen int

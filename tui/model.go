@@ -8,6 +8,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 )
@@ -109,6 +110,8 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.gotReading(msg)
 	case tracedMsg:
 		return m.gotTrace(msg)
+	case namesMsg:
+		return m.gotNames(msg)
 	case resolvedMsg:
 		return m.gotResolved(msg)
 	case docMsg:
@@ -116,7 +119,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 	case confirmedMsg:
 		m.gotConfirmed(msg)
 	case surveyMsg:
-		m.gotSurvey(msg)
+		return m.gotSurvey(msg)
 	case seenMsg:
 		return m.gotSeen(msg)
 	case exportedMsg:
@@ -300,7 +303,7 @@ func (m *model) gotTrace(t tracedMsg) tea.Cmd {
 	m.s.reading, m.s.trace, m.s.traced, m.s.way = t.reading, t.trace, true, way
 	m.s.seen, m.live = nil, confirmScreen{} // of an older trace
 	m.trace.keep(before, m.s.steps())
-	return nil
+	return m.askNames(rules.Addresses(t.trace))
 }
 
 func (m *model) fail(err error) {

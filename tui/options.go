@@ -3,6 +3,7 @@ package tui
 import (
 	"context"
 	"io"
+	"net/netip"
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/session"
@@ -52,6 +53,8 @@ type Source struct {
 	Trace func(ctx context.Context, in Reading, req flow.Request, progress func(inspect.Progress)) (Reading, flow.Trace, error)
 	// Resolve looks up the name of a request's destination as the pod would. Nil: addresses only.
 	Resolve func(ctx context.Context, in Reading, d request.Draft) (flow.Request, error)
+	// Names asks what of a cluster stands behind addresses. Nil: nobody knows.
+	Names func(ctx context.Context, in Reading, addrs []netip.Addr) (flow.Names, []inspect.Call)
 	// Confirm watches the request's traffic until the watch's time is over or ctx ended, and
 	// judges what was seen. Nil: it cannot be watched.
 	Confirm func(ctx context.Context, in Reading, req flow.Request, w Watch) (Reading, confirm.Report, error)

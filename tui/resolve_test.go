@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/request"
 )
@@ -58,5 +59,28 @@ func TestNameIsLookedUp(t *testing.T) {
 	opt.Source.Resolve = nil
 	if d := to("web"); !strings.Contains(d.frame(), "web is a name, and this target has nobody to ask") {
 		t.Errorf("nobody to ask:\n%s", d.frame())
+	}
+}
+
+// Names of the cluster come after the trace, and stand then in its evidence, at the connections
+// and in what is saved; what they hold is hostile.
+func TestNamesComeLater(t *testing.T) {
+	opt := sceneOptions(t, "mesh")
+	asked := 0
+	opt.Source.Names = func(_ context.Context, in Reading, addrs []netip.Addr) (flow.Names, []inspect.Call) {
+		asked++
+		return flow.Names{Labels: map[netip.Addr][]flow.Label{netip.MustParseAddr("10.107.42.16"): {{Kind: "Service", Namespace: "shop", Name: "web\x1b[2J"}}}}, []inspect.Call{{What: "GET services"}}
+	}
+	d := drive(t, opt, 160, 40)
+	if asked == 0 || !strings.Contains(d.frame(), "10.107.42.16:80 is Service shop/web") || strings.Contains(d.m.View().Content, "web\x1b[2J") {
+		t.Errorf("asked %d times:\n%s", asked, d.frame())
+	}
+	if !strings.Contains(string(d.m.s.reading.Files["names.json"]), "shop") {
+		t.Error("the reading does not keep the names")
+	}
+	d.keys("1")
+	d.exact("overview")
+	if !strings.Contains(d.frame(), "shop/web") {
+		t.Errorf("overview:\n%s", d.frame())
 	}
 }

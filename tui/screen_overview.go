@@ -67,7 +67,7 @@ func (t *overviewScreen) ask(a act, s *state) effect {
 		t.asking = true
 	case actCopy:
 		if list := t.shown(s); t.sel < len(list) && !t.lanes {
-			return effect{kind: effCopy, text: connLine(list[t.sel], 0).String(), note: "the connection"}
+			return effect{kind: effCopy, text: connLine(list[t.sel], s.called(list[t.sel]), 0).String(), note: "the connection"}
 		}
 	case actBack:
 		if len(t.filter.text) > 0 {
@@ -139,7 +139,7 @@ func (t *overviewScreen) shown(s *state) []conn {
 	}
 	var out []conn
 	for _, c := range s.survey.conns {
-		if holds(connLine(c, 0).String(), words) {
+		if holds(connLine(c, s.called(c), 0).String(), words) {
 			out = append(out, c)
 		}
 	}
@@ -225,7 +225,13 @@ func waiting(s *state) string {
 func (t *overviewScreen) drawConns(c *canvas, r rect, s *state) {
 	list := t.shown(s)
 	hint := itoa(len(list)) + " of " + itoa(len(s.survey.conns)) + "   " + s.key(actFind) + " filter"
-	c.pane(r, !t.lanes, "live connections", connSource(s), hint)
+	source := connSource(s)
+	if !t.lanes && t.sel < len(list) {
+		if name := s.called(list[t.sel]); name != "" {
+			source = style.Arrow + " " + name
+		}
+	}
+	c.pane(r, !t.lanes, "live connections", source, hint)
 	_, in := r.top(1)
 	if t.asking || len(t.filter.text) > 0 {
 		x := c.put(in.x+1, in.y, in.w, style.Key, "/ ")
@@ -238,7 +244,7 @@ func (t *overviewScreen) drawConns(c *canvas, r rect, s *state) {
 	}
 	for i := 0; i < in.h-1 && t.top+i < len(list); i++ {
 		y := in.y + 1 + i
-		c.draw(in.x+1, y, in.w-2, connLine(list[t.top+i], in.w-2))
+		c.draw(in.x+1, y, in.w-2, connLine(list[t.top+i], s.called(list[t.top+i]), in.w-2))
 		c.spot(in.x, y, in.w, effect{kind: effSelect, n: t.top + i})
 		if !t.lanes && t.top+i == t.sel {
 			c.wash(rect{in.x, y, in.w, 1}, style.Selected)
@@ -272,8 +278,8 @@ func connHead(w int) line {
 	return text(style.Faint, "dir  "+pad("from", addr)+pad("original dst", addr)+pad("via", via)+pad("listener "+style.Arrow+" cluster", listener)+stateHead(w))
 }
 
-// connLine is a connection's row.
-func connLine(c conn, w int) line {
+// connLine is a connection's row; called is what stands behind its far end.
+func connLine(c conn, called string, w int) line {
 	addr, via, listener := connColumns(w)
 	dir := "out  "
 	if c.Dir == flow.Inbound {
@@ -305,7 +311,11 @@ func connLine(c conn, w int) line {
 	if w > 0 && w < wideFrom-2 {
 		return l
 	}
-	return l.with(style.Faint, strings.TrimSpace(short(c.State)+"  "+c.size()))
+	l = l.with(style.Faint, strings.TrimSpace(short(c.State)+"  "+c.size()))
+	if called != "" {
+		l = l.with(style.Plain, "  "+called)
+	}
+	return l
 }
 
 // stateHead heads the column that narrow frames have no room for.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/request"
 	"github.com/meshtop/meshtop/tui/style"
@@ -49,15 +50,16 @@ type state struct {
 	busy    *busy
 	calls   []inspect.Call
 
-	req    flow.Request
-	asked  bool // req is a request, not the zero value
-	trace  flow.Trace
-	traced bool
-	way    int        // which variant is shown; -1: the first, as the trace holds it
-	seen   *confirmed // what was seen of it; nil: nobody watched
-	recent []flow.Request
-	survey survey // what the overview is drawn from
-	policy policyState
+	req      flow.Request
+	asked    bool // req is a request, not the zero value
+	trace    flow.Trace
+	traced   bool
+	way      int        // which variant is shown; -1: the first, as the trace holds it
+	seen     *confirmed // what was seen of it; nil: nobody watched
+	recent   []flow.Request
+	survey   survey          // what the overview is drawn from
+	surveyed *rules.Snapshot // of which the survey is, or is being made; the reading may know more by now
+	policy   policyState
 
 	gen    int    // of the last question asked; an answer to an older one is dropped
 	docGen int    // the same of documents

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/doctor"
 	"github.com/meshtop/meshtop/rules/flow"
@@ -54,13 +55,16 @@ func (m *model) survey() tea.Cmd {
 	if m.s.opt.Request != nil {
 		wanted = append(wanted, *m.s.opt.Request)
 	}
+	m.s.surveyed = snap
 	return func() tea.Msg { return surveyMsg{snap, makeSurvey(snap, wanted)} }
 }
 
-func (m *model) gotSurvey(s surveyMsg) {
-	if s.of == m.s.reading.Snapshot {
-		m.s.survey = s.survey
+func (m *model) gotSurvey(s surveyMsg) tea.Cmd {
+	if s.of != m.s.surveyed {
+		return nil
 	}
+	m.s.survey = s.survey
+	return m.askNames(session.Peers(m.s.reading.Reading))
 }
 
 // elsewhere is an address that is nobody's: what happens to a destination that the

@@ -81,12 +81,12 @@ func (c client) tiers(t *testing.T) {
 	no.may(t, 1, canI, "So: the pod cannot be seen", "ask for the role capture", "--clusterrole=meshtop-capture --serviceaccount=scene-mesh:tier-nothing -n scene-mesh")
 
 	see := c.account(t, "see")
-	see.may(t, 3, trace, "pods/ephemeralcontainers and pods/exec of it is forbidden to this account; going on by intent", way+", by intent", "REDIRECT to 127.0.0.1:15001")
+	see.may(t, 3, trace, "pods/ephemeralcontainers and pods/exec of it is forbidden to this account; going on by intent", way+", by intent", "REDIRECT to 127.0.0.1:15001", "names of addresses: this account may list no services and no pods")
 	see.may(t, 3, block, only)
 	see.may(t, 1, canI, "So: a path can be traced only as it was meant (--via intent).")
 
 	view := c.account(t, "view")
-	view.may(t, 0, trace, "going on by port-forward", way+", if intercepted", "a port-forward brings none of the kernel's half")
+	view.may(t, 0, trace, "going on by port-forward", way+", if intercepted", "a port-forward brings none of the kernel's half", "this account may list services and pods of namespace scene-mesh alone")
 	view.may(t, 3, words(trace, []string{"--via", "agent"}), `cannot patch resource "pods/ephemeralcontainers"`, "ways on:", "1 --via forward: ", "2 --via intent: ", "3 meshtop can-i pod outpod-mesh -n scene-mesh")
 	view.may(t, 3, words([]string{"confirm", "--send"}, meshPod, toMesh), only)
 	view.may(t, 3, block, only)

@@ -145,6 +145,7 @@ type cluster struct {
 	bootstrap func(name string, data []byte) ([]byte, error)
 	nodeSpace string // of pods on nodes
 	say       say
+	names     namer
 }
 
 var errNoImage = errors.New("which image holds the agent? say --image; or --deliver, which sends one")

@@ -20,11 +20,22 @@ type resolvingOver struct {
 	inspect.Resolver
 }
 
+// clusterOver is one over a pod of a cluster, which also knows the names of addresses.
+type clusterOver struct {
+	resolvingOver
+	inspect.Namer
+}
+
 // Over is pod with files before what pod itself gives: for a part that cannot be read
 // live but that somebody has.
 func Over(pod inspect.Pod, files map[string][]byte) inspect.Pod {
 	o := over{Pod: pod, files: files}
-	if r, ok := pod.(inspect.Resolver); ok {
+	r, resolves := pod.(inspect.Resolver)
+	n, names := pod.(inspect.Namer)
+	switch {
+	case resolves && names:
+		return &clusterOver{resolvingOver{o, r}, n}
+	case resolves:
 		return &resolvingOver{o, r}
 	}
 	return &o

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"io"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -26,10 +27,11 @@ type CaptureOptions struct {
 // configuration gives them, and at the end, for each device, what was lost. It returns what
 // it saw.
 func Capture(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, w io.Writer, opt CaptureOptions) (flow.Loss, error) {
-	_, t, err := Trace(ctx, pod, r, req, nil)
+	r, t, err := Trace(ctx, pod, r, req, nil)
 	if err != nil {
 		return flow.Loss{}, err
 	}
+	_, t = Label(ctx, pod, r, t)
 	seen, err := pod.Observe(ctx, everyLeg(t), inspect.ObserveOptions{Duration: opt.Watch, Packets: opt.Packets, Snaplen: opt.Snaplen, Raw: true})
 	if err != nil {
 		return flow.Loss{}, err
@@ -171,10 +173,11 @@ func (f *file) end(loss flow.Loss) error {
 	return f.blocks.flush()
 }
 
-// names are what the configuration calls the trace's addresses: the first leg's destination
-// the virtual host, or the listener, and a later one's the cluster. An address may have two.
+// names are what the trace's addresses are called: by the cluster, as far as the trace knows it,
+// which goes first; and by the configuration: the first leg's destination the virtual host, or
+// the listener, and a later one's the cluster. An address may have several.
 func names(t flow.Trace) []pcapng.Name {
-	var out []pcapng.Name
+	out := clusterNames(t)
 	add := func(l flow.Leg, name string) {
 		if a := l.From.Dst.Addr(); a.IsValid() && !a.IsUnspecified() && name != "" {
 			n := pcapng.Name{Addr: a, Name: render.Clean(name)}
@@ -198,6 +201,31 @@ func names(t flow.Trace) []pcapng.Name {
 				add(l, first(v.Outcome.VirtualHost, v.Outcome.Listener))
 			} else {
 				add(l, v.Outcome.Cluster)
+			}
+		}
+	}
+	return out
+}
+
+// clusterNames are the names that the trace's steps have for addresses.
+func clusterNames(t flow.Trace) []pcapng.Name {
+	var out []pcapng.Name
+	for _, v := range append([]flow.Variant{{Legs: t.Legs}}, t.Variants...) {
+		for _, l := range v.Legs {
+			for _, s := range l.Steps {
+				for _, f := range s.Facts {
+					if f.Kind != flow.WhyAddress {
+						continue
+					}
+					a, err := netip.ParseAddr(f.Args[0])
+					if ap, bad := netip.ParseAddrPort(f.Args[0]); bad == nil {
+						a, err = ap.Addr(), nil
+					}
+					n := pcapng.Name{Addr: a, Name: render.Clean(f.Args[2])}
+					if err == nil && !slices.Contains(out, n) {
+						out = append(out, n)
+					}
+				}
 			}
 		}
 	}

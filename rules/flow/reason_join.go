@@ -29,6 +29,8 @@ const (
 	WhyNamedFirst                           // of several addresses the first is followed. Args: it, number of all, number without a route
 	WhyNamedPicked                          // of several the user chose this one. Args: it, number of all
 	WhyNamedNot                             // the name could not be looked up. Args: name, why
+	WhyAddress                              // what of the cluster stands behind an address. Args: address, kind or "", name
+	WhyNamesPartial                         // not every address could be asked a name for. Args: why
 	joinEnd
 )
 

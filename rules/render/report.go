@@ -131,6 +131,7 @@ func ReportText(r confirm.Report) string {
 			w.para("                     ", Clean(e.Source)+": "+Clean(e.Text)+after(" ", Clean(e.Ref)))
 		}
 	}
+	w.addresses(r.Trace)
 	for i, n := range r.Counts {
 		if i == 0 {
 			w.blank()
@@ -178,4 +179,17 @@ func lossText(l flow.Loss) string {
 		s += "; " + Clean(b.Part) + ": " + Clean(b.Reason)
 	}
 	return s
+}
+
+// addresses are what is known of the addresses of a trace's steps.
+func (w *writer) addresses(t flow.Trace) {
+	for _, l := range t.Legs {
+		for _, s := range l.Steps {
+			for _, f := range s.Facts {
+				if f.Kind == flow.WhyAddress || f.Kind == flow.WhyNamesPartial {
+					w.field("name", Reason(f))
+				}
+			}
+		}
+	}
 }

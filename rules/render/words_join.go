@@ -72,6 +72,10 @@ func namedWords(k flow.ReasonKind, a [3]string) string {
 		return "of " + a[1] + " addresses" + none + " " + a[0] + " is followed, which a client tries first"
 	case flow.WhyNamedNot:
 		return "where " + a[0] + " leads to is not known: " + a[1]
+	case flow.WhyAddress:
+		return a[0] + " is " + strings.TrimSpace(a[1]+" "+a[2])
+	case flow.WhyNamesPartial:
+		return "names of addresses: " + a[0]
 	case flow.WhyNamedPicked:
 		return "of " + a[1] + " addresses " + a[0] + " was chosen"
 	}

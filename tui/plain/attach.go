@@ -116,6 +116,6 @@ func (l *looked) overview(ctx context.Context, requests []flow.Request) error {
 	if err != nil {
 		return err
 	}
-	l.app.print(l, t, "text", false)
+	l.app.print(l, l.label(ctx, t), "text", false)
 	return status(traceStatus(t))
 }

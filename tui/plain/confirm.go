@@ -63,6 +63,7 @@ func (a *App) confirm(cmd *cobra.Command, args []string, o *confirmOptions) erro
 	case err != nil:
 		return cannot(prefixed(l.target, err))
 	}
+	r.Trace = l.label(cmd.Context(), r.Trace)
 	if o.out.form == "json" {
 		_, _ = a.Stdout.Write(render.ReportJSON(r))
 	} else {

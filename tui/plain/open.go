@@ -164,6 +164,12 @@ func (l *looked) trace(ctx context.Context, q flow.Request) (flow.Trace, error) 
 	return t, nil
 }
 
+// label says of the trace's addresses what of the cluster stands behind them.
+func (l *looked) label(ctx context.Context, t flow.Trace) flow.Trace {
+	l.reading, t = session.Label(ctx, l.pod, l.reading, t)
+	return t
+}
+
 // text is the trace in words with a line on what it was made from.
 func (l *looked) text(t flow.Trace, why bool) string {
 	return render.Text(t, render.TextOptions{Snapshot: l.about(), Why: why})

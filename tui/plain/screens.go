@@ -3,6 +3,7 @@ package plain
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -73,7 +74,7 @@ func (a *App) show(ctx context.Context, t target, pod inspect.Pod, requests []fl
 // sources are what the screens ask of a pod.
 func (a *App) sources(t target, pod inspect.Pod, full, allow bool) tui.Source {
 	src := &source{pod: pod, live: t.live(), full: full}
-	return tui.Source{Read: src.read, Trace: src.trace, Resolve: src.resolve, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, allow)}
+	return tui.Source{Read: src.read, Trace: src.trace, Resolve: src.resolve, Names: src.names, Confirm: src.confirm, Export: a.export, Egress: a.egress(t, pod, allow)}
 }
 
 // dressed is how screens look and which keys they have: what the command line says, else the
@@ -160,6 +161,10 @@ func (s *source) trace(ctx context.Context, in tui.Reading, q flow.Request, prog
 
 func (s *source) resolve(ctx context.Context, in tui.Reading, d request.Draft) (flow.Request, error) {
 	return session.Resolve(ctx, s.pod, in.Reading, d)
+}
+
+func (s *source) names(ctx context.Context, in tui.Reading, addrs []netip.Addr) (flow.Names, []inspect.Call) {
+	return session.Learn(ctx, s.pod, in.Reading, addrs)
 }
 
 func (s *source) confirm(ctx context.Context, in tui.Reading, q flow.Request, w tui.Watch) (tui.Reading, confirm.Report, error) {

@@ -41,6 +41,7 @@ func newSnapshot(app *App) *cobra.Command {
 			return err
 		}
 		app.say(err) // what makes no sense is saved all the more: it is a bug report
+		l.reading = l.reading.Named(session.Learn(cmd.Context(), l.pod, l.reading, session.Peers(l.reading)))
 		return app.save(l, write)
 	}}
 	p.register(cmd.Flags())

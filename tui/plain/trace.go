@@ -74,6 +74,9 @@ func (a *App) trace(cmd *cobra.Command, args []string, o *traceOptions) error {
 			return usage("%w", err)
 		}
 	}
+	if o.out.form != "short" { // which has no steps
+		t = l.label(cmd.Context(), t)
+	}
 	a.print(l, t, o.out.form, o.why)
 	return status(traceStatus(t))
 }
