@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -99,21 +100,27 @@ func cgroupOf(pid int) (uid, container string) {
 }
 
 // podOfCgroups reads /proc/PID/cgroup (cgroups(7)): ID:CONTROLLERS:PATH, one line in version 2
-// and one a hierarchy in version 1. Where two lines name two pods it is of none.
+// and one a hierarchy in version 1, some of which may say less than others. Where two lines name
+// two pods it is of none, and where they name two containers it is of no certain one.
 func podOfCgroups(file string) (uid, container string) {
+	unsure := false
 	for line := range strings.Lines(file) {
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		if len(f) != 3 {
 			continue
 		}
-		u, c := podOfPath(f[2])
+		u, c := podOfPath(strings.TrimSuffix(f[2], " (deleted)")) // of a cgroup that is no more
 		switch {
 		case u == "":
+			continue
 		case uid != "" && u != uid:
 			return "", ""
-		default:
-			uid, container = u, c
 		}
+		unsure = unsure || container != "" && c != "" && c != container
+		uid, container = u, cmp.Or(container, c)
+	}
+	if unsure {
+		return uid, ""
 	}
 	return uid, container
 }
@@ -121,11 +128,14 @@ func podOfCgroups(file string) (uid, container string) {
 // podOfPath takes a cgroup's path apart as kubelet and the runtimes build it
 // (pkg/kubelet/cm/pod_container_manager_linux.go): podUID/CONTAINER with the cgroupfs driver,
 // kubepods-QOS-podUID.slice/RUNTIME-CONTAINER.scope with systemd's, which has _ for - in the
-// UID. The first name of a pod counts: below it are cgroups that the pod itself may have made.
+// UID, and kubepods-QOS-podUID.slice:RUNTIME:CONTAINER where only kubelet has systemd's. Seen from
+// a cgroup namespace it begins with /../ (cgroup_namespaces(7)). The first name of a pod counts:
+// below it are cgroups that the pod itself may have made.
 func podOfPath(path string) (uid, container string) {
 	parts := strings.Split(path, "/")
 	for i, p := range parts {
-		name, slice := strings.CutSuffix(p, ".slice")
+		name, below, colons := strings.Cut(p, ":")
+		name, slice := strings.CutSuffix(name, ".slice")
 		if slice {
 			at := strings.LastIndex(name, "-pod")
 			if at < 0 {
@@ -134,17 +144,26 @@ func podOfPath(path string) (uid, container string) {
 			name = strings.ReplaceAll(name[at+1:], "_", "-")
 		}
 		uid, ok := strings.CutPrefix(name, "pod")
-		if !ok || !isUID(uid) {
+		if !ok || !isUID(uid) || colons && !slice {
 			continue
 		}
-		if i+1 < len(parts) {
-			c := strings.TrimSuffix(parts[i+1], ".scope")
-			container = c[strings.LastIndexByte(c, '-')+1:]
+		switch {
+		case colons: // no runtime's name has a colon
+			return uid, below[strings.LastIndexByte(below, ':')+1:]
+		case i+1 == len(parts):
+			return uid, ""
+		case strings.HasPrefix(parts[i+1], conmon):
+			return "", ""
 		}
-		return uid, container
+		c := strings.TrimSuffix(parts[i+1], ".scope")
+		return uid, c[strings.LastIndexByte(c, '-')+1:]
 	}
 	return "", ""
 }
+
+// conmon begins the cgroup of CRI-O's monitor of a container. It stands beside the container's, and
+// its process is the node's own, with the node's namespaces.
+const conmon = "crio-conmon-"
 
 // isUID says whether s can be a pod's UID: one that the API server made, or the hash of a
 // static pod's file.

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -30,22 +31,53 @@ const (
 // them) and those of the runtimes' scopes.
 func TestPodOfCgroups(t *testing.T) {
 	under := strings.ReplaceAll(podUID, "-", "_")
+	const (
+		cgroupfs = "/kubepods/burstable/pod" + podUID + "/"
+		v1       = "12:pids:%[1]s\n11:devices:%[1]s\n5:cpu,cpuacct:%[1]s\n4:net_cls,net_prio:%[1]s\n1:name=systemd:%[1]s\n0::%[2]s\n"
+	)
+	burstable := "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + under + ".slice"
+	colons := "/kubepods-besteffort-pod" + under + ".slice:cri-containerd:" + id
 	for _, c := range []struct{ what, file, uid, container string }{
-		{"version 2, systemd, containerd", "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + under + ".slice/cri-containerd-" + id + ".scope\n", podUID, id},
+		{"version 2, systemd, containerd", "0::" + burstable + "/cri-containerd-" + id + ".scope\n", podUID, id},
 		{"version 2, systemd, guaranteed, CRI-O", "0::/kubepods.slice/kubepods-pod" + under + ".slice/crio-" + id + ".scope\n", podUID, id},
+		{"version 2, systemd, CRI-O with crun, which has a cgroup below", "0::" + burstable + "/crio-" + id + ".scope/container\n", podUID, id},
+		{"version 2, systemd, CRI-O's monitor", "0::" + burstable + "/crio-conmon-" + id + ".scope\n", "", ""},
+		{"version 2, cgroupfs, CRI-O", "0::" + cgroupfs + "crio-" + id + "\n", podUID, id},
+		{"version 2, cgroupfs, CRI-O's monitor", "0::" + cgroupfs + "crio-conmon-" + id + "\n", "", ""},
+		{"version 2, systemd, cri-dockerd", "0::" + burstable + "/docker-" + id + ".scope\n", podUID, id},
 		{"version 2, from another pod's cgroup namespace", "0::/../../kubepods-besteffort-pod" + under + ".slice/cri-containerd-" + id + ".scope\n", podUID, id},
+		{"the same, of another class", "0::/../../../kubepods-burstable.slice/kubepods-burstable-pod" + under + ".slice/cri-containerd-" + id + ".scope\n", podUID, id},
+		{"the same, cgroupfs", "0::/../../pod" + podUID + "/" + id + "\n", podUID, id},
+		{"the same, another container of the pod that looks", "0::/../cri-containerd-" + id + ".scope\n", "", ""},
+		{"the same, the process that looks", "0::/\n", "", ""},
 		{"version 2, cgroupfs", "0::/kubepods/besteffort/pod" + podUID + "/" + id + "\n", podUID, id},
 		{"version 2, a cgroup of the container's own", "0::/kubepods/pod" + podUID + "/" + id + "/init.scope\n", podUID, id},
+		{"version 2, systemd in the container", "0::" + burstable + "/cri-containerd-" + id + ".scope/system.slice/nginx.service\n", podUID, id},
+		{"version 2, a cgroup that was removed", "0::" + burstable + "/cri-containerd-" + id + ".scope (deleted)\n", podUID, id},
+		{"kubelet with systemd's driver, containerd with cgroupfs", "0::/system.slice/containerd.service" + colons + "\n", podUID, id},
+		{"the same, version 1: below the service in one hierarchy, at the top in others", "5:pids:" + colons + "\n1:name=systemd:/system.slice/containerd.service" + colons + "\n0::/system.slice/containerd.service\n", podUID, id},
+		{"the same, guaranteed, CRI-O", "0::/kubepods-pod" + under + ".slice:crio:" + id + "\n", podUID, id},
+		{"the same, a static pod", "0::/kubepods-burstable-pod" + staticUID + ".slice:cri-containerd:" + id + "\n", staticUID, id},
 		{"version 1, cgroupfs below another root", "9:name=systemd:/\n8:pids:/x-kubelet/kubepods/burstable/pod" + podUID + "/" + id + "\n7:blkio:/\n", podUID, id},
-		{"version 1, systemd", "4:memory:/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + under + ".slice/docker-" + id + ".scope\n", podUID, id},
+		{"version 1, systemd", "4:memory:" + burstable + "/docker-" + id + ".scope\n", podUID, id},
+		{"version 1, all hierarchies, cgroupfs, beside an empty version 2", fmt.Sprintf(v1, cgroupfs+id, "/"), podUID, id},
+		{"version 1, all hierarchies, systemd, beside version 2 with the runtime's service", fmt.Sprintf(v1, burstable+"/cri-containerd-"+id+".scope", "/system.slice/containerd.service"), podUID, id},
+		{"version 1, CRI-O's monitor in some hierarchies", "3:pids:" + burstable + "/crio-conmon-" + id + ".scope\n2:cpu:/system.slice\n", "", ""},
+		{"version 1, one hierarchy has the pod only", "2:pids:" + cgroupfs + id + "\n1:cpu:/kubepods/burstable/pod" + podUID + "\n", podUID, id},
+		{"the same the other way round", "2:cpu:/kubepods/burstable/pod" + podUID + "\n1:pids:" + cgroupfs + id + "\n", podUID, id},
+		{"version 1, two containers at once", "2:pids:" + cgroupfs + id + "\n1:cpu:" + cgroupfs + "x" + id[1:] + "\n", podUID, ""},
 		{"kubelet in a container", "0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + under + ".slice/cri-containerd-" + id + ".scope\n", podUID, id},
+		{"the same, version 1, below the container of the node", "3:cpu:/docker/" + id + "/kubelet/kubepods/besteffort/pod" + podUID + "/" + id + "\n", podUID, id},
 		{"a static pod", "0::/kubepods/burstable/pod" + staticUID + "/" + id + "\n", staticUID, id},
+		{"a static pod, systemd", "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + staticUID + ".slice/cri-containerd-" + id + ".scope\n", staticUID, id},
 		{"the pod's own cgroup", "0::/kubepods/pod" + podUID + "\n", podUID, ""},
 		{"one that the pod made to look like another's", "0::/kubepods/pod" + podUID + "/" + id + "/pod" + otherUID + "/" + id + "\n", podUID, id},
+		{"the same, of the other form", "0::/kubepods/pod" + podUID + "/" + id + "/kubepods-pod" + strings.ReplaceAll(otherUID, "-", "_") + ".slice:crio:" + id + "\n", podUID, id},
 		{"two pods at once", "2:pids:/kubepods/pod" + podUID + "/" + id + "\n1:cpu:/kubepods/pod" + otherUID + "/" + id + "\n", "", ""},
 		{"no pod", "0::/system.slice/containerd.service\n", "", ""},
 		{"podman's", "0::/machine.slice/libpod_pod_" + id + ".slice/libpod-" + id + ".scope\n", "", ""},
 		{"no UID", "0::/kubepods/podcast/" + id + "\n", "", ""},
+		{"colons, and no slice", "0::/pod" + podUID + ":cri-containerd:" + id + "\n", "", ""},
 		{"nothing", "garbage\n\n", "", ""},
 	} {
 		if uid, container := podOfCgroups(c.file); uid != c.uid || container != c.container {
