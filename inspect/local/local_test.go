@@ -203,14 +203,12 @@ func TestReadsNeeds(t *testing.T) {
 	if len(s.Gaps) > 0 {
 		t.Errorf("gaps %v", s.Gaps)
 	}
+	const listener = "config_dump/dynamic_listeners,static_listeners/10.107.42.16_80.json"
 	for name, has := range map[string]string{
-		"config_dump/static_listeners/10.107.42.16_80.json":            `"myngxsvc_host"`,
-		"config_dump/dynamic_listeners/10.107.42.16_80.json":           "{}",
-		"config_dump/static_clusters/outbound%7Cmyngxsvc.json":         `"outbound|myngxsvc"`,
-		"config_dump/dynamic_route_configs/no%2Fsuch.json":             "{}",
-		"config_dump/static_route_configs/no%2Fsuch.json":              "{}",
-		"clusters/outbound%7Cmyngxsvc.json":                            `"10.107.42.16"`,
-		"config_dump/dynamic_active_clusters/outbound%7Cmyngxsvc.json": "{}",
+		listener: `"myngxsvc_host"`,
+		"config_dump/dynamic_active_clusters,static_clusters,dynamic_warming_clusters/outbound%7Cmyngxsvc.json": `"outbound|myngxsvc"`,
+		"config_dump/dynamic_route_configs,static_route_configs/no%2Fsuch.json":                                 "RoutesConfigDump\"\n",
+		"clusters/outbound%7Cmyngxsvc.json":                                                                     `"10.107.42.16"`,
 	} {
 		if !strings.Contains(string(s.Files[name]), has) {
 			t.Errorf("%s: %q has no %s", name, s.Files[name], has)
@@ -219,7 +217,7 @@ func TestReadsNeeds(t *testing.T) {
 	if _, ok := s.Files["config_dump.json"]; ok {
 		t.Error("the whole dump was read")
 	}
-	if strings.Contains(string(s.Files["config_dump/static_listeners/10.107.42.16_80.json"]), "virtualOutbound") {
+	if strings.Contains(string(s.Files[listener]), "virtualOutbound") {
 		t.Error("another listener came along")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -20,7 +19,7 @@ import (
 )
 
 // asking is a pod whose Envoy is read by name only, as a large one is: it obeys the law of
-// the admin interface, whose answers to resource= and name_regex= are lists of elements.
+// the admin interface, whose answers to mask= and name_regex= are sections in part.
 type asking struct {
 	inspect.Pod
 	dump  map[string][]json.RawMessage // by list, such as static_listeners
@@ -28,15 +27,14 @@ type asking struct {
 	fail  error
 }
 
-// elements are the types of the lists' elements (envoy.admin.v3).
-var elements = map[string]string{"static_listeners": "ListenersConfigDump.StaticListener", "dynamic_listeners": "ListenersConfigDump.DynamicListener",
-	"static_route_configs": "RoutesConfigDump.StaticRouteConfig", "dynamic_route_configs": "RoutesConfigDump.DynamicRouteConfig",
-	"static_clusters": "ClustersConfigDump.StaticCluster", "dynamic_active_clusters": "ClustersConfigDump.DynamicCluster",
-	"static_endpoint_configs": "EndpointsConfigDump.StaticEndpointConfig", "dynamic_endpoint_configs": "EndpointsConfigDump.DynamicEndpointConfig"}
-
-// lists are where an object of a need can stand.
-var lists = map[string][]string{"listener": {"static_listeners", "dynamic_listeners"}, "route": {"static_route_configs", "dynamic_route_configs"},
-	"cluster": {"static_clusters", "dynamic_active_clusters"}, "endpoints": {"static_endpoint_configs", "dynamic_endpoint_configs"}}
+// sections are the sections in which an object of a need can stand (envoy.admin.v3), with their
+// lists.
+var sections = map[string][]string{
+	"listener":  {"ListenersConfigDump", "dynamic_listeners", "static_listeners"},
+	"route":     {"RoutesConfigDump", "dynamic_route_configs", "static_route_configs"},
+	"cluster":   {"ClustersConfigDump", "dynamic_active_clusters", "static_clusters"},
+	"endpoints": {"EndpointsConfigDump", "dynamic_endpoint_configs", "static_endpoint_configs"},
+}
 
 func newAsking(t *testing.T, pod inspect.Pod) *asking {
 	t.Helper()
@@ -73,15 +71,24 @@ func (p *asking) Read(ctx context.Context, want inspect.Want) (inspect.Snapshot,
 		if p.fail != nil {
 			return s, p.fail
 		}
-		for _, list := range lists[n.Part] {
-			answer := []byte("{}")
+		section := map[string]any{"@type": "type.googleapis.com/envoy.admin.v3." + sections[n.Part][0]}
+		lists := sections[n.Part][1:]
+		for _, list := range lists {
+			var in []json.RawMessage
 			for _, e := range p.dump[list] {
 				if slices.Contains(called(e), n.Name) {
-					answer = fmt.Appendf(nil, `{"configs": [{"@type": "type.googleapis.com/envoy.admin.v3.%s", %s]}`, elements[list], strings.TrimLeft(string(e), "{ \n"))
+					in = append(in, e)
 				}
 			}
-			s.Files["config_dump/"+list+"/"+url.PathEscape(n.Name)+".json"] = answer
+			if in != nil {
+				section[list] = in
+			}
 		}
+		answer, err := json.Marshal(map[string]any{"configs": []any{section}})
+		if err != nil {
+			return s, err
+		}
+		s.Files["config_dump/"+strings.Join(lists, ",")+"/"+url.PathEscape(n.Name)+".json"] = answer
 	}
 	return s, nil
 }
