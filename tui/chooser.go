@@ -25,52 +25,48 @@ type chooser struct {
 	filter field
 	sel    int
 	top    int
-	width  int // columns; 0: 68
+	width  int    // columns; 0: 68
+	sieve  *sieve // of items, once something is typed
 }
 
-// shown are the items that hold every word typed; !word leaves out what holds it.
-func (d *chooser) shown() []item {
-	words := strings.Fields(d.filter.String())
-	if len(words) == 0 {
-		return d.items
+// count is how many items hold every word typed; !word leaves out what holds it.
+func (d *chooser) count() int {
+	if d.all() {
+		return len(d.items)
 	}
-	var out []item
-	for _, it := range d.items {
-		if holds(it.name+" "+it.note, words) {
-			out = append(out, it)
-		}
-	}
-	return out
+	return len(d.kept())
 }
 
-// holds is the filter of every list: all words, any case unless a word has capitals,
-// !word leaves out.
-func holds(text string, words []string) bool {
-	lower := strings.ToLower(text)
-	for _, w := range words {
-		in := lower
-		out := len(w) > 1 && w[0] == '!'
-		if out {
-			w = w[1:]
-		}
-		if strings.ToLower(w) != w {
-			in = text
-		}
-		if strings.Contains(in, w) == out {
-			return false
-		}
+// at is item i of those.
+func (d *chooser) at(i int) *item {
+	if d.all() {
+		return &d.items[i]
 	}
-	return true
+	return &d.items[d.kept()[i]]
+}
+
+// all says whether nothing is typed.
+func (d *chooser) all() bool { return strings.TrimSpace(d.filter.String()) == "" }
+
+func (d *chooser) kept() []int {
+	if d.sieve == nil {
+		texts := make([]string, len(d.items))
+		for i, it := range d.items {
+			texts[i] = it.name + " " + it.note
+		}
+		d.sieve = newSieve(texts)
+	}
+	return d.sieve.through(d.filter.String())
 }
 
 func (d *chooser) press(k tea.KeyPressMsg, _ *state) (effect, bool) {
-	n := len(d.shown())
+	n := d.count()
 	switch k.String() {
 	case "esc", "ctrl+c":
 		return effect{}, true
 	case "enter":
 		if d.sel < n {
-			return d.shown()[d.sel].effect, true
+			return d.at(d.sel).effect, true
 		}
 		return effect{}, n == 0 && len(d.items) == 0
 	case "down", "ctrl+n", "tab":
@@ -97,22 +93,22 @@ func (d *chooser) draw(c *canvas, _ *state) {
 	if w == 0 {
 		w = 68
 	}
-	list := d.shown()
-	rows := min(max(len(list), 1), chooserRows, max(c.h-9, 1))
+	n := d.count()
+	rows := min(max(n, 1), chooserRows, max(c.h-9, 1))
 	in := c.box(w, rows+6, d.title)
 	x := c.put(in.x+1, in.y, in.w, style.Key, d.prompt)
 	d.filter.draw(c, x, in.y, in.w-(x-in.x)-1, style.Plain, true)
-	first := scroll(0, d.sel, len(list), rows)
+	first := scroll(0, d.sel, n, rows)
 	col := 0
-	for _, it := range list[min(first, len(list)):min(first+rows, len(list))] {
-		col = max(col, textWidth(it.name))
+	for i := first; i < min(first+rows, n); i++ {
+		col = max(col, textWidth(d.at(i).name))
 	}
 	col = min(col, in.w*3/4)
-	if len(list) == 0 {
+	if n == 0 {
 		c.put(in.x+1, in.y+2, in.w, style.Faint, d.empty)
 	}
-	for i := 0; i < rows && first+i < len(list); i++ {
-		it, y := list[first+i], in.y+2+i
+	for i := 0; i < rows && first+i < n; i++ {
+		it, y := d.at(first+i), in.y+2+i
 		c.put(in.x+1, y, col, style.Plain, it.name)
 		c.put(in.x+1+col+2, y, in.w-col-3, it.ink, it.note)
 		c.spot(in.x, y, in.w, effect{kind: effPickItem, n: first + i})
@@ -122,19 +118,18 @@ func (d *chooser) draw(c *canvas, _ *state) {
 	}
 	y := in.y + in.h - 1
 	c.put(in.x+1, y, in.w-1, style.Faint, d.foot)
-	n := itoa(len(list)) + " of " + itoa(len(d.items))
-	if d.foot != "" && textWidth(d.foot)+textWidth(n)+3 > in.w {
+	of := itoa(n) + " of " + itoa(len(d.items))
+	if d.foot != "" && textWidth(d.foot)+textWidth(of)+3 > in.w {
 		return
 	}
-	c.right(in.x+in.w-1, y, style.Faint, n)
+	c.right(in.x+in.w-1, y, style.Faint, of)
 }
 
 // pick is a click on row n.
 func (d *chooser) pick(n int) (effect, bool) {
-	list := d.shown()
-	if n < 0 || n >= len(list) {
+	if n < 0 || n >= d.count() {
 		return effect{}, false
 	}
 	d.sel = n
-	return list[n].effect, true
+	return d.at(n).effect, true
 }

@@ -36,16 +36,41 @@ func meant(t flow.Trace, ink style.Ink) style.Ink {
 }
 
 // evidence is what the evidence pane shows of step n, in lines of width columns.
-func evidence(s *state, leg flow.Leg, st flow.Step, n, width int, all bool) []line {
-	out := evidenceHead(s, leg, st, width)
+func evidence(s *state, leg flow.Leg, st flow.Step, n, width int, all bool) pieces {
+	const many = 200
+	head := evidenceHead(s, leg, st, width)
+	tail := func() []line {
+		return append(append(assumed(st, width), s.seenLines(n, width)...), sources(s, st, width)...)
+	}
+	if all && st.Explain != nil && len(st.Passed) > many {
+		losers, last := manyLosers(st, width)
+		return losers.around(head, append(last, tail()...))
+	}
 	list, more := render.Candidates(st, all)
-	out = append(out, candidates(st, list, width)...)
+	out := append(head, candidates(st, list, width)...)
 	if more > 0 {
 		out = append(out, text(style.Faint, "   and "+itoa(more)+" more passed over · "+s.key(actAll)+" shows them"))
 	}
-	out = append(out, assumed(st, width)...)
-	out = append(out, s.seenLines(n, width)...)
-	return append(out, sources(s, st, width)...)
+	return linesOf(append(out, tail()...))
+}
+
+// manyLosers are the losers of a step that has very many, and what follows them: the winner,
+// and how many losers are not kept.
+func manyLosers(st flow.Step, width int) (losers pieces, last []line) {
+	w, won := render.Winner(st)
+	first, end := render.Passed(st, 0), render.Passed(st, len(st.Passed)-1)
+	num := max(len(end.Num), len(w.Num), 1)
+	packets := max(len(first.Packets), len(end.Packets), len(w.Packets))
+	if packets > 0 {
+		packets = max(packets, 8) // the others are not looked at before they are shown
+	}
+	if more := st.PassedTotal - len(st.Passed); more > 0 {
+		last = append(last, text(style.Faint, "   and "+itoa(more)+" more passed over"))
+	}
+	if won {
+		last = append(last, candidate(w, num, packets, width)...)
+	}
+	return pieces{len(st.Passed), func(i int) []line { return candidate(render.Passed(st, i), num, packets, width) }}, last
 }
 
 func evidenceHead(s *state, leg flow.Leg, st flow.Step, width int) []line {

@@ -120,6 +120,10 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		m.gotConfirmed(msg)
 	case surveyMsg:
 		return m.gotSurvey(msg)
+	case findingsMsg:
+		m.gotFindings(msg)
+	case siftedMsg:
+		m.gotSifted(msg)
 	case seenMsg:
 		return m.gotSeen(msg)
 	case exportedMsg:

@@ -168,10 +168,10 @@ func TestMouse(t *testing.T) {
 		t.Errorf("the wheel over the rail left step %d", d.m.trace.sel)
 	}
 	d.keys("k")
-	top := d.m.trace.top
+	top := d.m.trace.first.off
 	d.send(tea.MouseWheelMsg{X: 5, Y: 18, Button: tea.MouseWheelDown})
-	if d.m.trace.sel != 1 || d.m.trace.top < top {
-		t.Errorf("the wheel over the evidence: step %d, top %d", d.m.trace.sel, d.m.trace.top)
+	if d.m.trace.sel != 1 || d.m.trace.first.off < top {
+		t.Errorf("the wheel over the evidence: step %d, top %d", d.m.trace.sel, d.m.trace.first.off)
 	}
 	d.send(tea.MouseClickMsg{X: 200, Y: 99, Button: tea.MouseLeft}) // nowhere
 	d.keys("m")

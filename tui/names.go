@@ -32,17 +32,19 @@ func (m *model) gotNames(msg namesMsg) tea.Cmd {
 	if m.s.traced {
 		m.s.trace = rules.Label(m.s.trace, m.s.reading.Snapshot.Names)
 	}
-	return nil
+	return m.sift()
 }
 
 // called is what stands behind the far end of a connection; empty: nothing that is known.
-func (s *state) called(c conn) string {
-	if s.reading.Snapshot == nil {
+func (s *state) called(c conn) string { return called(s.reading.Snapshot, c) }
+
+func called(in *rules.Snapshot, c conn) string {
+	if in == nil {
 		return ""
 	}
 	far := c.Dst
 	if c.Dir == flow.Inbound {
 		far = c.Src
 	}
-	return render.Clean(s.reading.Snapshot.Names.At(far))
+	return render.Clean(in.Names.At(far))
 }

@@ -55,8 +55,8 @@ func (t *overviewScreen) ask(a act, s *state) effect {
 		if t.lanes {
 			return t.openLane(s)
 		}
-		if list := t.shown(s); t.sel < len(list) {
-			r := list[t.sel].Request()
+		if t.sel < t.count(s) {
+			r := t.conn(s, t.sel).Request()
 			return effect{kind: effTrace, req: &r}
 		}
 	case actEdit:
@@ -66,8 +66,9 @@ func (t *overviewScreen) ask(a act, s *state) effect {
 	case actFind:
 		t.asking = true
 	case actCopy:
-		if list := t.shown(s); t.sel < len(list) && !t.lanes {
-			return effect{kind: effCopy, text: connLine(list[t.sel], s.called(list[t.sel]), 0).String(), note: "the connection"}
+		if t.sel < t.count(s) && !t.lanes {
+			row := t.conn(s, t.sel)
+			return effect{kind: effCopy, text: connLine(row, s.called(row), 0).String(), note: "the connection"}
 		}
 	case actBack:
 		if len(t.filter.text) > 0 {
@@ -131,19 +132,25 @@ func (t *overviewScreen) rows(s *state) []line {
 	return append(diagram(tracks), findingLines(s.survey.findings)...)
 }
 
-// shown are the connections that the filter lets through.
-func (t *overviewScreen) shown(s *state) []conn {
-	words := strings.Fields(t.filter.String())
-	if len(words) == 0 {
-		return s.survey.conns
+// count is how many connections the filter lets through.
+func (t *overviewScreen) count(s *state) int {
+	if t.all(s) {
+		return len(s.survey.conns)
 	}
-	var out []conn
-	for _, c := range s.survey.conns {
-		if holds(connLine(c, s.called(c), 0).String(), words) {
-			out = append(out, c)
-		}
+	return len(s.survey.sieve.through(t.filter.String()))
+}
+
+// conn is connection i of those.
+func (t *overviewScreen) conn(s *state, i int) conn {
+	if t.all(s) {
+		return s.survey.conns[i]
 	}
-	return out
+	return s.survey.conns[s.survey.sieve.through(t.filter.String())[i]]
+}
+
+// all says whether nothing is filtered.
+func (t *overviewScreen) all(s *state) bool {
+	return s.survey.sieve == nil || strings.TrimSpace(t.filter.String()) == ""
 }
 
 type overviewAreas struct{ pod, lanes, conns rect }
@@ -166,7 +173,7 @@ func (t *overviewScreen) areas(w, h int, s *state) overviewAreas {
 
 func (t *overviewScreen) settle(s *state) {
 	a := t.areas(s.w, s.h, s)
-	n := len(t.shown(s))
+	n := t.count(s)
 	t.sel = max(min(t.sel, n-1), 0)
 	t.lane = max(min(t.lane, len(t.rows(s))-1), 0)
 	t.top = scroll(t.top, t.sel, n, max(a.conns.h-2, 1))
@@ -191,6 +198,8 @@ func (t *overviewScreen) drawLanes(c *canvas, r rect, s *state) {
 	hint := s.key(actPane) + ", " + s.key(actOpen) + " traces a row"
 	if n := len(s.survey.findings); n > 0 {
 		hint = itoa(n) + plural(n, " finding") + "  " + hint
+	} else if s.survey.done && !s.survey.examined {
+		hint = "looking for findings" + style.Ellipsis + "  " + hint
 	}
 	c.pane(r, t.lanes, "interception", "", hint)
 	_, in := r.top(1)
@@ -223,11 +232,11 @@ func waiting(s *state) string {
 }
 
 func (t *overviewScreen) drawConns(c *canvas, r rect, s *state) {
-	list := t.shown(s)
-	hint := itoa(len(list)) + " of " + itoa(len(s.survey.conns)) + "   " + s.key(actFind) + " filter"
+	n := t.count(s)
+	hint := itoa(n) + " of " + itoa(len(s.survey.conns)) + "   " + s.key(actFind) + " filter"
 	source := connSource(s)
-	if !t.lanes && t.sel < len(list) {
-		if name := s.called(list[t.sel]); name != "" {
+	if !t.lanes && t.sel < n {
+		if name := s.called(t.conn(s, t.sel)); name != "" {
 			source = style.Arrow + " " + name
 		}
 	}
@@ -242,9 +251,10 @@ func (t *overviewScreen) drawConns(c *canvas, r rect, s *state) {
 	if s.survey.done && len(s.survey.conns) == 0 {
 		c.put(in.x+1, in.y+1, in.w-2, style.Faint, "none is open: "+s.key(actEdit)+" makes a request, "+s.key(actPane)+" and "+s.key(actOpen)+" trace a way of the traffic")
 	}
-	for i := 0; i < in.h-1 && t.top+i < len(list); i++ {
+	for i := 0; i < in.h-1 && t.top+i < n; i++ {
 		y := in.y + 1 + i
-		c.draw(in.x+1, y, in.w-2, connLine(list[t.top+i], s.called(list[t.top+i]), in.w-2))
+		row := t.conn(s, t.top+i)
+		c.draw(in.x+1, y, in.w-2, connLine(row, s.called(row), in.w-2))
 		c.spot(in.x, y, in.w, effect{kind: effSelect, n: t.top + i})
 		if !t.lanes && t.top+i == t.sel {
 			c.wash(rect{in.x, y, in.w, 1}, style.Selected)

@@ -14,8 +14,8 @@ type traceScreen struct {
 	zoom     bool // the evidence fills the body
 	all      bool // every loser is shown
 	railTop  int
-	top      int    // first visible line of the evidence
-	lines    []line // the evidence, made by settle: a frame costs what is visible
+	text     pieces // the evidence, made by settle: a frame costs what is visible
+	first    roll   // its first line in sight
 }
 
 // railRow is one row of the rail: a heading, a step, or a word on the end.
@@ -29,7 +29,7 @@ func (t *traceScreen) do(a act, s *state) effect {
 	n := len(s.steps())
 	if t.evidence || t.zoom {
 		if by, ok := t.scrollBy(a, s); ok {
-			t.top += by
+			t.first.move(t.text, by, t.room(s))
 			return effect{}
 		}
 	}
@@ -85,12 +85,15 @@ func (t *traceScreen) scrollBy(a act, s *state) (int, bool) {
 	case actPageUp:
 		return -h, true
 	case actFirst:
-		return -1 << 20, true
+		return -far, true
 	case actLast:
-		return 1 << 20, true
+		return far, true
 	}
 	return 0, false
 }
+
+// room is how many lines of the evidence are in sight.
+func (t *traceScreen) room(s *state) int { return t.areas(s.w, s.h, s).evidence.h - 1 }
 
 // ask are the keys that leave the screen.
 func (t *traceScreen) ask(a act, s *state) effect {
@@ -126,10 +129,11 @@ func (t *traceScreen) ask(a act, s *state) effect {
 func (t *traceScreen) wheel(a act, x, y int, s *state) effect {
 	ev := t.areas(s.w, s.h, s).evidence
 	if x >= ev.x && x < ev.x+ev.w && y >= ev.y && y < ev.y+ev.h {
-		t.top += 3
+		by := 3
 		if a == actUp {
-			t.top -= 6
+			by = -3
 		}
+		t.first.move(t.text, by, t.room(s))
 		return effect{}
 	}
 	return t.do(a, s)
@@ -148,7 +152,7 @@ func stepText(st flow.Step) string {
 func (t *traceScreen) pick(i, n int) {
 	i = max(min(i, n-1), 0)
 	if i != t.sel {
-		t.sel, t.top = i, 0
+		t.sel, t.first = i, roll{}
 	}
 }
 
@@ -232,11 +236,11 @@ func (t *traceScreen) settle(s *state) {
 	a := t.areas(s.w, s.h, s)
 	leg, st, ok := t.step(s)
 	if !ok {
-		t.lines = nil
+		t.text = pieces{}
 		return
 	}
-	t.lines = evidence(s, leg, st, t.sel, a.evidence.inset().w, t.all)
-	t.top = max(min(t.top, len(t.lines)-(a.evidence.h-1)), 0)
+	t.text = evidence(s, leg, st, t.sel, a.evidence.inset().w, t.all)
+	t.first.settle(t.text, a.evidence.h-1)
 	if a.folded {
 		page := max(2*(a.rail.h-1), 1)
 		t.railTop = t.sel / page * page
@@ -281,7 +285,7 @@ func (t *traceScreen) draw(c *canvas, s *state) {
 	c.pane(a.evidence, t.evidence || t.zoom, title, "", hint)
 	in := a.evidence.inset()
 	_, in = in.top(1)
-	c.page(in, t.top, t.lines)
+	c.roll(in, t.text, t.first)
 	if !a.folded && !t.zoom {
 		c.upright(a.evidence.x-1, a.evidence)
 	}

@@ -59,6 +59,7 @@ type state struct {
 	recent   []flow.Request
 	survey   survey          // what the overview is drawn from
 	surveyed *rules.Snapshot // of which the survey is, or is being made; the reading may know more by now
+	sifts    int             // questions of a sieve of the connections
 	policy   policyState
 
 	gen    int    // of the last question asked; an answer to an older one is dropped

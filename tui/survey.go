@@ -27,8 +27,12 @@ type survey struct {
 	conns []conn
 	// routes are requests that the routes would match.
 	routes []preset
-	// findings are the doctor's, the worst first.
+	// findings are the doctor's, the worst first. They come after the rest: of 20,000 rules they
+	// take seconds.
 	findings []doctor.Finding
+	examined bool   // findings are all there are
+	sieve    *sieve // of conns, with the names of their far ends; nil: not there yet
+	sifted   int    // the number of the question that sieve answers
 }
 
 // lane is a typical packet with its trace.
@@ -43,6 +47,19 @@ type lane struct {
 type surveyMsg struct {
 	of     *rules.Snapshot
 	survey survey
+}
+
+// findingsMsg: the doctor has looked at a reading.
+type findingsMsg struct {
+	of       *rules.Snapshot
+	findings []doctor.Finding
+}
+
+// siftedMsg: the connections can be filtered.
+type siftedMsg struct {
+	of    *rules.Snapshot
+	n     int // a later one knows more names
+	sieve *sieve
 }
 
 // survey looks at the reading in a command: it traces some dozens of packets.
@@ -64,7 +81,35 @@ func (m *model) gotSurvey(s surveyMsg) tea.Cmd {
 		return nil
 	}
 	m.s.survey = s.survey
-	return m.askNames(session.Peers(m.s.reading.Reading))
+	return tea.Batch(m.askNames(session.Peers(m.s.reading.Reading)), m.sift(),
+		func() tea.Msg { return findingsMsg{s.of, doctor.Examine(s.of)} })
+}
+
+func (m *model) gotFindings(f findingsMsg) {
+	if f.of == m.s.surveyed {
+		m.s.survey.findings, m.s.survey.examined = f.findings, true
+	}
+}
+
+// sift words the connections for their filter, in a command: it takes a while of 20,000.
+func (m *model) sift() tea.Cmd {
+	of, in := m.s.surveyed, m.s.reading.Snapshot
+	conns := m.s.survey.conns
+	m.s.sifts++
+	n := m.s.sifts
+	return func() tea.Msg {
+		texts := make([]string, len(conns))
+		for i, c := range conns {
+			texts[i] = connLine(c, called(in, c), 0).String()
+		}
+		return siftedMsg{of, n, newSieve(texts)}
+	}
+}
+
+func (m *model) gotSifted(s siftedMsg) {
+	if s.of == m.s.surveyed && s.n > m.s.survey.sifted {
+		m.s.survey.sieve, m.s.survey.sifted = s.sieve, s.n
+	}
 }
 
 // elsewhere is an address that is nobody's: what happens to a destination that the
@@ -90,7 +135,6 @@ func makeSurvey(s *rules.Snapshot, wanted []flow.Request) survey {
 	}
 	v.makeRoutes(s, base)
 	v.direct()
-	v.findings = doctor.Examine(s)
 	v.traceConns(s)
 	return v
 }

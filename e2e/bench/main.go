@@ -3,6 +3,7 @@
 //
 //	go run ./e2e/bench [-rungs 2,20,99,194] [-dir DIR] [-istioctl PATH] [-pairs 5]
 //	go run ./e2e/bench -requests FILE|DIR [-dir FILE|DIR]      dumps and requests that are there
+//	go run ./e2e/bench -screens [-dir DIR]      what a person at the terminal waits for
 //	go run ./e2e/bench -screen      what the confirm screen costs at 5,000 packets/s; root
 //	go run ./e2e/bench -live 10000  what a trace costs a live Envoy of 10,000 services, which takes 7 GB; root
 //
@@ -32,7 +33,7 @@ type options struct {
 	pairs                      int
 	requests                   string
 	inside, requestsFile       string
-	screen                     bool
+	screen, screens            bool
 	pps, load, live            int
 }
 
@@ -52,6 +53,7 @@ func main() {
 	flag.StringVar(&o.inside, "inside", "", "measure this dump in this process and print JSON (used by bench itself)")
 	flag.StringVar(&o.requestsFile, "requests-file", "", "with -inside: its requests")
 	flag.BoolVar(&o.screen, "screen", false, "measure the confirm screen instead (root)")
+	flag.BoolVar(&o.screens, "screens", false, "measure the screens instead: first frame, keys, memory, silence, end")
 	flag.IntVar(&o.pps, "pps", 5000, "with -screen: packets a second")
 	flag.IntVar(&o.live, "live", 0, "measure traces of a live Envoy with so many services instead (root)")
 	flag.IntVar(&o.load, "load", 0, "make so many packets a second on lo (used by bench itself)")
@@ -77,6 +79,8 @@ func run(o options) error {
 		return onScreen(o)
 	case o.live > 0:
 		return onLive(o)
+	case o.screens:
+		return screens(o)
 	}
 	work, err := os.MkdirTemp("", "meshtop-bench-")
 	if err != nil {

@@ -139,6 +139,12 @@ func peakOf(pid int) float64 {
 	return numberBefore(strings.ReplaceAll(string(b), "\t", " "), " kB\nVmRSS") / 1024
 }
 
+// rssOf is a process's resident memory in MB.
+func rssOf(pid int) float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return numberBefore(strings.ReplaceAll(string(b), "\t", " "), " kB\nRssAnon") / 1024
+}
+
 // load makes pps packets a second on lo until its standard input ends: requests and
 // answers on connections of which there are 20 new ones a second.
 func load(pps int) error {

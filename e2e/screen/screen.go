@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
@@ -60,8 +61,10 @@ type Program struct {
 	ptm, pts *os.File
 	em       *vt.Emulator
 	before   unix.Termios
-	mu       sync.Mutex // em and raw
-	raw      bytes.Buffer
+	mu       sync.Mutex    // em, and what follows
+	raw      []byte        // all that was written
+	shown    int           // of raw: what the emulator has
+	wrote    time.Time     // when raw last grew
 	more     chan struct{} // something was written
 	done     chan struct{} // closed when the program has ended
 	err      error         // how; valid when done is closed
@@ -136,31 +139,46 @@ func (p *Program) modes() (unix.Termios, error) {
 	return *t, nil
 }
 
-// Write takes what the program writes.
+// Write takes what the program writes. The emulator gets it when somebody looks: what it costs
+// is not to delay what is measured of the program.
 func (p *Program) Write(b []byte) (int, error) {
+	now := time.Now()
 	p.mu.Lock()
-	p.raw.Write(b)
-	n, err := p.em.Write(b)
+	p.raw, p.wrote = append(p.raw, b...), now
 	p.mu.Unlock()
 	select {
 	case p.more <- struct{}{}:
 	default:
 	}
-	return n, err
+	return len(b), nil
 }
 
 // Raw is all that was written to the terminal so far.
 func (p *Program) Raw() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.raw.String()
+	return string(p.raw)
+}
+
+// Wrote is how many bytes were written to the terminal so far, and when the last of them.
+func (p *Program) Wrote() (n int, last time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.raw), p.wrote
 }
 
 // Text is what the terminal shows.
 func (p *Program) Text() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.feed()
 	return p.em.String()
+}
+
+// feed gives the emulator what it has not.
+func (p *Program) feed() {
+	_, _ = p.em.Write(p.raw[p.shown:]) // into memory
+	p.shown = len(p.raw)
 }
 
 // Wait waits until the terminal shows all of the texts.
@@ -211,6 +229,7 @@ func (p *Program) Ended(ctx context.Context) error {
 // Resize gives the terminal another size, and tells the program.
 func (p *Program) Resize(w, h int) error {
 	p.mu.Lock()
+	p.feed()
 	p.em.Resize(w, h)
 	p.mu.Unlock()
 	return pty.Setsize(p.pts, &pty.Winsize{Rows: uint16(h), Cols: uint16(w)})
@@ -250,9 +269,8 @@ func (p *Program) Restored(ctx context.Context) error {
 func (p *Program) left() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := p.raw.Bytes()
 	for _, r := range reverts {
-		if on := bytes.LastIndex(out, []byte(r.on)); on >= 0 && bytes.LastIndex(out, []byte(r.off)) < on {
+		if on := bytes.LastIndex(p.raw, []byte(r.on)); on >= 0 && bytes.LastIndex(p.raw, []byte(r.off)) < on {
 			return r.what
 		}
 	}

@@ -29,24 +29,38 @@ type TestLine struct {
 }
 
 // Candidates are the losers of a step in the order in which they were tried, then its
-// winner. Without all, losers that are no near misses are cut after the first few; more
-// is how many were left out.
+// winner. Without all, losers that are no near misses are cut after the first few, and near
+// misses after the first hundreds; more is how many were left out.
 func Candidates(st flow.Step, all bool) (list []Candidate, more int) {
-	const few = 8
+	const few, many = 8, 200
 	if st.Explain != nil {
-		others := 0
-		for _, m := range st.Passed {
-			if !m.Near && !all {
-				if others++; others > few {
-					continue
-				}
+		others, near := 0, 0
+		for i, m := range st.Passed {
+			if m.Near {
+				near++
+			} else {
+				others++
 			}
-			list = append(list, loser(st, m))
+			if !all && (!m.Near && others > few || m.Near && near > many) {
+				continue
+			}
+			list = append(list, Passed(st, i))
 		}
 	}
 	more = max(st.PassedTotal, len(st.Passed)) - len(list)
+	if w, ok := Winner(st); ok {
+		list = append(list, w)
+	}
+	return list, more
+}
+
+// Passed is loser i of a step that can explain its losers.
+func Passed(st flow.Step, i int) Candidate { return loser(st, st.Passed[i]) }
+
+// Winner is the candidate that a step chose; false: it failed to choose.
+func Winner(st flow.Step) (Candidate, bool) {
 	if !hasWinner(st) {
-		return list, more
+		return Candidate{}, false
 	}
 	w := Candidate{Won: true, Tests: testLines(st.Tests)}
 	if st.Stage == flow.Netfilter {
@@ -64,7 +78,7 @@ func Candidates(st flow.Step, all bool) (list []Candidate, more int) {
 	default:
 		w.Text = or(joinTests(w.Tests), Clean(st.Subject))
 	}
-	return append(list, w), more
+	return w, true
 }
 
 // hasWinner says whether the step chose something: a stop without any test is the
