@@ -270,8 +270,8 @@ func (r *run) packet(c envoy.Conn, up envoy.Upstream) netfilter.Packet {
 	o := r.s.owner
 	p := netfilter.Packet{Dir: flow.Outbound, Dst: up.Addr, Proto: c.Proto, UID: o.uid, GID: o.gid, Mark: up.Mark}
 	p.Src = netip.AddrPortFrom(up.Bind, 0)
-	if up.OriginalSrc {
-		p.Src = c.Src
+	if up.OriginalSrc { // the address alone (source/extensions/filters/common/original_src/socket_option_factory.cc)
+		p.Src, p.Borrowed = netip.AddrPortFrom(c.Src.Addr(), 0), true
 	}
 	return p
 }

@@ -20,6 +20,7 @@ type field struct {
 	get func(p *packet) (num, got)
 	// name and next are this field and the one behind it in the header; valid for ports.
 	name, next string
+	source     bool // the packet's source address
 }
 
 func small(n uint64) (num, got) { return num{0, n}, gotValue }
@@ -134,7 +135,7 @@ func networkField(six bool, name string) (field, bool) {
 	}
 	switch name {
 	case "saddr":
-		return field{typ: typ, get: func(p *packet) (num, got) {
+		return field{typ: typ, source: true, get: func(p *packet) (num, got) {
 			if p.v6 != six {
 				return none()
 			}

@@ -45,10 +45,22 @@ func (t *nftMatch) unknown(p *packet) flow.Answer {
 	case t.odds[0] == 0 && t.odds[1] > 0:
 		return flow.No
 	}
+	if t.loopbackSource() && p.srcAway {
+		return flow.Is(t.op == "!=")
+	}
 	if t.set == nil && len(t.left) == 1 && t.left[0].kind() == tPort && t.span.from.lo <= 1 && t.span.to.lo == 65535 {
 		return flow.Is(t.op != "!=")
 	}
 	return flow.Maybe
+}
+
+// loopbackSource says whether the source address is compared with some of 127.0.0.0/8.
+func (t *nftMatch) loopbackSource() bool {
+	if t.set != nil || len(t.left) != 1 || t.op != "==" && t.op != "!=" {
+		return false
+	}
+	f, ok := t.left[0].(*field)
+	return ok && f.source && f.typ == tIPv4 && t.span.from.lo>>24 == 127 && t.span.to.lo>>24 == 127
 }
 
 func (t *nftMatch) compare(n num) bool {
@@ -79,6 +91,9 @@ func (t *nftMatch) fact(p *packet) (flow.ReasonKind, string) {
 	case gotUnknown:
 		if t.draw() != nil {
 			return flow.WhyDrawDecides, ""
+		}
+		if t.loopbackSource() && p.srcAway {
+			return flow.WhyField, away
 		}
 		return flow.WhyMatchNotModelled, ""
 	}

@@ -60,8 +60,11 @@ func (s *sequence) do(w *walk) outcome {
 		}
 		o := st.act.do(w)
 		o.assumed = append(last.assumed, o.assumed...)
-		if o.why.Kind == flow.WhyCounts {
+		switch {
+		case o.why.Kind == flow.WhyCounts:
 			o.why = last.why
+		case last.why.Kind == flow.WhyTProxy && (o.verdict == vNext || o.verdict == vAccept):
+			o.why = last.why // where the packet goes, not how its rule ends
 		}
 		if last = o; o.verdict != vNext {
 			if o.verdict == vBreak {

@@ -95,6 +95,7 @@ type packet struct {
 	tuple
 	v6         bool
 	srcUnknown bool // addresses were not read: src is not known
+	srcAway    bool // valid iff srcUnknown: it is another host's address, of IPv4 and not of 127.0.0.0/8
 	proto      uint8
 	tcpFlags   uint8 // valid iff proto is TCP
 	hook       hook

@@ -284,6 +284,21 @@ func (w *walk) sane() bool {
 	return false
 }
 
+// dropsMartians says whether no connection from a loopback address of another host comes to be:
+// no device takes such packets. What was not read says nothing.
+func (w *walk) dropsMartians() bool {
+	off := func(dev string) bool {
+		v, known := w.h.sysctl("net.ipv4.conf." + strings.ReplaceAll(dev, ".", "/") + ".route_localnet")
+		return known && v == "0"
+	}
+	for _, d := range w.h.devices {
+		if !d.loopback && !off(d.name) {
+			return false
+		}
+	}
+	return off("all")
+}
+
 // validSource is reverse path filtering (net/ipv4/fib_frontend.c, fib_validate_source).
 func (w *walk) validSource() bool {
 	p := &w.p

@@ -29,6 +29,9 @@ type cond struct {
 
 // ---- header
 
+// away is how an address is called of which only that is known.
+const away = "one of another host"
+
 // addrTest compares the source or destination address.
 type addrTest struct {
 	src, neg  bool
@@ -39,6 +42,9 @@ func (t *addrTest) ask(p *packet) flow.Answer {
 	a := p.dst
 	if t.src {
 		if p.srcUnknown && !t.mask.zero() {
+			if p.srcAway && t.net.lo>>24 == 127 && t.mask.lo>>24 == 255 {
+				return flow.Is(t.neg)
+			}
 			return flow.Maybe
 		}
 		a = p.src
@@ -47,6 +53,9 @@ func (t *addrTest) ask(p *packet) flow.Answer {
 }
 
 func (t *addrTest) fact(p *packet) (flow.ReasonKind, string) {
+	if t.src && p.srcAway {
+		return flow.WhyPacketSrc, away
+	}
 	if t.src {
 		return flow.WhyPacketSrc, p.src.addr(p.v6).String()
 	}

@@ -94,7 +94,9 @@ func famIndex(v6 bool) int {
 func (w *walk) start(p Packet) flow.Conn {
 	chosen := !p.Src.Addr().IsValid() || p.Src.Addr().IsUnspecified()
 	if p.Dir == flow.Outbound {
-		w.outRoute(chosen)
+		w.p.srcUnknown = chosen && p.Borrowed
+		w.p.srcAway = w.p.srcUnknown && !w.p.v6 && w.dropsMartians()
+		w.outRoute(chosen && !p.Borrowed)
 	} else {
 		w.inDevice(chosen)
 	}

@@ -10,6 +10,7 @@ import (
 type Packet struct {
 	Dir      flow.Direction // Outbound enters at OUTPUT, Inbound at PREROUTING from In
 	Src, Dst netip.AddrPort // Src address zero or unspecified: chosen by the kernel; port 0: ephemeral
+	Borrowed bool           // Outbound: Src is bound and may be another host's; unspecified: it is not known
 	Proto    flow.Proto
 	UID, GID uint32
 	NoSocket bool   // the kernel's own packet: owner matches see no process
