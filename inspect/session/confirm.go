@@ -61,7 +61,7 @@ const (
 const countWithin = 5 * time.Second
 
 // counted are the parts that hold counters.
-var counted = []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "stats", "clusters.json"}
+var counted = []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft.json", "stats", "clusters.json"}
 
 // Confirm traces the request, watches its traffic and puts a word on every step. What
 // could be seen until the context ended is judged too.

@@ -210,10 +210,10 @@ func TestCounters(t *testing.T) {
 		"iptables-save": []byte("*nat\n:OUTPUT ACCEPT [0:0]\n[9:540] -A OUTPUT -m owner --uid-owner 1337 -j RETURN\n[15:900] -A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n*filter\n-A OUTPUT -j ACCEPT\n"),
 		"stats":         []byte("cluster.a|b.upstream_cx_total: 3\nhistogram: P0(nan,0)\n"),
 	})
-	if len(before) != 4 || before["ip nat OUTPUT 2"] != (Counter{15, "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"}) || before["cluster.a|b.upstream_cx_total"].N != 3 {
+	if len(before) != 4 || before["ip nat OUTPUT 2"] != (Counter{N: 15, Rule: "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"}) || before["cluster.a|b.upstream_cx_total"].N != 3 {
 		t.Errorf("%v", before)
 	}
-	d := Deltas(before, map[string]Counter{"ip nat OUTPUT 1": {10, "-A OUTPUT -j ACCEPT"}, "ip nat OUTPUT 2": {16, "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"}, "new": {N: 1}}, nil)
+	d := Deltas(before, map[string]Counter{"ip nat OUTPUT 1": {N: 10, Rule: "-A OUTPUT -j ACCEPT"}, "ip nat OUTPUT 2": {N: 16, Rule: "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"}, "new": {N: 1}}, nil)
 	if len(d) != 1 || d[0].Name != "ip nat OUTPUT 2" || d[0].Before != 15 || d[0].After != 16 {
 		t.Errorf("%v", d)
 	}

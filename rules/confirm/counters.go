@@ -12,20 +12,23 @@ import (
 )
 
 // Counter is a counter's value. Rule is the rule that it is of, as it was added: a number
-// names another rule when one before it is taken away. Empty: of no rule.
+// names another rule when one before it is taken away. Empty: of no rule. NAT: it is of a table
+// of nft that is asked once for a connection.
 type Counter struct {
 	N    uint64
 	Rule string
+	NAT  bool
 }
 
 // Counters are the counters of a snapshot's files: of rules, by the rule's subject
-// ("ip nat OUTPUT 2"), from iptables-save -c; Envoy's, by name, from stats (lines
+// ("ip nat OUTPUT 2"), from iptables-save -c and nft.json; Envoy's, by name, from stats (lines
 // "name: value"); and those of each endpoint, from clusters.json.
 func Counters(files map[string][]byte) map[string]Counter {
 	out := map[string]Counter{}
 	for part, prefix := range map[string]string{"iptables-save": "ip", "ip6tables-save": "ip6", "iptables-legacy-save": "legacy ip", "ip6tables-legacy-save": "legacy ip6"} {
 		ruleCounters(out, files[part], prefix)
 	}
+	nativeCounters(out, files["nft.json"])
 	for line := range bytes.Lines(files["stats"]) {
 		name, value, ok := strings.Cut(strings.TrimSpace(string(line)), ": ")
 		if n, err := strconv.ParseUint(value, 10, 64); ok && err == nil {
@@ -105,7 +108,7 @@ func ruleCounters(out map[string]Counter, save []byte, family string) {
 		number[chain]++
 		packets, _, _ := strings.Cut(strings.TrimPrefix(count, "["), ":")
 		if n, err := strconv.ParseUint(packets, 10, 64); err == nil {
-			out[family+" "+table+" "+chain+" "+strconv.Itoa(number[chain])] = Counter{n, "-A " + rest}
+			out[family+" "+table+" "+chain+" "+strconv.Itoa(number[chain])] = Counter{N: n, Rule: "-A " + rest}
 		}
 	}
 }
@@ -119,6 +122,9 @@ func Deltas(before, after map[string]Counter, at *flow.Readings) []flow.Observat
 			o := flow.Observation{Kind: flow.SeenCounter, Ref: name, Name: name, Before: b.N, After: a.N, Readings: at}
 			if a.Rule != "" {
 				o.Fields = map[string]string{"rule": a.Rule}
+				if a.NAT {
+					o.Fields["nat"] = "yes"
+				}
 			}
 			out = append(out, o)
 		}

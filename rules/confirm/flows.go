@@ -2,6 +2,7 @@ package confirm
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/flow"
@@ -97,8 +98,28 @@ func (c *check) fromClient(x *conn, leg flow.Leg) bool {
 	if a := leg.From.Src.Addr(); a.IsValid() && !a.IsUnspecified() && a != x.client.Addr() {
 		return false
 	}
+	if byPeer(leg) && x.inside() {
+		return false
+	}
 	uid, ok := x.uid()
 	return !ok || !c.known.HasProxy || leg.Owner != flow.OwnerApp || uid != c.known.ProxyUID || uid == leg.From.UID
+}
+
+// byPeer says whether a leg comes from another host.
+func byPeer(leg flow.Leg) bool { return leg.From.In != "" && leg.From.In != "lo" }
+
+// borrowed says whether a connection was opened in the pod with the address of another host: the
+// proxy's to the application, which bears that of its peer.
+func (x *conn) borrowed(own netip.Addr) bool {
+	a := x.client.Addr()
+	return a != own && !a.IsLoopback() && x.inside()
+}
+
+// inside says whether a connection was opened in the pod: the socket of its client is here, or
+// what its client sent came by lo. So is the proxy's own to the application, even where it bears
+// the address of the peer (original_src).
+func (x *conn) inside() bool {
+	return x.socket != nil || slices.ContainsFunc(x.packets, func(p *flow.Observation) bool { return p.Device == "lo" && x.own(p.Tuple.Src) })
 }
 
 // reaches says whether a connection was dialled to the leg's destination: by conntrack, or

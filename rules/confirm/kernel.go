@@ -40,7 +40,7 @@ func (c *check) ruleStep(l int, st flow.Step, x *conn) Step {
 		return way
 	case grew && c.alone() && (translates(st) || st.Reason.Kind == flow.WhyTProxy || c.onlyOne(x, l)):
 		return counted(n)
-	case grew && (way.Word == NotObserved || !ofNAT(st)): // where it went shows the rules of nat alone
+	case grew && (way.Word == NotObserved || !ofNAT(st, n)): // where it went shows the rules of nat alone
 		return c.others(n)
 	case stays:
 		return contradicted(n, flow.SeenNotCounted, st.Subject, utoa(n.After))
@@ -52,6 +52,19 @@ func (c *check) ruleStep(l int, st flow.Step, x *conn) Step {
 	return way
 }
 
+// leads says whether a rule jumps to the chain of the next one, which is known to have taken the
+// packet: then it has come by this one, whoever else was counted here.
+func (c *check) leads(l, s int) bool {
+	steps := c.trace.Legs[l].Steps
+	st := steps[s]
+	if st.Reason.Kind != flow.WhyJump && st.Reason.Kind != flow.WhyGoto || s+1 == len(steps) || steps[s+1].Stage != flow.Netfilter {
+		return false
+	}
+	f := strings.Fields(st.Subject) // FAMILY TABLE CHAIN NUMBER
+	to := strings.Join(append(f[:max(0, len(f)-2)], st.Reason.Args[0]), " ") + " "
+	return strings.HasPrefix(steps[s+1].Subject, to) && c.step(l, s+1).Word == Confirmed
+}
+
 func counted(n *flow.Observation) Step {
 	return confirmed(n, flow.SeenCounted, n.Name, utoa(n.Before), utoa(n.After))
 }
@@ -61,9 +74,11 @@ func translates(st flow.Step) bool {
 	return st.Reason.Kind == flow.WhyRedirected || st.Reason.Kind == flow.WhyDNAT
 }
 
-// ofNAT says whether a step is a rule of the table nat, which is asked once for a connection.
-func ofNAT(st flow.Step) bool {
-	return strings.HasPrefix(strings.TrimPrefix(st.Subject, "legacy "), "ip nat ") || strings.HasPrefix(strings.TrimPrefix(st.Subject, "legacy "), "ip6 nat ")
+// ofNAT says whether a step is a rule of a table that is asked once for a connection: nat of
+// iptables, or one of nft that holds no other chains (Counter.NAT).
+func ofNAT(st flow.Step, n *flow.Observation) bool {
+	subject := strings.TrimPrefix(st.Subject, "legacy ")
+	return strings.HasPrefix(subject, "ip nat ") || strings.HasPrefix(subject, "ip6 nat ") || n.Fields["nat"] != ""
 }
 
 func hasRule(leg flow.Leg) bool {

@@ -71,7 +71,10 @@ func (c *check) step(l, s int) Step {
 	case flow.Socket:
 		return c.socketStep(l, s, st, x)
 	case flow.Netfilter:
-		return c.ruleStep(l, st, x)
+		if w := c.ruleStep(l, st, x); w.Why.Kind != flow.SeenOthersCounted || !c.leads(l, s) {
+			return w
+		}
+		return c.step(l, s+1)
 	case flow.Listener:
 		return c.accepted(x)
 	case flow.Wire:

@@ -281,6 +281,9 @@ func (c *check) asking(x *conn) []span {
 
 // asking are the times in which something was asked on a connection of a leg's listener.
 func (x *conn) asking(leg flow.Leg) []span {
+	if byPeer(leg) && x.borrowed(leg.From.Dst.Addr()) {
+		return nil
+	}
 	var out []span
 	thinned := false
 	for _, p := range x.packets {
