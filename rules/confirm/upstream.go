@@ -46,7 +46,7 @@ func (c *check) upstream(i int) *conn {
 	}
 	for _, x := range []*conn{carrier, opened, pooled} {
 		switch {
-		case x == nil || elsewhere || stays && x != carrier: // what went there was not for this request
+		case x == nil || elsewhere || stays && x != carrier && !c.unanswered(x): // what went there was not for this request
 		case x == carrier && (quiet || c.apart()), quiet && !unseen:
 			return x
 		default:
@@ -70,6 +70,11 @@ func (c *check) unseen() bool {
 	}
 	conns, requests, _ := c.arrived()
 	return conns > seenConns || requests > seenRequests
+}
+
+// unanswered says whether nobody took a connection: no request came as far as being counted.
+func (c *check) unanswered(x *conn) bool {
+	return !c.lossy() && x.syn() != nil && x.synAck() == nil && x.replied == nil
 }
 
 // hostStays says whether the expected endpoint counted nothing, and whether another one of the

@@ -24,6 +24,7 @@ func TestEnvoysOtherTraffic(t *testing.T) {
 	oneListener := []flow.Observation{counter("listener.l.downstream_cx_total", "", 3, 4), counter("http.out.downstream_rq_total", "", 3, 4)}
 	second := append(oneListener[:2:2], counter("listener.0.0.0.0_8443.downstream_cx_total", "", 7, 8), counter("http.other.downstream_rq_total", "", 7, 8))
 	tcpCheck := []flow.Observation{track(2, up, svc, svc), pkt(2, "eth0", up, svc, flow.SYN, 0), pkt(2, "eth0", svc, up, flow.SYN|flow.ACK, 0), pkt(3, "eth0", up, svc, flow.FIN|flow.ACK, 0)}
+	refusal := []flow.Observation{closed(track(2, up, svc, svc)), pkt(2, "eth0", up, svc, flow.SYN, 0), pkt(3, "eth0", svc, up, flow.RST|flow.ACK, 0)}
 	pooled := func(ms int, payload string) []flow.Observation {
 		return []flow.Observation{pkt(-9, "eth0", up, svc, flow.SYN, 0), wrote(ms, "eth0", up, svc, payload)}
 	}
@@ -46,6 +47,8 @@ func TestEnvoysOtherTraffic(t *testing.T) {
 		{"ten seconds after the answer, the request's path", watched(), slices.Concat(open, pooled(10000, cart)), Confirmed, NotObserved},
 		// The request itself, with another path on the way out.
 		{"rewritten", watched(), slices.Concat(unanswered, rewritten, oneListener, []flow.Observation{counter(endpointCount, "", 7, 8)}), Contradicted, Confirmed},
+		// A connection that the endpoint refuses carries nothing that it could count.
+		{"refused by the endpoint, which counted nothing", watched(), slices.Concat(unanswered, refusal, stays), Contradicted, Confirmed},
 		{"rewritten, before the answer", watched(), slices.Concat(open, rewritten), Contradicted, Confirmed},
 	} {
 		r := Check(c.trace, c.seen, flow.Loss{}, ours)
