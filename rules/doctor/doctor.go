@@ -35,6 +35,8 @@ const (
 	NatEmptied          // the jump that captures is gone, its chain is left. Args: chain, base chain
 	NothingListens      // connections are redirected to where nothing listens. Args: address, direction
 	NoListener          // Envoy's configuration has no listener there. Args: address, direction
+	NoCluster           // a route names a cluster that Envoy does not have. Args: route, cluster, the object that it was made from or ""; or how many more there are
+	NoEndpoints         // the cluster of a route has no endpoints. Args: the same
 	kindEnd
 )
 
@@ -49,7 +51,7 @@ func Kinds() []Kind {
 
 var kindNames = [...]string{"", "not-read", "cannot-tell", "no-interception", "only-outbound", "only-inbound", "ipv6-bypass", "ipv4-bypass", "udp-bypass",
 	"excluded-ports", "only-ports", "excluded-ranges", "only-ranges", "excluded-owners", "proxy-loop", "both-back-ends",
-	"shadowed-rule", "unreachable-chain", "nat-emptied", "nothing-listens", "no-listener"}
+	"shadowed-rule", "unreachable-chain", "nat-emptied", "nothing-listens", "no-listener", "no-cluster", "no-endpoints"}
 
 // String is the word that the JSON form uses.
 func (k Kind) String() string {
@@ -109,10 +111,11 @@ func Examine(s *rules.Snapshot) []Finding {
 	for _, g := range flow.Alike(unread) {
 		out = append(out, found(NotRead, Unknown, nil, g.Part, g.Reason))
 	}
-	if s.Rules == nil {
-		return append(out, found(NotRead, Unknown, nil, "iptables-save", ""))
-	}
 	e := &examiner{snap: s, book: read(s.Files)}
+	e.routes()
+	if s.Rules == nil {
+		return sorted(append(append(out, found(NotRead, Unknown, nil, "iptables-save", "")), e.out...))
+	}
 	e.words = e.book.words()
 	e.interception()
 	e.exclusions()
@@ -121,7 +124,11 @@ func Examine(s *rules.Snapshot) []Finding {
 	e.chains()
 	e.shadows()
 	e.landing()
-	out = append(out, e.out...)
+	return sorted(append(out, e.out...))
+}
+
+// sorted has the worst first.
+func sorted(out []Finding) []Finding {
 	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Compare(rank(b.Severity), rank(a.Severity)) })
 	return out
 }

@@ -67,6 +67,22 @@ func origin(n tree.Node) string {
 	return s
 }
 
+// object is an origin in the words of kubectl: Istio notes the path of an object in the API, with
+// its kind in lower case (pilot/pkg/networking/util, BuildConfigInfoMetadata).
+func object(origin string) string {
+	f := strings.Split(origin, "/") // "" apis GROUP VERSION namespaces NAMESPACE KIND NAME
+	if len(f) != 8 || f[0] != "" || f[1] != "apis" || f[4] != "namespaces" {
+		return origin
+	}
+	kind := ""
+	for _, w := range strings.Split(f[6], "-") {
+		if w != "" {
+			kind += strings.ToUpper(w[:1]) + w[1:]
+		}
+	}
+	return kind + " " + f[5] + "/" + f[7]
+}
+
 // listenerOrigin is origin of a listener.
 func (c *Config) listenerOrigin(n tree.Node) string {
 	name := n.Field("name").Str()

@@ -5,7 +5,7 @@ import "github.com/meshtop/meshtop/rules/doctor"
 // doctorWords are the sentence of a finding and the next action; a are its arguments,
 // already cleaned.
 func doctorWords(k doctor.Kind, a [3]string) (what, next string) {
-	for _, words := range []func(doctor.Kind, [3]string) (string, string){readWords, captureWords, exclusionWords, ruleWords} {
+	for _, words := range []func(doctor.Kind, [3]string) (string, string){readWords, captureWords, exclusionWords, ruleWords, routeWords} {
 		if what, next := words(k, a); what != "" {
 			return what, next
 		}
@@ -93,6 +93,26 @@ func ruleWords(k doctor.Kind, a [3]string) (what, next string) {
 		return a[1] + " connections are redirected to " + a[0] + ", where nothing listens: they are refused", "look whether the proxy runs, and on which port it listens"
 	case doctor.NoListener:
 		return a[1] + " connections are redirected to " + a[0] + ", for which the proxy's configuration has no listener", "compare the rules' port with the proxy's listeners"
+	}
+	return "", ""
+}
+
+// routeWords are of routes that lead nowhere.
+func routeWords(k doctor.Kind, a [3]string) (what, next string) {
+	whose, change := "", "the route"
+	if a[2] != "" {
+		whose, change = a[2]+": ", a[2]
+	}
+	if a[1] == "" && (k == doctor.NoCluster || k == doctor.NoEndpoints) {
+		return a[0] + " more lead nowhere in the same way", "trace a request to see where its route leads"
+	}
+	switch k {
+	case doctor.NoCluster:
+		return whose + "route " + a[0] + " sends to " + a[1] + ", a cluster that Envoy does not have: what takes it fails, with 503 by default (NC)",
+			"correct the destination in " + change + ", or make the Service or subset that it names; a Sidecar object may leave it out, too"
+	case doctor.NoEndpoints:
+		return whose + "route " + a[0] + " sends to " + a[1] + ", which has no endpoints: what takes it fails with 503 (UH)",
+			"look for ready pods behind it; if none are meant to be there, take it out of " + change
 	}
 	return "", ""
 }
