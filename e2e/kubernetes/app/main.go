@@ -2,7 +2,7 @@
 // says who asked.
 //
 //	app pause
-//	app serve ADDRESS
+//	app serve ADDRESS...
 package main
 
 import (
@@ -22,13 +22,15 @@ func main() {
 	switch {
 	case len(args) == 1 && args[0] == "pause":
 		go reap()
-	case len(args) == 2 && args[0] == "serve":
-		go func() {
-			fmt.Fprintln(os.Stderr, "app:", http.ListenAndServe(args[1], http.HandlerFunc(answer)))
-			os.Exit(1)
-		}()
+	case len(args) >= 2 && args[0] == "serve":
+		for _, address := range args[1:] {
+			go func() {
+				fmt.Fprintln(os.Stderr, "app:", http.ListenAndServe(address, http.HandlerFunc(answer)))
+				os.Exit(1)
+			}()
+		}
 	default:
-		fmt.Fprintln(os.Stderr, "usage: app pause | app serve ADDRESS")
+		fmt.Fprintln(os.Stderr, "usage: app pause | app serve ADDRESS...")
 		os.Exit(2)
 	}
 	<-ended
