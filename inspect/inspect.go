@@ -54,7 +54,11 @@ type Candidate struct {
 	State           string // in a word, such as "Running" or "ImagePullBackOff"
 	Proxy           string // such as "istio 1.24.1"; empty: none is known
 	Created         time.Time
-	Closed          string // why it cannot be attached to; empty: it can
+	// Policy is the egress policy that its record tells of, which proves nothing: none told is
+	// not none in force. Untold says why no record could be read; empty: they were.
+	Policy flow.Policy
+	Untold string
+	Closed string // why it cannot be attached to; empty: it can
 }
 
 // Call is one thing that was done to read a part: shown on the activity screen.

@@ -26,7 +26,7 @@ func (s *state) bannerText() string {
 		} else {
 			what += " in force"
 		}
-		return what + " · " + s.endsWords(p) + byWords(p.Change)
+		return what + " · " + s.endsWords(p) + byWords(whose(p))
 	case st.ended.Change.Kind != flow.NoPolicy:
 		how := "nothing of it is left"
 		if st.policy.State == flow.StateExpired {
@@ -34,7 +34,7 @@ func (s *state) bannerText() string {
 		}
 		return style.MarkGoes + " " + st.ended.Change.Kind.String() + " has ended: " + how + " · " + s.keyOutside(actBack) + " hides this"
 	case st.known && st.policy.State == flow.StateExpired:
-		return style.SeenOther + " an expired " + st.policy.Change.Kind.String() + byWords(st.policy.Change) + " left an inert table: " + s.keyOutside(actUndo) + " takes it away"
+		return style.SeenOther + " an expired " + st.policy.Change.Kind.String() + byWords(whose(st.policy)) + " left an inert table: " + s.keyOutside(actUndo) + " takes it away"
 	}
 	return ""
 }
@@ -63,6 +63,16 @@ func countdown(d time.Duration) string {
 		return fmt.Sprintf("%02d:%02d", d/time.Minute, d%time.Minute/time.Second)
 	}
 	return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+}
+
+// whose is a policy's change by whom its record says, who is known to the API server; what the
+// change itself says of that, its maker chose.
+func whose(p flow.Policy) flow.Change {
+	c := p.Change
+	if p.Record.By != "" {
+		c.By = p.Record.By
+	}
+	return c
 }
 
 // byWords say whose a policy is, since when and why.
@@ -123,4 +133,30 @@ func (c *canvas) under(s *state, draw func(*canvas)) {
 		c.cursor.y += n
 	}
 	banner(c, s)
+}
+
+// heldLines say who holds what is in force, where others read of it, and what was last noted of
+// the pod, by whichever session.
+func heldLines(s *state, width int) []line {
+	p := s.policy.policy
+	if !s.policy.known || !s.inForce() && p.Record.Where == "" && p.Record.Why == "" {
+		return nil
+	}
+	var out []line
+	row := func(name string, ink style.Ink, words string) {
+		out = append(out, para(text(style.Strong, pad(name, 10)), ink, words, width)...)
+	}
+	if s.inForce() {
+		row("in force", style.Turns, p.Change.Kind.String()+" · "+s.endsWords(p)+byWords(whose(p)))
+	}
+	if p.Record.Where != "" {
+		row("record", style.Plain, render.Clean(p.Record.Where))
+	}
+	if p.Record.Why != "" {
+		row("record", style.Depends, "! "+render.Clean(p.Record.Why))
+	}
+	for _, n := range p.Record.Log {
+		row("event", style.Faint, n.At.Local().Format("15:04")+" "+render.Clean(n.Kind)+": "+render.Clean(n.Text))
+	}
+	return append(out, line{})
 }

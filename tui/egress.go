@@ -39,6 +39,8 @@ type policyState struct {
 	err    string
 	ended  flow.Policy // one that was in force and is over, until the user has seen it
 	asked  int         // generation of the last question
+	heard  int         // that of the last answer
+	at     time.Time   // of that
 	due    bool        // its end was asked for when its time was over
 }
 
@@ -110,6 +112,19 @@ func (m *model) egressAct(a act) tea.Cmd {
 		return m.extend()
 	}
 	return nil
+}
+
+// lookEvery is how often it is looked whether somebody else has changed the policy.
+const lookEvery = 15 * time.Second
+
+// lookAgain asks what is in force once in a while, but never while a question or a change is
+// under way: its answer would not be taken any more.
+func (m *model) lookAgain() tea.Cmd {
+	st := &m.s.policy
+	if st.heard != st.asked || m.s.now.Sub(st.at) < lookEvery {
+		return nil
+	}
+	return m.showPolicy()
 }
 
 // showPolicy reads what is in force.
@@ -251,6 +266,7 @@ func (m *model) gotPolicy(p policyMsg) tea.Cmd {
 	if p.gen != st.asked {
 		return nil
 	}
+	st.heard, st.at = p.gen, m.s.now
 	d, _ := m.dialog.(*policyDialog)
 	if p.err != nil {
 		text := render.Clean(p.err.Error())

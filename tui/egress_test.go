@@ -336,3 +336,41 @@ func TestPolicyAtEverySize(t *testing.T) {
 		t.Errorf("a click a row further down selects step %d, not %d", after, before)
 	}
 }
+
+// What another session puts into force meanwhile is seen soon, with whom its record names, and the
+// dialog says where that stands and what was noted of the pod.
+func TestPolicyOfAnotherSession(t *testing.T) {
+	opt, g := gated(t)
+	d := drive(t, opt, 120, 40)
+	shown := opt.Source.Egress.Show
+	now := flow.Policy{}
+	asked := 0
+	d.m.s.opt.Source.Egress.Show = func(ctx context.Context) (flow.Policy, error) {
+		asked++
+		if now.Change.Kind != flow.NoPolicy {
+			return now, nil
+		}
+		return shown(ctx)
+	}
+	now = flow.Policy{State: flow.StateApplied, Expires: g.now.Add(10 * time.Minute), Change: flow.Change{Kind: flow.BlockAll, Driver: flow.Kernel, By: "me", Since: g.now},
+		Record: flow.Record{Where: "Lease shop/meshtop-egress-web", By: "ana@corp (me)", Log: []flow.Noted{{At: g.now, Kind: "EgressBlocked", Text: "meshtop put it into \x1b[2Jforce"}}}}
+	d.later(g, lookEvery-time.Second)
+	if asked != 0 || strings.Contains(d.frame(), "BLOCK-ALL EGRESS") {
+		t.Errorf("asked %d times before its time", asked)
+	}
+	d.later(g, 2*time.Second)
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+	d.has("⚠ BLOCK-ALL EGRESS in force", "by ana@corp (me)")
+	d.keys("p")
+	d.has("record    Lease shop/meshtop-egress-web", "EgressBlocked: meshtop put it into", "in force  block-all")
+	d.exact("held by another")
+	// While a question is open no other is asked: the answer to it would be lost.
+	d.keys("esc")
+	d.m.s.policy.asked++
+	d.later(g, time.Minute)
+	if asked != 1 {
+		t.Errorf("asked while a question is open: %d", asked)
+	}
+}

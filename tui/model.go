@@ -103,7 +103,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.wheel(msg)
 	case tickMsg:
 		m.s.now = time.Time(msg)
-		return tea.Batch(m.tick(), m.policyOver())
+		return tea.Batch(m.tick(), m.policyOver(), m.lookAgain())
 	case progressMsg:
 		return m.progress(msg)
 	case readingMsg:

@@ -26,9 +26,10 @@ const everySpace = "*"
 // picker is the screen on which a pod is chosen: a program of its own, for what follows may
 // need minutes (an image is pulled) and tells of them on the terminal.
 type picker struct {
-	ctx  context.Context
-	pods Pods
-	s    state // what header, footer and dialogs read: size, colours, what is said
+	ctx   context.Context
+	pods  Pods
+	clock func() time.Time // asked in commands alone; nil: time stands
+	s     state            // what header, footer and dialogs read: size, colours, what is said
 
 	rows      []inspect.Candidate
 	all       bool // of every namespace
@@ -55,6 +56,7 @@ type candidatesMsg struct {
 	gen  int
 	rows []inspect.Candidate
 	err  error
+	at   time.Time // zero: not said
 }
 
 // spacesMsg: the namespaces are there.
@@ -107,13 +109,17 @@ func (p *picker) Init() tea.Cmd {
 func (p *picker) list() tea.Cmd {
 	p.gen++
 	p.busy = true
-	gen, ctx, list, space := p.gen, p.ctx, p.pods.List, p.namespace
+	gen, ctx, list, space, clock := p.gen, p.ctx, p.pods.List, p.namespace, p.clock
 	if p.all {
 		space = everySpace
 	}
 	return func() tea.Msg {
 		rows, err := list(ctx, space)
-		return candidatesMsg{gen, rows, err}
+		m := candidatesMsg{gen: gen, rows: rows, err: err}
+		if clock != nil {
+			m.at = clock()
+		}
+		return m
 	}
 }
 
@@ -154,6 +160,9 @@ func (p *picker) got(m candidatesMsg) {
 		return
 	}
 	p.busy, p.read, p.failed = false, true, m.err
+	if !m.at.IsZero() {
+		p.s.now = m.at
+	}
 	at, was := "", p.shown()
 	if p.sel < len(was) {
 		at = was[p.sel].Namespace + "/" + was[p.sel].Name
@@ -189,7 +198,7 @@ func (p *picker) shown() []inspect.Candidate {
 	}
 	var out []inspect.Candidate
 	for _, c := range p.rows {
-		if holds(strings.Join([]string{c.Namespace, c.Name, c.State, c.Proxy}, " "), words) {
+		if holds(strings.Join([]string{c.Namespace, c.Name, c.State, c.Proxy, egressCell(c, p.s.now)}, " "), words) {
 			out = append(out, c)
 		}
 	}

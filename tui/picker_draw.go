@@ -1,8 +1,12 @@
 package tui
 
 import (
+	"slices"
+	"time"
+
 	tea "charm.land/bubbletea/v2"
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui/style"
 )
@@ -26,7 +30,15 @@ func (p *picker) View() tea.View {
 	return v
 }
 
-func (p *picker) area() rect { return body(p.s.w, p.s.h) }
+// area is where the rows are; where records tell of policies, or could not be read, the row
+// below is for what they say.
+func (p *picker) area() rect {
+	r := body(p.s.w, p.s.h)
+	if r.h > 3 && slices.ContainsFunc(p.rows, func(c inspect.Candidate) bool { return c.Untold != "" || egressCell(c, p.s.now) != "" }) {
+		r.h--
+	}
+	return r
+}
 
 func (p *picker) paint(c *canvas) {
 	where, _ := p.pods.Where()
@@ -63,13 +75,16 @@ func (p *picker) drawRows(c *canvas, r rect) {
 	list := p.shown()
 	hint := itoa(len(list)) + " of " + itoa(len(p.rows)) + "  " + p.s.key(actFind) + " filter"
 	c.pane(r, true, "pods", orders[p.order], hint)
+	if b := body(c.w, c.h); b.h > r.h {
+		c.put(r.x+1, r.y+r.h, r.w-2, style.Depends, p.said(list))
+	}
 	_, in := r.top(1)
 	w := p.columns(in.w - 2)
 	if p.asking || len(p.filter.text) > 0 {
 		x := c.put(in.x+1, in.y, in.w, style.Key, "/ ")
 		p.filter.draw(c, x, in.y, in.w-4, style.Plain, p.asking)
 	} else {
-		c.put(in.x+1, in.y, in.w-2, style.Faint, w.line("namespace", "pod", "ready", "state", "proxy", "age"))
+		c.put(in.x+1, in.y, in.w-2, style.Faint, w.line("namespace", "pod", "ready", "state", "proxy", "egress", "age"))
 	}
 	if len(list) == 0 {
 		c.page(rect{in.x + 1, in.y + 2, in.w - 2, max(in.h-2, 0)}, 0, p.empty(in.w-2))
@@ -80,7 +95,10 @@ func (p *picker) drawRows(c *canvas, r rect) {
 		if k.Closed != "" || k.Proxy == "" {
 			ink = style.Faint
 		}
-		c.put(in.x+1, y, in.w-2, ink, w.line(render.Clean(k.Namespace), render.Clean(k.Name), render.Clean(k.Ready), render.Clean(k.State), proxyCell(k), ago(p.s.now.Sub(k.Created))))
+		c.put(in.x+1, y, in.w-2, ink, w.line(render.Clean(k.Namespace), render.Clean(k.Name), render.Clean(k.Ready), render.Clean(k.State), proxyCell(k), egressCell(k, p.s.now), ago(p.s.now.Sub(k.Created))))
+		if at := in.x + 1 + w.before(); egressCell(k, p.s.now) != "" && w.egress > 0 {
+			c.put(at, y, w.egress-1, style.Stops, egressCell(k, p.s.now))
+		}
 		c.spot(in.x, y, in.w, effect{kind: effSelect, n: p.top + i})
 		if p.top+i == p.sel {
 			c.wash(rect{in.x, y, in.w, 1}, style.Selected)
@@ -88,6 +106,45 @@ func (p *picker) drawRows(c *canvas, r rect) {
 				c.cursor.x, c.cursor.y, c.cursor.on = in.x, y, true
 			}
 		}
+	}
+}
+
+// said is what the record of the selected pod says of its policy.
+func (p *picker) said(list []inspect.Candidate) string {
+	if p.sel < len(list) {
+		k := list[p.sel]
+		switch {
+		case egressCell(k, p.s.now) != "":
+			until := "until somebody ends it"
+			if !k.Policy.Expires.IsZero() {
+				until = "until " + k.Policy.Expires.Local().Format("15:04")
+			}
+			c := k.Policy.Change
+			c.Since = time.Time{}
+			why := ""
+			if c.Reason != "" {
+				why, c.Reason = " · "+render.Clean(c.Reason), ""
+			}
+			return "its Lease tells of " + c.Kind.String() + " " + until + why + byWords(c)
+		case k.Untold != "":
+			return "who blocks what is not known: " + render.Clean(k.Untold)
+		}
+	}
+	return ""
+}
+
+// egressCell is the policy that a pod's record tells of, with the time that is left.
+func egressCell(k inspect.Candidate, now time.Time) string {
+	word := map[flow.PolicyKind]string{flow.BlockAll: "BLOCKED", flow.AllowAll: "OPENED"}[k.Policy.Change.Kind]
+	switch left := k.Policy.Expires.Sub(now); {
+	case word == "" || k.Policy.Expires.IsZero():
+		return word
+	case left <= 0:
+		return ""
+	case left < time.Minute:
+		return word + " <1m"
+	default:
+		return word + " " + ago(left)
 	}
 }
 
@@ -114,7 +171,10 @@ func (p *picker) empty(w int) []line {
 }
 
 // pickColumns are the widths of the columns; 0 leaves one out.
-type pickColumns struct{ space, name, state, proxy int }
+type pickColumns struct{ space, name, state, proxy, egress int }
+
+// before is where the column of policies begins.
+func (k pickColumns) before() int { return k.space + k.name + 8 + k.state + k.proxy }
 
 // columns gives the names what the others leave.
 func (p *picker) columns(w int) pickColumns {
@@ -126,14 +186,24 @@ func (p *picker) columns(w int) pickColumns {
 	if p.all {
 		k.space = 15
 	}
-	k.name = max(w-ready-age-k.state-k.proxy-k.space, 10)
+	if w >= wideFrom || slices.ContainsFunc(p.rows, func(c inspect.Candidate) bool { return egressCell(c, p.s.now) != "" }) {
+		k.egress = 13
+	}
+	if k.egress > 0 && k.space > 0 && w < wideFrom {
+		k.state, k.proxy = 10, 12
+	}
+	k.name = max(w-ready-age-k.state-k.proxy-k.space-k.egress, 10)
 	return k
 }
 
-func (k pickColumns) line(space, name, ready, state, proxy, age string) string {
+func (k pickColumns) line(space, name, ready, state, proxy, egress, age string) string {
 	out := ""
 	if k.space > 0 {
 		out = pad(space, k.space-1) + " "
 	}
-	return out + pad(name, k.name-1) + " " + pad(ready, 7) + " " + pad(state, k.state-1) + " " + pad(proxy, k.proxy-1) + " " + age
+	out += pad(name, k.name-1) + " " + pad(ready, 7) + " " + pad(state, k.state-1) + " " + pad(proxy, k.proxy-1) + " "
+	if k.egress > 0 {
+		out += pad(egress, k.egress-1) + " "
+	}
+	return out + age
 }

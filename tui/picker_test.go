@@ -12,6 +12,7 @@ import (
 	uv "github.com/charmbracelet/ultraviolet"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules/flow"
 )
 
 // cluster is a cluster whose every answer is given.
@@ -184,5 +185,45 @@ func TestPickFrames(t *testing.T) {
 	for _, sz := range [][2]int{{80, 24}, {140, 40}} {
 		d := pick(t, aCluster(), sz[0], sz[1])
 		golden(t, fmt.Sprintf("pick-%dx%d", sz[0], sz[1]), d.frame(), d.p.View().Content)
+	}
+}
+
+// What a pod's record tells of its policy stands beside it, with the time that is left; of the
+// selected one by whom and until when. Time that is over is no policy, and none told of no fact.
+func TestPickSeesPolicies(t *testing.T) {
+	c := aCluster()
+	rows := c.pods["default"]
+	told := func(k flow.PolicyKind, left time.Duration) flow.Policy {
+		return flow.Policy{Change: flow.Change{Kind: k, By: "ana\x1b[31m@corp", Reason: "INC-4711", Since: noon()}, Expires: noon().Add(left)}
+	}
+	rows[3].Policy = told(flow.BlockAll, 8*time.Minute)
+	rows[1].Policy = told(flow.AllowAll, 30*time.Second)
+	rows[0].Policy = told(flow.BlockAll, -time.Second)
+	for _, w := range []int{80, 120} {
+		d := pick(t, c, w, 24)
+		f := d.frame()
+		for _, want := range []string{"egress", "BLOCKED 8 m", "OPENED <1m", "its Lease tells of block-all until ", "by ana", "INC-4711"} {
+			if !strings.Contains(f, want) {
+				t.Errorf("%d: no %q in\n%s", w, want, f)
+			}
+		}
+		if strings.Count(f, "BLOCKED") != 1 || strings.Contains(d.p.View().Content, "\x1b[31m@corp") {
+			t.Errorf("%d:\n%s", w, f)
+		}
+		d.keys("a")
+		for i, l := range strings.Split(d.p.View().Content, "\n") {
+			if ansi.StringWidth(l) != w {
+				t.Errorf("%d: line %d is %d columns: %q", w, i, ansi.StringWidth(l), ansi.Strip(l))
+			}
+		}
+		if f := d.frame(); !strings.Contains(f, "BLOCKED 8 m") || !strings.Contains(f, "outbox") {
+			t.Errorf("all, %d:\n%s", w, f)
+		}
+	}
+	for i := range rows {
+		rows[i].Policy, rows[i].Untold = flow.Policy{}, "leases is forbidden"
+	}
+	if f := pick(t, c, 120, 24).frame(); !strings.Contains(f, "who blocks what is not known: leases is forbidden") || strings.Contains(f, "BLOCKED") {
+		t.Errorf("untold:\n%s", f)
 	}
 }

@@ -307,26 +307,28 @@ func (d *policyDialog) head(c *canvas, s *state, in rect) {
 	}
 }
 
-// planLines are the plan as text, or why there is none.
+// planLines are what is in force and the plan as text, or why there is none.
 func (d *policyDialog) planLines(s *state, width int) []line {
+	out := heldLines(s, width)
+	if d.wrong != "" {
+		out = append(out, para(text(style.Stops, style.MarkStops+" "), style.Stops, d.wrong, width)...)
+	}
 	switch {
 	case d.busy != "":
 		return []line{text(style.Depends, style.Ellipsis+" "+d.busy)}
 	case d.wrong != "" && !d.planned:
-		return para(text(style.Stops, style.MarkStops+" "), style.Stops, d.wrong, width)
+		return out
 	case d.pending && !d.planned:
-		return []line{text(style.Faint, "planning"+style.Ellipsis)}
-	}
-	var out []line
-	if d.wrong != "" {
-		out = append(para(text(style.Stops, style.MarkStops+" "), style.Stops, d.wrong, width), line{})
+		return append(out, text(style.Faint, "planning"+style.Ellipsis))
+	case d.wrong != "":
+		out = append(out, line{})
 	}
 	return append(out, policyLines(session.Planned(d.change), s, width, true)...)
 }
 
 // fieldOrder is how a dialog orders the fields of a policy: what it does and does not first.
 // The dialog says in other places what policy it is.
-var fieldOrder = []string{"why", "proof", "effect", "not", "ends", "open", "covers", "refused", "by", "driver", "change", "undo"}
+var fieldOrder = []string{"why", "proof", "effect", "not", "ends", "open", "covers", "refused", "by", "record", "event", "driver", "change", "undo"}
 
 // policyLines are a policy as text with the words that matter in their inks.
 func policyLines(p flow.Policy, s *state, width int, whole bool) []line {

@@ -38,6 +38,7 @@ func Pick(ctx context.Context, opt Options, pods Pods) (*inspect.Candidate, erro
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
 	p := newPicker(inner, opt, pods, time.Now())
+	p.clock = time.Now
 	err := run(ctx, p, opt)
 	return p.picked, err
 }

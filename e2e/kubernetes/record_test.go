@@ -34,7 +34,7 @@ func (c client) record(t *testing.T) {
 	lease := c.kubectl(t, "mesh", "get", "lease", "meshtop-egress-outpod-mesh", "-o", "yaml")
 	contains("the Lease", lease, "meshtop.github.io/policy: block-all", "meshtop.github.io/reason: INC-4711", "holderIdentity: kubernetes-admin", "kind: Pod", "leaseDurationSeconds: ")
 	contains("the Event", c.kubectl(t, "mesh", "get", "events", "--field-selector", "reason=EgressBlocked"), "pod/outpod-mesh", "block-all", "INC-4711")
-	contains("show", policy(0, "show"), "Lease scene-mesh/meshtop-egress-outpod-mesh, by kubernetes-admin")
+	contains("show", policy(0, "show"), "Lease scene-mesh/meshtop-egress-outpod-mesh, by kubernetes-admin", "EgressBlocked: meshtop put block-all into force by the kernel driver")
 	policy(0, "restore", "--yes")
 	contains("the end", c.kubectl(t, "mesh", "get", "events", "--field-selector", "reason=EgressRestored"), "pod/outpod-mesh", "took the egress policy back")
 	if out := c.kubectl(t, "mesh", "get", "leases", "-o", "name"); out != "" {

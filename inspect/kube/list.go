@@ -7,10 +7,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/meshtop/meshtop/inspect"
+	coordination "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -68,7 +71,17 @@ func (f *Flags) List(ctx context.Context, namespace string) ([]inspect.Candidate
 	if namespace == "*" {
 		namespace = meta.NamespaceAll
 	}
+	type records struct {
+		told map[types.UID]*coordination.Lease
+		err  error
+	}
+	recorded := make(chan records, 1) // at once with the pods: neither waits for the other
+	go func() {
+		told, err := c.recorded(ctx, namespace)
+		recorded <- records{told, err}
+	}()
 	var out []inspect.Candidate
+	var uids []types.UID // of the pods in out
 	opt := meta.ListOptions{Limit: page}
 	for {
 		var list v1.PodList
@@ -76,10 +89,18 @@ func (f *Flags) List(ctx context.Context, namespace string) ([]inspect.Candidate
 			return out, fmt.Errorf("list the pods: %w", err)
 		}
 		for i := range list.Items {
-			out = append(out, candidate(&list.Items[i]))
+			out, uids = append(out, candidate(&list.Items[i])), append(uids, list.Items[i].UID)
 		}
 		if opt.Continue = list.Continue; opt.Continue == "" {
 			break
+		}
+	}
+	r := <-recorded
+	for i, uid := range uids {
+		if r.err != nil {
+			out[i].Untold = worded(r.err).Error()
+		} else if l := r.told[uid]; l != nil {
+			out[i].Policy, _ = toldBy(l, uid, time.Now())
 		}
 	}
 	slices.SortStableFunc(out, func(a, b inspect.Candidate) int {
@@ -89,6 +110,26 @@ func (f *Flags) List(ctx context.Context, namespace string) ([]inspect.Candidate
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})
 	return out, nil
+}
+
+// recorded are the Leases of policies in a namespace, by the pod that they are about.
+func (c *cluster) recorded(ctx context.Context, namespace string) (map[types.UID]*coordination.Lease, error) {
+	out := map[types.UID]*coordination.Lease{}
+	opt := meta.ListOptions{Limit: page, LabelSelector: "app.kubernetes.io/managed-by=" + manager}
+	for {
+		var list coordination.LeaseList
+		if err := c.api.list(ctx, leases, namespace, opt, &list); err != nil {
+			return nil, fmt.Errorf("list the Leases: %w", err)
+		}
+		for i, l := range list.Items {
+			if len(l.OwnerReferences) == 1 && l.Name == leaseName(l.OwnerReferences[0].Name) {
+				out[l.OwnerReferences[0].UID] = &list.Items[i]
+			}
+		}
+		if opt.Continue = list.Continue; opt.Continue == "" {
+			return out, nil
+		}
+	}
 }
 
 // Namespaces are those of the cluster, if they may be listed.

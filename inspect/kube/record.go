@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // A policy that is in force is told where those look who may not enter the pod: in a Lease that
@@ -167,11 +169,38 @@ func (p *Pod) told(ctx context.Context) (flow.Policy, flow.Record) {
 	case err != nil:
 		return flow.Policy{}, flow.Record{Why: "the Lease could not be read: " + err.Error()}
 	}
-	c, expires, ok := marked(l.Annotations)
-	if len(l.OwnerReferences) != 1 || l.OwnerReferences[0].UID != p.object.UID || !ok || !expires.IsZero() && expires.Before(time.Now()) {
+	tells, ok := toldBy(&l, p.object.UID, time.Now())
+	if !ok {
 		return flow.Policy{}, flow.Record{}
 	}
-	return flow.Policy{Change: c, Expires: expires}, flow.Record{Where: "Lease " + l.Namespace + "/" + l.Name}
+	return tells, flow.Record{Where: "Lease " + l.Namespace + "/" + l.Name}
+}
+
+// toldBy is the policy that a Lease tells of the pod with this UID; false: of none that still holds.
+func toldBy(l *coordination.Lease, uid types.UID, now time.Time) (flow.Policy, bool) {
+	c, expires, ok := marked(l.Annotations)
+	if len(l.OwnerReferences) != 1 || l.OwnerReferences[0].UID != uid || !ok || !expires.IsZero() && expires.Before(now) {
+		return flow.Policy{}, false
+	}
+	return flow.Policy{Change: c, Expires: expires}, true
+}
+
+// noted is how many Events of a pod's policies are shown.
+const noted = 3
+
+// log is what Events say of the pod's policies, the newest first.
+func (p *Pod) log(ctx context.Context) ([]flow.Noted, error) {
+	var list v1.EventList
+	opt := meta.ListOptions{FieldSelector: "involvedObject.uid=" + string(p.object.UID) + ",source=" + manager, Limit: page}
+	if err := p.cluster.api.list(ctx, events, p.object.Namespace, opt, &list); err != nil {
+		return nil, fmt.Errorf("the Events could not be read: %w", err)
+	}
+	slices.SortStableFunc(list.Items, func(a, b v1.Event) int { return b.LastTimestamp.Compare(a.LastTimestamp.Time) })
+	var out []flow.Noted
+	for _, e := range list.Items[:min(len(list.Items), noted)] {
+		out = append(out, flow.Noted{At: e.LastTimestamp.Time, Kind: e.Reason, Text: e.Message})
+	}
+	return out, nil
 }
 
 // renewed moves the end of a record.
@@ -189,7 +218,8 @@ func (p *Pod) joined(ctx context.Context, now flow.Policy) flow.Policy {
 	lease, r := p.told(ctx)
 	now.Record = r
 	kind := lease.Change.Kind
-	switch live := now.State == flow.StateApplied || now.State == flow.StateAccepted || now.State == flow.StateUnknown && now.Change.Kind != flow.NoPolicy; {
+	live := now.State == flow.StateApplied || now.State == flow.StateAccepted || now.State == flow.StateUnknown && now.Change.Kind != flow.NoPolicy
+	switch {
 	case r.Where == "":
 	case live && now.Change.Kind == kind:
 		now.Record.By = lease.Change.By
@@ -197,6 +227,13 @@ func (p *Pod) joined(ctx context.Context, now flow.Policy) flow.Policy {
 		now.Record.Why = fmt.Sprintf("it tells of %s by %s, which is not what is in force", kind, lease.Change.By)
 	case now.State != flow.StateUnknown:
 		now.Record.Why = fmt.Sprintf("it tells of %s by %s until %s, and nothing of that is in force in the pod", kind, lease.Change.By, lease.Expires.UTC().Format(time.RFC3339))
+	}
+	if r.Where != "" || live {
+		if log, err := p.log(ctx); err == nil {
+			now.Record.Log = log
+		} else if now.Record.Why == "" {
+			now.Record.Why = err.Error()
+		}
 	}
 	return now
 }

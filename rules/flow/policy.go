@@ -166,6 +166,16 @@ type Record struct {
 	Where string // such as "Lease default/meshtop-egress-web"; empty: nowhere
 	By    string // who put it into force, as the place knows them
 	Why   string // what of it could not be written or read, or is not so
+	// Log is what was last written about the pod's policies, the newest first.
+	Log []Noted
+}
+
+// Noted is one entry of a record, such as a Kubernetes Event. Whoever may write one may write
+// anything.
+type Noted struct {
+	At   time.Time
+	Kind string // such as "EgressBlocked"
+	Text string
 }
 
 // Policy is what is in force, as it was read back.

@@ -41,9 +41,24 @@ type policyForm struct {
 }
 
 type recordForm struct {
-	Where string `json:"where"`
-	By    string `json:"by"`
-	Why   string `json:"why,omitempty"`
+	Where string      `json:"where"`
+	By    string      `json:"by"`
+	Why   string      `json:"why,omitempty"`
+	Log   []notedForm `json:"log,omitempty"`
+}
+
+type notedForm struct {
+	At   *string `json:"at"`
+	Kind string  `json:"kind"`
+	Text string  `json:"text"`
+}
+
+func formOfRecord(r flow.Record) recordForm {
+	f := recordForm{Where: r.Where, By: r.By, Why: r.Why}
+	for _, n := range r.Log {
+		f.Log = append(f.Log, notedForm{timeForm(n.At), n.Kind, n.Text})
+	}
+	return f
 }
 
 type effectForm struct {
@@ -86,7 +101,7 @@ func PolicyJSON(p flow.Policy) []byte {
 		Since: timeForm(c.Since), Expires: timeForm(p.Expires), Permanent: c.Permanent, Hold: c.Hold, By: c.By, Reason: c.Reason,
 		Edits: list(c.Edits), Undo: list(c.Undo), Except: holes(c.Except), Opens: holes(c.Open), All: c.All, Strong: c.Strong,
 		Covers: reaches(c.Covers), NotCovered: reaches(c.NotCovered), Effects: []effectForm{}, Untraced: c.Untraced,
-		Open: openForm(p.Open), Kept: []keptForm{}, Refused: p.Refused, Proof: []proofForm{}, Record: recordForm(p.Record)}
+		Open: openForm(p.Open), Kept: []keptForm{}, Refused: p.Refused, Proof: []proofForm{}, Record: formOfRecord(p.Record)}
 	for _, e := range c.Effects {
 		one := effectForm{Dst: e.Dst.String(), Proto: e.Proto.String(), UID: e.UID, Host: e.Host, For: effectKind(e), Before: e.Before.String(), After: e.After.String(), Direct: e.Direct, Around: []string{}}
 		for _, r := range e.Around {
@@ -206,6 +221,9 @@ func (w *writer) record(r flow.Record) {
 	}
 	if r.Why != "" {
 		w.field("record", "! "+Clean(r.Why))
+	}
+	for _, n := range r.Log {
+		w.field("event", n.At.UTC().Format(time.RFC3339)+" "+Clean(n.Kind)+": "+Clean(n.Text))
 	}
 }
 
