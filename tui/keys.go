@@ -59,6 +59,7 @@ const (
 	actNamespace
 	actContext
 	actSort
+	actDiff
 	actEnd // above every act
 )
 
@@ -122,6 +123,7 @@ func traceKeys() []row {
 		{actRaw, []string{"y"}, 1, "", "", ""},
 		{actWhatIf, []string{"i"}, 1, "what-if: fix a near miss", "%s what-if", ""},
 		{actVariant, []string{"v"}, 1, "choose a variant", "%s variant", ""},
+		{actDiff, []string{"d"}, 1, "diff with another trace", "", ""},
 		{actConfirm, []string{"w"}, 1, "confirm by watching", "%s confirm", ""},
 		{actEdit, []string{"e"}, 1, "edit the request", "%s request", ""},
 		{actFind, []string{"/"}, 1, "find a step", "", ""},

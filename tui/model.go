@@ -304,7 +304,11 @@ func (m *model) gotTrace(t tracedMsg) tea.Cmd {
 	if m.s.way >= 0 && m.s.way < len(m.s.trace.Variants) {
 		way = sameWay(m.s.trace.Variants[m.s.way], t.trace.Variants)
 	}
+	m.s.remains()
+	old, had := m.s.trace, m.s.traced
 	m.s.reading, m.s.trace, m.s.traced, m.s.way = t.reading, t.trace, true, way
+	m.s.stamp()
+	m.s.markChanges(old, had)
 	m.s.seen, m.live = nil, confirmScreen{} // of an older trace
 	m.trace.keep(before, m.s.steps())
 	return m.askNames(rules.Addresses(t.trace))

@@ -110,6 +110,8 @@ func (t *traceScreen) ask(a act, s *state) effect {
 		return effect{kind: effCopy, text: stepText(st), note: "the text of " + render.StepName(leg, st)}
 	case actFind:
 		return effect{kind: effDialog, dialog: &chooser{title: "Find a step", prompt: "/ ", items: s.stepItems(), empty: "no step says that", width: 76}}
+	case actDiff:
+		return askDiff(s)
 	case actWhatIf:
 		return t.askWhatIf(s, leg, st)
 	case actCopyAs:
@@ -374,7 +376,7 @@ func (s *state) stepLine(leg flow.Leg, st flow.Step, n int) line {
 	g, ink := mark(st)
 	ink = s.meant(ink)
 	seen, seenInk := s.seenMark(n)
-	l := text(ink, g).with(seenInk, seen).with(style.Plain, right(itoa(n+1), 3)+" ")
+	l := text(ink, g).with(seenInk, seen).with(style.Plain, right(itoa(n+1), 3)).with(style.Strong, s.changeMark(n))
 	return l.with(style.Plain, pad2(render.StepName(leg, st), 12)+" ").with(style.Plain, render.StepBrief(leg, st))
 }
 

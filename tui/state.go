@@ -57,6 +57,9 @@ type state struct {
 	way      int        // which variant is shown; -1: the first, as the trace holds it
 	seen     *confirmed // what was seen of it; nil: nobody watched
 	recent   []flow.Request
+	past     []pastTrace // the newest last
+	made     making
+	changed  changes
 	survey   survey          // what the overview is drawn from
 	surveyed *rules.Snapshot // of which the survey is, or is being made; the reading may know more by now
 	sifts    int             // questions of a sieve of the connections
