@@ -127,29 +127,6 @@ func bytesWord(n int64) string {
 	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 }
 
-// copyAs offers the forms in which a trace can be copied.
-func copyAs(s *state, leg flow.Leg, st flow.Step) dialog {
-	d := &chooser{title: "Copy as", prompt: "filter: "}
-	add := func(name, note, text string) {
-		if text != "" {
-			d.items = append(d.items, item{name: name, note: note, ink: style.Faint, effect: effect{kind: effCopy, text: text, note: name}})
-		}
-	}
-	add("raw text", render.StepName(leg, st), stepText(st))
-	for _, e := range st.Evidence {
-		if e.Ref != "" {
-			add("place", render.Clean(e.Source+" "+e.Ref), render.Clean(e.Ref))
-			break
-		}
-	}
-	add("command", "meshtop trace "+render.Clean(s.opt.Target), render.Command(command(s.opt), s.trace.Request))
-	add("text", "the whole trace", render.Text(s.trace, render.TextOptions{}))
-	add("json", "the whole trace", string(render.JSON(s.trace, false)))
-	add("request", "as JSON", render.CleanLines(requestJSON(s.trace.Request)))
-	add("curl", "the request", render.Curl(s.trace.Request))
-	return d
-}
-
 // drawBusy is the box over the frame while something is read. Keys still go to the
 // screen below; esc cancels.
 func drawBusy(c *canvas, s *state) {

@@ -155,7 +155,7 @@ func configKeys() []row {
 		{actForm, []string{"J"}, 1, "YAML or JSON", "%s json", ""},
 		{actOpen, []string{"enter"}, 1, "open, close", "", ""},
 		{actAll, []string{"a"}, 1, "whole part, or the object alone", "%s whole", ""},
-		{actCopy, []string{"c"}, 1, "copy the value, the path", "%s copy", ""},
+		{actCopy, []string{"c"}, 1, "copy the value, copy as", "%s copy", ""},
 		{actCopyAs, []string{"C"}, 1, "", "", ""},
 	}...)
 }

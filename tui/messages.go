@@ -49,8 +49,11 @@ type progressMsg struct {
 // tickMsg: a second passed.
 type tickMsg time.Time
 
-// copiedMsg: text was given to the clipboard.
-type copiedMsg struct{ what string }
+// copiedMsg: text was copied, or the terminal is to be told.
+type copiedMsg struct {
+	what, text string
+	Copied
+}
 
 // docMsg: a document is made.
 type docMsg struct {

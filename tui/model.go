@@ -143,7 +143,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 	case nextMsg:
 		m.gotNext(msg)
 	case copiedMsg:
-		m.s.say = "copied " + msg.what
+		return m.gotCopied(msg)
 	}
 	return nil
 }
@@ -334,22 +334,6 @@ func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
 		m.dialog = nil
 	}
 	return m.perform(e)
-}
-
-// wheel scrolls the pane under the pointer.
-func (m *model) wheel(msg tea.MouseWheelMsg) tea.Cmd {
-	k := tea.KeyPressMsg{Code: tea.KeyDown}
-	a := actDown
-	if msg.Button == tea.MouseWheelUp {
-		k.Code, a = tea.KeyUp, actUp
-	}
-	if m.dialog != nil {
-		return m.press(k)
-	}
-	if m.s.at == traceID {
-		return m.perform(m.trace.wheel(a, msg.X, msg.Y-m.s.bannerRows(), &m.s))
-	}
-	return m.act(a)
 }
 
 // View draws the frame.

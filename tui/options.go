@@ -39,9 +39,21 @@ type Options struct {
 	Context string
 	Danger  func(context string) bool
 
+	// Copy gives text to the user's clipboard in the ways that the terminal itself is not; it may
+	// take long. Nil: the terminal is the only way.
+	Copy func(ctx context.Context, text string) Copied
+
 	Input       io.Reader // nil: the terminal
 	Output      io.Writer // nil: the terminal
 	Environment []string  // nil: the process's own
+}
+
+// Copied is what became of a text that was to be copied.
+type Copied struct {
+	OSC52 bool   // the terminal is to be told by OSC 52, which not every terminal takes
+	Tmux  bool   // it is in a buffer of tmux, which was asked to hand it to its own terminal
+	File  string // it is in this file; empty: in none
+	Why   string // why it is in a file, or is nowhere
 }
 
 // Source is where readings and traces come from. Its functions may take long; they are

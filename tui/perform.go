@@ -142,8 +142,7 @@ func (m *model) perform(e effect) tea.Cmd {
 	case effConfig:
 		return m.openConfig(e)
 	case effCopy:
-		note := e.note
-		return tea.Batch(tea.SetClipboard(e.text), func() tea.Msg { return copiedMsg{note} })
+		return m.copy(e.text, e.note)
 	case effOpen:
 		return m.openBy(e.flags, e.text)
 	case effChoose:

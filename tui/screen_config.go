@@ -98,9 +98,7 @@ func (t *configScreen) ask(a act, s *state) effect {
 	case actCopy:
 		return t.copyValue()
 	case actCopyAs:
-		if n := t.node(); n != nil {
-			return effect{kind: effCopy, text: render.Clean(n.path(t.doc.data)), note: "the path"}
-		}
+		return t.copyAs()
 	case actBack:
 		return press(actBack)
 	}

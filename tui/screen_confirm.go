@@ -61,7 +61,7 @@ func confirmKeys() []row {
 		{actPayload, []string{"b"}, 1, "payload: show, hide", "%s payload", ""},
 		{actExport, []string{"x"}, 1, "export as pcapng", "%s export", ""},
 		{actZoom, []string{"z"}, 1, "zoom the pane", "", ""},
-		{actCopyAs, []string{"C"}, 1, "copy the capture command", "", ""},
+		{actCopyAs, []string{"C"}, 1, "copy as", "", ""},
 	}...)
 }
 
@@ -234,8 +234,7 @@ func (t *confirmScreen) do(a act, s *state) effect {
 	case actExport:
 		return effect{kind: effExport}
 	case actCopyAs:
-		cmd := strings.Replace(render.Command(command(s.opt), s.trace.Request), "meshtop trace", "meshtop capture -w trace.pcapng", 1)
-		return effect{kind: effCopy, text: cmd, note: cmd}
+		return t.copyAs(s)
 	case actBack:
 		return t.back(s)
 	default:

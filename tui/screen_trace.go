@@ -115,7 +115,7 @@ func (t *traceScreen) ask(a act, s *state) effect {
 	case actWhatIf:
 		return t.askWhatIf(s, leg, st)
 	case actCopyAs:
-		return effect{kind: effDialog, dialog: copyAs(s, leg, st)}
+		return copyAs(s, leg, st)
 	case actConfirm:
 		return askConfirm(s)
 	case actVariant:
@@ -125,20 +125,6 @@ func (t *traceScreen) ask(a act, s *state) effect {
 		return effect{kind: effDialog, dialog: variants(s)}
 	}
 	return effect{}
-}
-
-// wheel scrolls the pane under the pointer.
-func (t *traceScreen) wheel(a act, x, y int, s *state) effect {
-	ev := t.areas(s.w, s.h, s).evidence
-	if x >= ev.x && x < ev.x+ev.w && y >= ev.y && y < ev.y+ev.h {
-		by := 3
-		if a == actUp {
-			by = -3
-		}
-		t.first.move(t.text, by, t.room(s))
-		return effect{}
-	}
-	return t.do(a, s)
 }
 
 // stepText is what c copies: the raw text of a step's first evidence, else its reason.
