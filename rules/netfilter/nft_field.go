@@ -253,10 +253,13 @@ func ctValue(key, dir string) (field, bool) {
 		return field{typ: tCtDir, get: func(*packet) (num, got) { return small(0) }}, true
 	case "zone":
 		return field{typ: tInteger, get: func(p *packet) (num, got) {
-			if dir == "reply" {
+			switch dir {
+			case "original":
+				return small(uint64(p.ct.zoneOrig))
+			case "reply":
 				return small(uint64(p.ct.zoneRepl))
 			}
-			return small(uint64(p.ct.zoneOrig))
+			return small(uint64(max(p.ct.zoneOrig, p.ct.zoneRepl))) // a zone of one direction is the connection's all the same (nft_ct.c)
 		}}, true
 	case "l3proto":
 		return field{typ: tNFProto, get: func(p *packet) (num, got) { return small(pick(p.v6, 10, 2)) }}, true
