@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image/color"
 	"io"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	uv "github.com/charmbracelet/ultraviolet"
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
@@ -25,6 +27,8 @@ type Options struct {
 	W, H int
 	// Mute is a terminal that answers no question (of its colours, of its modes).
 	Mute bool
+	// Light is a terminal with a light background, which says so when it is asked.
+	Light bool
 	// Leader makes the program the leader of the terminal's session, as a login shell is: signals
 	// of the terminal and job control work. How it leaves the terminal cannot be seen then, since
 	// the kernel hangs up a terminal whose leader ends, and resets its modes.
@@ -109,6 +113,10 @@ func open(opt Options) (*Program, error) {
 		return nil, fmt.Errorf("open a pty: %w", err)
 	}
 	p := &Program{ptm: ptm, pts: pts, em: vt.NewEmulator(opt.W, opt.H), more: make(chan struct{}, 1), done: make(chan struct{})}
+	if opt.Light {
+		p.em.SetDefaultBackgroundColor(color.White)
+		p.em.SetDefaultForegroundColor(color.Black)
+	}
 	err = pty.Setsize(pts, &pty.Winsize{Rows: uint16(opt.H), Cols: uint16(opt.W)})
 	if err == nil {
 		p.before, err = p.modes()
@@ -173,6 +181,20 @@ func (p *Program) Text() string {
 	defer p.mu.Unlock()
 	p.feed()
 	return p.em.String()
+}
+
+// Cells are what the terminal shows with its colours, and where the cursor is if it is shown.
+func (p *Program) Cells() (cells uv.ScreenBuffer, cursor *uv.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.feed()
+	cells = uv.NewScreenBuffer(p.em.Width(), p.em.Height())
+	p.em.Draw(cells, cells.Bounds())
+	if !p.em.CursorHidden() {
+		at := p.em.CursorPosition()
+		cursor = &at
+	}
+	return cells, cursor
 }
 
 // feed gives the emulator what it has not.
