@@ -27,6 +27,11 @@ func serve(ctx context.Context, pod *local.Pod, path string) error {
 	if _, err := h.held(ctx); err != nil { // the holder knows from now on that somebody is here
 		return err
 	}
+	within, cancel := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	work.Go(func() { h.await(within) })
+	defer work.Wait()
+	defer cancel()
 	return agent.Serve(ctx, stdio{}, h, agent.ServeOptions{Version: version()})
 }
 
@@ -56,16 +61,35 @@ type handing struct {
 
 var _ agent.Sessions = (*handing)(nil)
 
+// begins is how long the holder of a container that has just begun may take to listen.
+const begins = 2 * time.Second
+
+// await finds the holder, which may have begun at the same moment and must know that somebody is
+// here; nil: ctx ended, or there is none.
+func (h *handing) await(ctx context.Context) *agent.Pod {
+	ctx, cancel := context.WithTimeout(ctx, begins)
+	defer cancel()
+	for {
+		if holder, err := h.held(ctx); err != nil || holder != nil {
+			return holder
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 // Greet tells the holder whose stream this is; without one nothing is kept.
 func (h *handing) Greet(ctx context.Context, session string) (bool, error) {
 	h.mu.Lock()
 	h.session = session
 	h.mu.Unlock()
-	holder, err := h.held(ctx)
-	if err != nil || holder == nil {
-		return false, err
+	if holder := h.await(ctx); holder != nil {
+		return holder.Greet(ctx, session)
 	}
-	return holder.Greet(ctx, session)
+	return false, nil
 }
 
 // Leave has the holder end what the session holds.

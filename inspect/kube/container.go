@@ -118,8 +118,7 @@ func envoyOf(p *v1.Pod) *v1.Container {
 	return nil
 }
 
-// put adds the agent's container to the pod and waits until it runs. Beside an error the name is
-// that of a container that was added.
+// put adds the agent's container to the pod.
 func (c *cluster) put(ctx context.Context, p *v1.Pod, f form) (string, error) {
 	name := prefix + random()
 	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"ephemeralContainers": []any{container(p, name, f)}}})
@@ -130,10 +129,16 @@ func (c *cluster) put(ctx context.Context, p *v1.Pod, f form) (string, error) {
 		return "", err
 	}
 	c.say(fmt.Sprintf("pod %s: put %s beside it: a debug container, which ends when nobody needs it; its entry stays until the pod is deleted", p.Name, name), true)
-	if err := c.await(ctx, p, name); err != nil {
-		return name, &unstarted{err}
-	}
 	return name, nil
+}
+
+// starts waits until the agent's container runs in the pod; that it does not is another error than
+// any other.
+func (c *cluster) starts(ctx context.Context, p *v1.Pod, name string) error {
+	if err := c.await(ctx, p, name); err != nil {
+		return &unstarted{err}
+	}
+	return nil
 }
 
 // random is six hexadecimal digits.
@@ -143,12 +148,15 @@ func random() string {
 	return hex.EncodeToString(id)
 }
 
+// mostAwait is the longest pause between two questions whether a container runs.
+const mostAwait = 300 * time.Millisecond
+
 // await waits until the container runs; the error says what it waited for.
 func (c *cluster) await(ctx context.Context, p *v1.Pod, name string) error {
 	within, cancel := context.WithTimeout(ctx, c.wait)
 	defer cancel()
 	last, heard := "kubelet has not begun it", c.hearing(p, name)
-	for pause := 100 * time.Millisecond; ; pause = min(pause*3/2, time.Second) {
+	for pause := 100 * time.Millisecond; ; pause = min(pause*3/2, mostAwait) {
 		now, err := c.api.pod(within, p.Namespace, p.Name)
 		if err != nil && within.Err() == nil {
 			return err

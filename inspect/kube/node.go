@@ -38,6 +38,7 @@ type seat struct {
 	pod       *v1.Pod
 	container string
 	serve     []string // the command that answers one client there
+	fresh     bool     // it was put there just now, and may not run yet
 }
 
 // seated is where an agent runs already; nil: nowhere.
@@ -46,22 +47,26 @@ func (c *cluster) seated(ctx context.Context, o *v1.Pod) (*seat, error) {
 		return c.onNode(ctx, o)
 	}
 	if name, f := running(o, c.forms(o)); f != nil {
-		return &seat{o, name, f.serve}, nil
+		return &seat{pod: o, container: name, serve: f.serve}, nil
 	}
 	return nil, nil
 }
 
-// sit starts an agent and waits until it runs.
+// sit starts an agent, and waits until it runs unless it is fresh.
 func (c *cluster) sit(ctx context.Context, o *v1.Pod) (*seat, error) {
 	f, err := c.choose(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	at := &seat{o, "", f.serve}
+	at := &seat{pod: o, serve: f.serve}
 	if c.via == viaNode {
 		at, err = c.putOnNode(ctx, o, f)
 	} else {
 		at.container, err = c.put(ctx, o, f)
+		at.fresh = f.sends == nil
+		if err == nil && !at.fresh {
+			err = c.starts(ctx, o, at.container)
+		}
 	}
 	if err == nil && f.sends != nil {
 		err = c.deliver(ctx, at.pod, at.container, f.sends)
@@ -105,7 +110,7 @@ func (c *cluster) onNode(ctx context.Context, o *v1.Pod) (*seat, error) {
 			continue
 		}
 		if f := fits(forms, p.Spec.Containers[0].Image, s.ImageID, p.Spec.Containers[0].Command); f != nil {
-			return &seat{p, nodeContainer, f.serve}, nil
+			return &seat{pod: p, container: nodeContainer, serve: f.serve}, nil
 		}
 	}
 	return nil, nil
@@ -148,7 +153,7 @@ func (c *cluster) putOnNode(ctx context.Context, o *v1.Pod, f form) (*seat, erro
 		defer cancel()
 		return nil, errors.Join(fmt.Errorf("the pod on node %s: %w", o.Spec.NodeName, err), c.api.delete(within, jobs, c.nodeSpace, name))
 	}
-	return &seat{p, nodeContainer, f.serve}, nil
+	return &seat{pod: p, container: nodeContainer, serve: f.serve}, nil
 }
 
 // nodeJob is the Job of a pod on o's node. It sees that node's processes and may enter their

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -65,7 +66,40 @@ func (p *Pod) reach(ctx context.Context, o *v1.Pod, put bool, wait time.Duration
 		return nil, err
 	}
 	p.seat.Store(at.pod)
-	s, err := c.exec(at.pod, at.container, at.serve)
+	if at.fresh {
+		return p.first(ctx, o, at, wait)
+	}
+	return p.greet(ctx, o, at, wait)
+}
+
+// first speaks to an agent whose container was added just now. That it runs kubelet tells the API
+// server a second after it does, by its clock for looking (PLEG); a command can be run in it at
+// once. So that is tried, and what comes of it counts only once the container is said to run.
+func (p *Pod) first(ctx context.Context, o *v1.Pod, at *seat, wait time.Duration) (*agent.Pod, error) {
+	within, cancel := context.WithCancel(ctx)
+	started := make(chan error, 1)
+	var work sync.WaitGroup
+	work.Go(func() { started <- p.cluster.starts(within, o, at.container) })
+	defer work.Wait()
+	defer cancel()
+	for {
+		if a, err := p.greet(ctx, o, at, wait); err == nil {
+			return a, nil
+		}
+		select {
+		case err := <-started:
+			if err != nil {
+				return nil, &told{err, errGone, ""} // it is in the pod for good: another try would add another
+			}
+			return p.greet(ctx, o, at, wait)
+		case <-time.After(firstPause):
+		}
+	}
+}
+
+// greet runs a command that answers this client, and greets it.
+func (p *Pod) greet(ctx context.Context, o *v1.Pod, at *seat, wait time.Duration) (*agent.Pod, error) {
+	s, err := p.cluster.exec(at.pod, at.container, at.serve)
 	if err != nil {
 		return nil, err
 	}
