@@ -21,7 +21,7 @@ func (c *cluster) intended(o *v1.Pod) *lesser {
 		if !l.whole() {
 			return // there is nothing more to have
 		}
-		meant := c.intendedRules(o, l)
+		meant := c.intendedRules(ctx, o, l)
 		l.lack([]string{"addr.json", "route.json", "sockets", "conntrack"}, errors.New("only who is inside the pod can read it"))
 		if l.wants("config_dump.json") {
 			start := time.Now()
@@ -41,8 +41,8 @@ func (c *cluster) intended(o *v1.Pod) *lesser {
 }
 
 // intendedRules keeps the rules that the object tells, and gives the parts that it kept.
-func (c *cluster) intendedRules(o *v1.Pod, l *look) []string {
-	w := &writer{}
+func (c *cluster) intendedRules(ctx context.Context, o *v1.Pod, l *look) []string {
+	w := &writer{servers: func() ([]string, string, error) { return c.nameServers(ctx, o) }}
 	if err := w.pod(o); err != nil {
 		l.lack([]string{"iptables-save", "ip6tables-save"}, err)
 		return nil
@@ -57,6 +57,9 @@ func (c *cluster) intendedRules(o *v1.Pod, l *look) []string {
 	if len(meant) == 0 && l.wants("iptables-save") {
 		l.keep("iptables-save", nil)
 		meant = append(meant, "iptables-save")
+	}
+	for _, what := range w.assumed {
+		l.gap(meant[0], errors.New(what))
 	}
 	for _, k := range o.Spec.Containers {
 		if powerful(k.SecurityContext) {
@@ -74,15 +77,15 @@ func (w *writer) pod(o *v1.Pod) error {
 			continue
 		}
 		wrote = true
-		if err := w.container(k); err != nil {
+		if err := w.container(k, o.Annotations); err != nil {
 			return fmt.Errorf("init container %s: %w", k.Name, err)
 		}
 	}
 	if wrote {
-		if len(o.Status.PodIPs) > 1 && w.sets["ip6tables-save"] == nil && istioInit(o) {
-			return errors.New("the pod has addresses of both families, and what istio-iptables writes for IPv6 is not read")
-		}
-		return nil
+		return w.bothFamilies(o)
+	}
+	if told, err := w.plugin(o); told || err != nil {
+		return errors.Join(err, w.bothFamilies(o))
 	}
 	if why := byOthers(o); why != "" {
 		return fmt.Errorf("no init container writes rules, and %s", why)
@@ -90,8 +93,53 @@ func (w *writer) pod(o *v1.Pod) error {
 	return nil
 }
 
-func istioInit(o *v1.Pod) bool {
-	return slices.ContainsFunc(o.Spec.InitContainers, func(k v1.Container) bool { return k.Name == "istio-init" })
+// bothFamilies refuses what is written for IPv6, too, and is read for IPv4 alone.
+func (w *writer) bothFamilies(o *v1.Pod) error {
+	twice := func(k v1.Container) bool { return k.Name == "istio-init" || k.Name == "kuma-init" }
+	if len(o.Status.PodIPs) > 1 && w.sets["ip6tables-save"] == nil && (slices.ContainsFunc(o.Spec.InitContainers, twice) || o.Annotations[kumaMark] == "enabled") {
+		return errors.New("the pod has addresses of both families, and what istio-iptables and kumactl write for IPv6 is not read")
+	}
+	return nil
+}
+
+// kumaMark says that Kuma takes the traffic of a pod.
+const kumaMark = "kuma.io/transparent-proxying"
+
+// plugin writes what a CNI plugin writes that is told by annotations; false: none is.
+func (w *writer) plugin(o *v1.Pod) (bool, error) {
+	text, consul := o.Annotations[consulMark]
+	switch {
+	case consul && o.Annotations["consul.hashicorp.com/transparent-proxy-status"] == "enabled":
+		w.assumed = append(w.assumed, "the annotation "+consulMark+" says what Consul's CNI plugin was told to write")
+		return true, w.consul(text)
+	case o.Annotations[kumaMark] == "enabled":
+		w.assumed = append(w.assumed, "annotations say what Kuma's CNI plugin was told to write")
+		return true, w.kumaByMarks(o.Annotations)
+	}
+	return false, nil
+}
+
+// nameServers are those of the pod's resolv.conf, as kubelet writes it. What the cluster's own
+// name server is, kubelet's configuration says (clusterDNS), and nothing that can be read here.
+func (c *cluster) nameServers(ctx context.Context, o *v1.Pod) (list []string, assumed string, err error) {
+	var own []string
+	if o.Spec.DNSConfig != nil {
+		own = o.Spec.DNSConfig.Nameservers
+	}
+	switch dnsPolicy(o) {
+	case v1.DNSNone:
+		return own, "", nil
+	case v1.DNSDefault:
+		return nil, "", errors.New("they are those of its node (dnsPolicy Default)")
+	}
+	var s v1.Service
+	if c.api == nil {
+		return nil, "", errors.New("nobody can be asked for the cluster's name server")
+	}
+	if err := c.api.get(ctx, services, "kube-system", "kube-dns", &s); err != nil {
+		return nil, "", fmt.Errorf("the cluster's name server, mostly Service kube-system/kube-dns: %w", err)
+	}
+	return append(slices.Clone(s.Spec.ClusterIPs), own...), "Service kube-system/kube-dns is taken for the pod's name server, which kubelet's configuration alone would tell", nil
 }
 
 // byOthers says what shows that something outside the pod writes its rules.
@@ -107,7 +155,7 @@ func byOthers(o *v1.Pod) string {
 			return "Istio's ambient mode does, by its node agent"
 		case key == "sidecar.istio.io/status" && o.Annotations["sidecar.istio.io/interceptionMode"] != "NONE" && !strings.Contains(o.Annotations["inject.istio.io/templates"], "gateway"):
 			return "Istio has put a sidecar there, so that its CNI plugin may"
-		case strings.HasPrefix(key, "kuma.io/transparent-proxying") && value == "enabled", key == "consul.hashicorp.com/transparent-proxy-status" && value == "enabled":
+		case key == "consul.hashicorp.com/transparent-proxy-status" && value == "enabled":
 			return "the annotation " + key + " shows that a CNI plugin does"
 		}
 	}
@@ -126,12 +174,15 @@ func powerful(s *v1.SecurityContext) bool {
 }
 
 // container reads what one init container runs.
-func (w *writer) container(k v1.Container) error {
+func (w *writer) container(k v1.Container, marks map[string]string) error {
 	argv := slices.Concat(k.Command, k.Args)
+	if i := slices.IndexFunc(k.Env, func(e v1.EnvVar) bool { return e.Name == consulVariable }); i >= 0 && k.Env[i].ValueFrom == nil {
+		return w.consul(k.Env[i].Value)
+	}
 	if len(argv) == 0 {
 		return errors.New("what it runs is in its image")
 	}
-	if len(k.EnvFrom) > 0 && path.Base(argv[0]) == "istio-iptables" {
+	if base := path.Base(argv[0]); len(k.EnvFrom) > 0 && (base == "istio-iptables" || base == "pilot-agent" || base == "kumactl") {
 		return errors.New("its environment comes from elsewhere (envFrom)")
 	}
 	switch path.Base(argv[0]) {
@@ -140,6 +191,18 @@ func (w *writer) container(k v1.Container) error {
 	case "pilot-agent":
 		if len(argv) > 1 && argv[1] == "istio-iptables" {
 			return w.istio(argv[2:], k.Env)
+		}
+	case "kumactl":
+		if len(argv) > 2 && argv[1] == "install" && argv[2] == "transparent-proxy" {
+			args := argv[3:]
+			if uid := marks["kuma.io/sidecar-uid"]; uid != "" { // an argument that comes later counts
+				args = append([]string{"--kuma-dp-uid=" + uid}, args...)
+			}
+			return w.kuma(args, k.Env)
+		}
+	case "consul":
+		if len(argv) > 2 && argv[1] == "connect" && argv[2] == "redirect-traffic" {
+			return w.consulArgs(argv[3:])
 		}
 	case "sh", "bash", "ash", "dash":
 		if len(k.Command) == 0 {

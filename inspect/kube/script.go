@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -9,6 +10,22 @@ import (
 // writer is what the init containers of a pod write: the rules of each program.
 type writer struct {
 	sets map[string]*ruleset // by part
+	// servers are the name servers of the pod's resolv.conf, as far as its cluster tells, and what
+	// of that is taken for granted; nil: nobody can tell.
+	servers func() (list []string, assumed string, err error)
+	assumed []string
+}
+
+// nameServers are those of the pod's resolv.conf.
+func (w *writer) nameServers() ([]string, error) {
+	if w.servers == nil {
+		return nil, errors.New("the pod's name servers are not known")
+	}
+	list, assumed, err := w.servers()
+	if assumed != "" {
+		w.assumed = append(w.assumed, assumed)
+	}
+	return list, err
 }
 
 func (w *writer) set(part string) *ruleset {
