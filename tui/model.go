@@ -102,8 +102,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 	case tea.MouseWheelMsg:
 		return m.wheel(msg)
 	case tickMsg:
-		m.s.now = time.Time(msg)
-		return tea.Batch(m.tick(), m.policyOver(), m.lookAgain())
+		return m.ticked(time.Time(msg))
 	case progressMsg:
 		return m.progress(msg)
 	case readingMsg:
@@ -146,6 +145,12 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.gotCopied(msg)
 	}
 	return nil
+}
+
+// ticked is a second that passed.
+func (m *model) ticked(now time.Time) tea.Cmd {
+	m.s.now = now
+	return tea.Batch(m.tick(), m.policyOver(), m.lookAgain())
 }
 
 // screen is the one that is shown.

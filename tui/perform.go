@@ -97,12 +97,7 @@ func (m *model) perform(e effect) tea.Cmd {
 	case effAct:
 		return m.act(e.act)
 	case effTrace:
-		m.goTo(traceID)
-		m.remember(*e.req)
-		m.s.req, m.s.asked, m.s.say = *e.req, true, e.note
-		cmd := m.traceRequest(*e.req)
-		m.ahead.tracing = true
-		return cmd
+		return m.traceNow(*e.req, e.note)
 	case effResolve:
 		return m.resolve(e.draft)
 	case effFill:
@@ -152,6 +147,16 @@ func (m *model) perform(e effect) tea.Cmd {
 		return m.quit()
 	}
 	return nil
+}
+
+// traceNow traces a request and shows the way that it takes.
+func (m *model) traceNow(r flow.Request, note string) tea.Cmd {
+	m.goTo(traceID)
+	m.remember(r)
+	m.s.req, m.s.asked, m.s.say = r, true, note
+	cmd := m.traceRequest(r)
+	m.ahead.tracing = true
+	return cmd
 }
 
 // remember keeps the last requests, the newest first, each once.
