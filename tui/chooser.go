@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -27,6 +28,7 @@ type chooser struct {
 	top    int
 	width  int    // columns; 0: 68
 	sieve  *sieve // of items, once something is typed
+	moved  bool   // the last key moved the selection: the terminal's cursor is on its row
 }
 
 // count is how many items hold every word typed; !word leaves out what holds it.
@@ -61,6 +63,7 @@ func (d *chooser) kept() []int {
 
 func (d *chooser) press(k tea.KeyPressMsg, _ *state) (effect, bool) {
 	n := d.count()
+	d.moved = slices.Contains([]string{"down", "ctrl+n", "tab", "up", "ctrl+p", "shift+tab", "pgdown", "pgup"}, k.String())
 	switch k.String() {
 	case "esc", "ctrl+c":
 		return effect{}, true
@@ -114,6 +117,9 @@ func (d *chooser) draw(c *canvas, _ *state) {
 		c.spot(in.x, y, in.w, effect{kind: effPickItem, n: first + i})
 		if first+i == d.sel {
 			c.wash(rect{in.x, y, in.w, 1}, style.Selected)
+			if d.moved {
+				c.cursor.x, c.cursor.y, c.cursor.text = in.x, y, false
+			}
 		}
 	}
 	y := in.y + in.h - 1

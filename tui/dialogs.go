@@ -13,7 +13,7 @@ import (
 
 // palette offers every command with its key, and every thing that has a name.
 func (m *model) palette() dialog {
-	d := &chooser{title: "Go to / do", prompt: ": ", foot: "listeners, routes, clusters, steps, commands", empty: "nothing has that name"}
+	d := &chooser{title: "Go to / do", prompt: ": ", foot: "listeners, routes, clusters, endpoints, steps, commands", empty: "nothing has that name"}
 	d.items = append(m.s.stepItems(), m.s.objects()...)
 	for _, list := range m.keys() {
 		for _, b := range list {
@@ -56,6 +56,16 @@ func (s *state) objects() []item {
 			note += ", of " + render.Clean(o.Parent)
 		}
 		out = append(out, item{name: render.StageWord(o.Kind) + " " + name, note: note, ink: style.Faint, effect: effect{kind: effConfig, text: o.Ref}})
+	}
+	const most = 20_000 // a mesh may have more than anybody looks through
+	list, all := s.reading.Snapshot.Envoy.Endpoints(most)
+	for _, o := range list {
+		if name := render.Clean(o.Name); name != "" {
+			out = append(out, item{name: render.StageWord(o.Kind) + " " + name, note: "of " + render.Clean(o.Parent), ink: style.Faint, effect: effect{kind: effConfig, text: o.Ref}})
+		}
+	}
+	if !all {
+		out = append(out, item{name: "endpoint: more than " + itoa(most) + ", which are not listed", note: "open their cluster", ink: style.Faint, effect: say("open the endpoint's cluster, and look for it there")})
 	}
 	for _, p := range s.reading.Snapshot.Parts() {
 		out = append(out, item{name: "file " + render.Clean(p), note: bytesWord(int64(len(s.reading.Snapshot.Files[p]))), ink: style.Faint, effect: effect{kind: effConfig, text: p + "#"}})

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -14,6 +15,7 @@ type helpDialog struct {
 	here, always []binding
 	filter       field
 	sel          int
+	moved        bool // the last key moved the selection: the terminal's cursor is on its row
 	markless     bool // the screen has no steps, and so no marks
 }
 
@@ -38,6 +40,7 @@ func (d *helpDialog) rows() []helpRow {
 
 func (d *helpDialog) press(k tea.KeyPressMsg, _ *state) (effect, bool) {
 	rows := d.rows()
+	d.moved = slices.Contains([]string{"down", "tab", "up", "shift+tab"}, k.String())
 	switch k.String() {
 	case "esc", "f1", "ctrl+c":
 		return effect{}, true
@@ -115,6 +118,9 @@ func (d *helpDialog) column(c *canvas, r rect, rows []helpRow, right bool) {
 		c.spot(r.x, y, r.w-1, press(row.act))
 		if mine[k] == d.sel {
 			c.wash(rect{r.x, y, r.w - 1, 1}, style.Selected)
+			if d.moved {
+				c.cursor.x, c.cursor.y, c.cursor.text = r.x, y, false
+			}
 		}
 	}
 }

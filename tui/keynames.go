@@ -26,7 +26,7 @@ func actNames() [actEnd]string {
 		actFindPrev: "find-previous", actRefresh: "refresh", actHelp: "help", actPalette: "palette", actActivity: "activity", actCopy: "copy",
 		actCopyAs: "copy-as", actForm: "yaml-or-json", actMouse: "mouse", actPolicy: "policy", actExtend: "extend-policy", actUndo: "undo-policy",
 		actSuspend: "suspend", actQuit: "quit", actRun: "run", actChoose: "choose", actAll: "all", actEvery: "every-packet", actNamespace: "namespace",
-		actContext: "context", actSort: "sort", actDiff: "diff",
+		actContext: "context", actSort: "sort", actDiff: "diff", actPager: "pager", actWrap: "wrap",
 	}
 }
 

@@ -60,6 +60,8 @@ const (
 	actContext
 	actSort
 	actDiff
+	actPager
+	actWrap
 	actEnd // above every act
 )
 
@@ -154,6 +156,8 @@ func configKeys() []row {
 		{actFindPrev, []string{"N"}, 1, "", "", ""},
 		{actForm, []string{"J"}, 1, "YAML or JSON", "%s json", ""},
 		{actOpen, []string{"enter"}, 1, "open, close", "", ""},
+		{actWrap, []string{"W"}, 1, "wrap long lines, or cut them", "", ""},
+		{actPager, []string{"o"}, 1, "open in $PAGER or $EDITOR", "%s pager", ""},
 		{actAll, []string{"a"}, 1, "whole part, or the object alone", "%s whole", ""},
 		{actCopy, []string{"c"}, 1, "copy the value, copy as", "%s copy", ""},
 		{actCopyAs, []string{"C"}, 1, "", "", ""},

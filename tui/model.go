@@ -143,6 +143,10 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		m.gotNext(msg)
 	case copiedMsg:
 		return m.gotCopied(msg)
+	case pagerMsg:
+		return m.gotPager(msg)
+	case pagedMsg:
+		m.paged(msg)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"os/exec"
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/meshtop/meshtop/inspect/session"
@@ -42,6 +43,10 @@ type Options struct {
 	// Copy gives text to the user's clipboard in the ways that the terminal itself is not; it may
 	// take long. Nil: the terminal is the only way.
 	Copy func(ctx context.Context, text string) Copied
+
+	// Pager makes the command that shows a text, of which name is a file name that says what it is.
+	// done is called when the command has ended, or could not be started. Nil: there is none.
+	Pager func(name string, text []byte) (cmd *exec.Cmd, done func() error, err error)
 
 	Input       io.Reader // nil: the terminal
 	Output      io.Writer // nil: the terminal

@@ -126,6 +126,8 @@ func (m *model) perform(e effect) tea.Cmd {
 		return m.undo()
 	case effExtend:
 		return m.extend()
+	case effPager:
+		return m.showInPager(e.note)
 	case effDialog:
 		m.dialog = e.dialog
 	case effCancel:

@@ -17,12 +17,13 @@ type configScreen struct {
 	hit     int    // offset of the match at hand; -1: none
 	hits    int    // matches in all; -1: not counted
 	nth     int
+	wrap    bool   // long rows take several lines
 	missing string // why there is no document
 }
 
 // open shows a document with the row of a pointer or line selected.
 func (t *configScreen) open(d *doc, target *node, line int) {
-	*t = configScreen{doc: d, hit: -1, what: t.what}
+	*t = configScreen{doc: d, hit: -1, what: t.what, wrap: t.wrap}
 	if d.root == nil {
 		t.sel = line
 		return
@@ -91,6 +92,10 @@ func (t *configScreen) ask(a act, s *state) effect {
 	case actForm:
 		t.doc.asJSON = !t.doc.asJSON
 		t.again(t.node())
+	case actWrap:
+		t.wrap = !t.wrap
+	case actPager:
+		return t.inPager()
 	case actAll:
 		if t.doc.pointer != "" {
 			return effect{kind: effConfig, text: t.doc.part + "#" + t.pointer(), n: 1}
@@ -269,6 +274,7 @@ func (t *configScreen) settle(s *state) {
 	n := t.doc.size()
 	t.sel = max(min(t.sel, n-1), 0)
 	t.top = scroll(t.top, t.sel, n, t.area(s.w, s.h).h)
+	t.reach(t.area(s.w, s.h))
 }
 
 func (t *configScreen) draw(c *canvas, s *state) {
@@ -292,31 +298,42 @@ func (t *configScreen) draw(c *canvas, s *state) {
 	c.pane(b, true, t.doc.title+" · "+form, "", t.where())
 	r := t.area(c.w, c.h)
 	num := max(len(itoa(t.doc.size())), 4)
-	for i := 0; i < r.h && t.top+i < t.doc.size(); i++ {
-		at, y := t.top+i, r.y+i
+	for at, y := t.top, r.y; y < r.y+r.h && at < t.doc.size(); at++ {
 		c.put(r.x, y, num, style.Faint, right(itoa(at+1), num))
-		t.drawLine(c, rect{r.x + num + 1, y, r.w - num - 2, 1}, at)
-		c.spot(r.x, y, r.w, effect{kind: effSelect, n: at})
+		n := t.drawLine(c, rect{r.x + num + 1, y, r.w - num - 2, r.y + r.h - y}, at)
+		for i := range n {
+			c.spot(r.x, y+i, r.w, effect{kind: effSelect, n: at})
+		}
 		if at == t.sel {
-			c.wash(rect{r.x, y, r.w, 1}, style.Selected)
+			c.wash(rect{r.x, y, r.w, n}, style.Selected)
 			c.cursor.x, c.cursor.y, c.cursor.on = r.x, y, true
 		}
+		y += n
 	}
 	t.drawFoot(c, rect{1, b.y + b.h - 1, c.w - 2, 1})
 }
 
-// drawLine draws row i with its note behind it, or at the right end where the row is long.
-func (t *configScreen) drawLine(c *canvas, r rect, i int) {
+// drawLine draws row i with its note behind it, or at the right end where the row is long. It
+// gives how many lines that took: one, if rows are not wrapped.
+func (t *configScreen) drawLine(c *canvas, r rect, i int) int {
 	l, note := t.doc.row(i), t.doc.margin(i)
-	if note == "" {
+	switch {
+	case t.wrap:
+		lines := t.wrapped(i, r.w)
+		for k := 0; k < len(lines) && k < r.h; k++ {
+			c.draw(r.x, r.y+k, r.w, lines[k])
+		}
+		return min(len(lines), r.h)
+	case note == "":
 		c.draw(r.x, r.y, r.w, l)
-		return
+		return 1
 	}
 	note = cut(note, r.w/2)
 	at := min(max(l.width()+2, 40), r.w-textWidth(note)-2)
 	c.draw(r.x, r.y, at-1, l)
 	x := c.put(r.x+at, r.y, 2, style.Turns, style.Margin+" ")
 	c.put(x, r.y, r.w-at-2, style.Faint, note)
+	return 1
 }
 
 // where is the right end of the title: the line, and the match.

@@ -138,6 +138,7 @@ const (
 	effResolve             // look up the name of effect.draft, and trace it
 	effUndo                // take the egress policy back
 	effExtend              // give it more time
+	effPager               // the open document in the pager; effect.note is its file name
 	effPickItem            // row effect.n of the dialog, by a click
 	effOpen                // open the target again by effect.flags; text: another target instead
 	effChoose              // choose another target

@@ -32,7 +32,8 @@ func FuzzLoad(f *testing.F) {
 				continue
 			}
 			c.Summary()
-			for _, o := range c.Objects() {
+			endpoints, _ := c.Endpoints(1000)
+			for _, o := range append(c.Objects(), endpoints...) {
 				if _, ok := c.Raw(o.Ref); !ok {
 					t.Errorf("no text at %q", o.Ref)
 				}

@@ -100,7 +100,7 @@ func (a *App) dressed(s *screenFlags) (tui.Options, error) {
 		noMouse = s.noMouse
 	}
 	marked := func(context string) bool { _, yes := set.Dangerous(context); return yes }
-	return tui.Options{ASCII: ascii, NoColor: set.Color == "never" || a.env("NO_COLOR") != "", NoMouse: noMouse, Theme: set.Theme, Keys: set.Keys, Danger: marked, Copy: a.copy}, nil
+	return tui.Options{ASCII: ascii, NoColor: set.Color == "never" || a.env("NO_COLOR") != "", NoMouse: noMouse, Theme: set.Theme, Keys: set.Keys, Danger: marked, Copy: a.copy, Pager: a.pager}, nil
 }
 
 // picks says whether the user can be asked for a pod.
