@@ -30,11 +30,26 @@ func main() {
 	ctx, stop := context.WithCancel(context.Background())
 	var in interrupts
 	in.follow(stop)
+	stderr := os.Stderr
+	said := overhear()
 	app := plain.App{
 		Name:  plugin(os.Args[0]),
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Terminal: terminal(os.Stdout), ErrTerminal: terminal(os.Stderr), InTerminal: terminal(os.Stdin),
-		Version: plain.BuildVersion(), Getenv: os.Getenv, Screens: tui.Run, Pick: tui.Pick, Steady: in.steady,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: stderr,
+		Terminal: terminal(os.Stdout), ErrTerminal: terminal(stderr), InTerminal: terminal(os.Stdin),
+		Version: plain.BuildVersion(), Getenv: os.Getenv, Steady: in.steady,
+		Screens: func(ctx context.Context, opt tui.Options) error {
+			cluster.LeaveInput()
+			news, over := said.hold(opt.News)
+			defer over()
+			opt.News = news
+			return tui.Run(ctx, opt)
+		},
+		Pick: func(ctx context.Context, opt tui.Options, pods tui.Pods) (*inspect.Candidate, error) {
+			cluster.LeaveInput()
+			_, over := said.hold(nil)
+			defer over()
+			return tui.Pick(ctx, opt, pods)
+		},
 		Netns: func(_ context.Context, name string, admin netip.AddrPort) (inspect.Pod, error) {
 			return local.Named(name, local.Options{Admin: admin})
 		},
@@ -52,6 +67,7 @@ func main() {
 	}
 	code := plain.Run(ctx, app, os.Args[1:])
 	stop()
+	said.close()
 	os.Exit(code)
 }
 

@@ -1,6 +1,8 @@
 package attach
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -71,4 +73,47 @@ func TestSuspend(t *testing.T) {
 	}
 	p.Types("exit\r")
 	_ = p.End()
+}
+
+// What client-go, its log and a credential plugin write to standard error never reaches the
+// screen; the plugin's words are kept for who asks what was done.
+func TestNothingElseOnTheScreen(t *testing.T) {
+	dir := t.TempDir()
+	plugin := filepath.Join(dir, "plugin")
+	write(t, plugin, 0o755, "#!/bin/sh\necho 'DIRT: your session expires soon' >&2\n[ -t 0 ] && echo 'DIRT: the terminal is mine' >&2\nexit 1\n")
+	config := filepath.Join(dir, "config")
+	write(t, config, 0o600, `apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:9"}}]
+users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: "`+plugin+`", interactiveMode: IfAvailable}}}]
+`)
+	for _, args := range [][]string{nil, {"attach", "pod", "some"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) { quiet(t, config, args...) })
+	}
+}
+
+// quiet runs the screens with a cluster whose plugin fails, and looks at every byte on the terminal.
+func quiet(t *testing.T, config string, args ...string) {
+	started, err := screen.Start(screen.Options{W: 100, H: 30, Env: []string{"KUBECONFIG=" + config}}, program, args...)
+	p := person.At(t, started, err)
+	p.Sees("failed", "exit code 1")
+	shown := p.Raw()
+	p.Types("q")
+	_ = p.End()
+	p.GivenBack()
+	if regexp.MustCompile(`(^|[\r\n])DIRT`).MatchString(shown) || strings.Contains(shown, "the terminal is mine") {
+		t.Errorf("the plugin wrote to the terminal, or had its input: %q", shown)
+	}
+	if !strings.Contains(strings.TrimPrefix(p.Raw(), shown), "DIRT: your session expires soon") {
+		t.Error("what the plugin said is not told when the screens are gone")
+	}
+}
+
+func write(t *testing.T, path string, mode os.FileMode, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/meshtop/meshtop/inspect"
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/klog/v2"
 )
 
@@ -24,7 +26,8 @@ type Flags struct {
 	wait      time.Duration
 	via       via
 	nodeSpace string
-	given     string // the image where --image names none
+	given     string      // the image where --image names none
+	noInput   atomic.Bool // the terminal's input is somebody else's
 	deliver   string
 
 	// Bootstrap makes a config dump of what an Envoy is started with; name is where that stands.
@@ -50,6 +53,11 @@ func (f *Flags) Register(to *pflag.FlagSet) {
 	to.Var(&f.via, "via", "the way to the pod; by itself the first that is allowed")
 	to.StringVar(&f.nodeSpace, "node-namespace", "", "where --via node starts its pod; by itself the context's namespace")
 }
+
+// LeaveInput keeps programs that a kubeconfig names for credentials from the terminal's input from
+// now on: keys typed at screens are not for them. One that always wants a terminal is asked
+// without one.
+func (f *Flags) LeaveInput() { f.noInput.Store(true) }
 
 // say is told what is done in a sentence. lasting: it is worth keeping; else the next one
 // replaces it.
@@ -86,6 +94,14 @@ func (f *Flags) cluster(tell say) (*cluster, error) {
 		return nil, fmt.Errorf("the kubeconfig: %w", err)
 	}
 	config.WarningHandler = rest.NoWarnings{}
+	if f.noInput.Load() && config.ExecProvider != nil {
+		p := *config.ExecProvider
+		p.StdinUnavailable = true
+		if p.InteractiveMode == clientapi.AlwaysExecInteractiveMode {
+			p.InteractiveMode = clientapi.IfAvailableExecInteractiveMode
+		}
+		config.ExecProvider = &p
+	}
 	config.UserAgent = "meshtop"
 	config.QPS = -1 // a handful of questions; the API server bounds its clients itself
 	namespace, _, err := loader.Namespace()
