@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,8 +61,19 @@ const (
 // countWithin bounds the reading of the counters after a watch.
 const countWithin = 5 * time.Second
 
-// counted are the parts that hold counters.
-var counted = []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "nft.json", "stats", "clusters.json"}
+// counted are the parts that hold counters of what the legs go through: nft's list, which is one
+// more program to run, only where a rule is of it.
+func counted(legs []flow.Leg) []string {
+	parts := []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "stats", "clusters.json"}
+	for _, l := range legs {
+		for _, st := range l.Steps {
+			if st.Stage == flow.Netfilter && slices.ContainsFunc(st.Evidence, func(e flow.Evidence) bool { return e.Source == "nft.json" }) {
+				return append(parts, "nft.json")
+			}
+		}
+	}
+	return parts
+}
 
 // Confirm traces the request, watches its traffic and puts a word on every step. What
 // could be seen until the context ended is judged too.
@@ -88,7 +100,8 @@ func Confirm(ctx context.Context, pod inspect.Pod, r Reading, req flow.Request, 
 	known.ProxyUID, _, known.HasProxy = r.Snapshot.ProxyOwner()
 	known.Tells, known.StatName = tells(r, req), r.Snapshot.Envoy.StatName
 	opt.Watch = watched
-	x := &watching{pod: pod, w: w, req: req, opt: opt, logs: logs, kept: newKeeper(everyLeg(t)), sent: make(chan inspect.Sent, 1), counted: make(chan []flow.Observation, 1), settled: make(chan struct{}), ended: make(chan struct{})}
+	legs := everyLeg(t)
+	x := &watching{pod: pod, w: w, req: req, opt: opt, logs: logs, counts: counted(legs), kept: newKeeper(legs), sent: make(chan inspect.Sent, 1), counted: make(chan []flow.Observation, 1), settled: make(chan struct{}), ended: make(chan struct{})}
 	sent, err := x.run(ctx, &known, func() confirm.Report { return best(t, x.kept.seen, x.loss(), known) })
 	if err != nil {
 		return r, confirm.Report{Trace: t}, err
@@ -160,8 +173,8 @@ func everyLeg(t flow.Trace) []flow.Leg {
 
 // counters reads the counters, and tells when by the clock of the pod's machine, which is that
 // of the packets.
-func counters(ctx context.Context, pod inspect.Pod) (map[string]confirm.Counter, flow.Interval, error) {
-	s, err := pod.Read(ctx, inspect.Want{Parts: counted})
+func counters(ctx context.Context, pod inspect.Pod, parts []string) (map[string]confirm.Counter, flow.Interval, error) {
+	s, err := pod.Read(ctx, inspect.Want{Parts: parts})
 	if err != nil {
 		return nil, flow.Interval{}, err
 	}

@@ -31,6 +31,7 @@ type watching struct {
 	kept *keeper
 	logs *logs
 
+	counts  []string          // the parts that hold counters of what it goes through
 	sent    chan inspect.Sent // holds what was sent, once it was answered
 	settled chan struct{}     // closed by gather when what was sent was seen to end
 	ended   chan struct{}     // closed when the watch has ended
@@ -89,7 +90,7 @@ func (x *watching) run(ctx context.Context, known *confirm.Known, judge func() c
 // whoever makes a counter grow in between is seen.
 func (x *watching) drive(ctx context.Context) (*inspect.Sent, error) {
 	var err error
-	if x.before, x.at.Before, err = counters(ctx, x.pod); err != nil {
+	if x.before, x.at.Before, err = counters(ctx, x.pod, x.counts); err != nil {
 		return nil, fmt.Errorf("counters before the watch: %w", err)
 	}
 	if x.opt.Ready != nil {
@@ -106,7 +107,7 @@ func (x *watching) drive(ctx context.Context) (*inspect.Sent, error) {
 	// The traffic is over, so a context that ended must not keep the counters away.
 	late, stop := context.WithTimeout(context.WithoutCancel(ctx), countWithin)
 	defer stop()
-	x.after, x.at.After, x.lost = counters(late, x.pod)
+	x.after, x.at.After, x.lost = counters(late, x.pod, x.counts)
 	return sent, nil
 }
 
@@ -124,7 +125,7 @@ func (x *watching) meanwhile(ctx context.Context) {
 		}
 		began := time.Now()
 		soon, stop := context.WithTimeout(ctx, countWithin)
-		now, _, err := counters(soon, x.pod)
+		now, _, err := counters(soon, x.pod, x.counts)
 		stop()
 		if err == nil && !maps.Equal(x.before, now) { // what cannot be read now is read at the end, or told then
 			select {
