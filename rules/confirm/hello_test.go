@@ -174,3 +174,29 @@ func FuzzServerName(f *testing.F) {
 		}
 	})
 }
+
+// A connection that was open before and carries TLS is not that of a request in plain text, such as
+// one between the proxies of a mesh, which keep theirs; one that cannot be read may be.
+func TestOpenTLS(t *testing.T) {
+	record := func(head string) string { return head + strings.Repeat("\x9a", 32) }
+	for _, c := range []struct {
+		what, payload string
+		want          Word
+	}{
+		{"application data", record("\x17\x03\x03\x00\x20"), NotObserved},
+		{"the largest record", record("\x17\x03\x03\x41\x00"), NotObserved},
+		{"longer than a record", record("\x17\x03\x03\x41\x01"), Confirmed},
+		{"of no version", record("\x17\x03\x05\x00\x20"), Confirmed},
+		{"anything", record("\x80\x03\x03\x00\x20"), Confirmed},
+	} {
+		seen := []flow.Observation{wrote(1, "lo", app, trap, c.payload), wrote(2, "lo", svc, app, c.payload)}
+		r := Check(watched(), seen, flow.Loss{Late: true}, Known{})
+		got := word(r, 0, 0)
+		if got == Unverifiable {
+			got = NotObserved
+		}
+		if got != c.want {
+			t.Errorf("%s: %v %v, want %v", c.what, word(r, 0, 0), r.Steps[0].Why, c.want)
+		}
+	}
+}

@@ -67,10 +67,18 @@ func (x *conn) heads() *said {
 		s.hello = readHello(stream)
 		last := starts[len(starts)-1].at // else what follows it was not seen
 		s.hello.cut = s.hello.cut && len(last.Head) < last.Len
+	case sealed(first):
+		s.tls, s.whole = true, false
 	default:
 		s.h1(wrote)
 	}
 	return s
+}
+
+// sealed says whether bytes begin with a record of TLS's application data (RFC 8446, 5.1 and 5.2), as
+// those do of a connection that was open before: no request of HTTP begins so.
+func sealed(b []byte) bool {
+	return len(b) >= 5 && b[0] == 23 && b[1] == 3 && b[2] <= 4 && int(b[3])<<8|int(b[4]) <= 1<<14+256
 }
 
 // payloads are the packets with payload of the client, or of the other end.
