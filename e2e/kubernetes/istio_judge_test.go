@@ -57,7 +57,11 @@ func (m *meshed) args(verb string, c call, more ...string) []string {
 	if c.pod() == "client" {
 		uid = "1000"
 	}
-	out := append([]string{verb, "pod", c.pod(), "-n", m.space(), "--uid", uid, "--to", m.words(c.to)}, more...)
+	out := append([]string{verb, "pod", c.pod(), "-n", m.space(), "--uid", uid}, more...)
+	if c.curl {
+		return append(out, "--curl", m.words("curl "+strings.Join(c.args, " ")+" "+c.to))
+	}
+	out = append(out, "--to", m.words(c.to))
 	for _, a := range c.args {
 		out = append(out, m.words(a))
 	}
@@ -243,21 +247,57 @@ func (m *meshed) met(c call, h hop) {
 			m.Errorf("%s from %s: the server's Envoy logged nothing", pod, h.By)
 			return
 		}
-		args := []string{"trace", "pod", pod, "-n", m.space(), "--inbound", "--src", in.Direct}
-		if in.Method == "" {
-			args = append(args, "--to", in.To, "--raw")
-		} else {
-			args = append(args, "--to", "http://"+in.To+in.Path, "--authority", in.Authority, "-X", in.Method)
-		}
-		if in.San != "" {
-			alpn := "istio"
-			if in.Method == "" {
-				alpn = "istio-peer-exchange,istio"
-			}
-			args = append(args, "--tls", "--sni", in.Sni, "--alpn", alpn, "--san", in.San)
-		}
-		m.count.in.Add(1)
-		m.agrees(pod+" from "+h.By+" to "+in.To, m.traced(args), in)
+		m.comes(pod, in)
 		return
+	}
+}
+
+// comes holds a trace of what came to a server against its Envoy's line. Without the filter
+// istio.alpn a client offers istio, and istio-peer-exchange before it where it speaks no HTTP.
+func (m *meshed) comes(pod string, in hop) told {
+	m.Helper()
+	args := []string{"trace", "pod", pod, "-n", m.space(), "--inbound", "--src", in.Direct}
+	if in.Method == "" {
+		args = append(args, "--to", in.To, "--raw")
+	} else {
+		args = append(args, "--to", "http://"+in.To+in.Path, "--authority", in.Authority, "-X", in.Method)
+	}
+	if in.San != "" {
+		alpn := "istio"
+		if in.Method == "" {
+			alpn = "istio-peer-exchange,istio"
+		}
+		args = append(args, "--tls", "--sni", in.Sni, "--alpn", alpn, "--san", in.San)
+	}
+	t := m.traced(args)
+	m.count.in.Add(1)
+	m.agrees(pod+" from "+in.Direct+" to "+in.To, t, in)
+	return t
+}
+
+// plain: what a client without a sidecar gets of a server's ports, and what is said of it there.
+func (m *meshed) plain() {
+	m.Helper()
+	for _, c := range []call{
+		{from: "ext", to: "http://{server-v1}:8080/a", real: `app=server-v1 path=/a`},
+		{from: "ext", to: "http://{server-v1}:9000/", real: `app=server-v1`},
+		{from: "ext", to: "http://{server-v1}:7071/", real: `curl:503:0`},
+		{from: "ext", to: "http://{server-v1}:15001/", real: `curl:(503:0|000:5[26])`},
+	} {
+		got := m.curl(c)
+		port := printed.FindStringSubmatch(got)
+		if port == nil || !regexp.MustCompile(c.real).MatchString(got) {
+			m.Errorf("ext to %s: the real answer, want %s:\n%s", m.words(c.to), c.real, got)
+			continue
+		}
+		in, ok := m.logged("server-v1", m.address["ext"]+":"+port[3], m.dialled(c))
+		if !ok {
+			m.Errorf("ext to %s: the server's Envoy logged nothing from port %s", m.words(c.to), port[3])
+			continue
+		}
+		t := m.comes("server-v1", in)
+		if in.Method != "" && !slices.ContainsFunc(t.ways(), func(w told) bool { return w.gives(got) }) {
+			m.Errorf("ext to %s: the trace says %+v, and the real client got\n%s", m.words(c.to), t, got)
+		}
 	}
 }

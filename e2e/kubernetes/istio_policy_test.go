@@ -26,6 +26,7 @@ func (m *meshed) judge() {
 			m.sent(c)
 		}
 	}
+	m.plain()
 	m.blocked(p)
 	m.sidecar(p)
 	p.Types("q")

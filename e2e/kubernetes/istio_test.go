@@ -38,8 +38,10 @@ const native = `proxy.istio.io/config: '{"proxyMetadata":{"NATIVE_NFTABLES":"tru
 type call struct {
 	from string // a pod; empty: client
 	to   string
-	// args are for curl and for meshtop, which have these flags in common.
+	// args are for curl and for meshtop, which have these flags in common; with curl meshtop is given
+	// the whole command. They hold no spaces then.
 	args []string
+	curl bool
 	// real is what the real client gets: a regular expression.
 	real string
 	// quiet: no Envoy on the caller's side meets it.
@@ -55,9 +57,9 @@ const nowhere = "198.51.100.9"
 // common are the calls of every scene. What the mesh does not know goes past it, or is refused with
 // REGISTRY_ONLY: by an answer to HTTP, by an end of the connection to anything else.
 func common(registry bool) []call {
-	strange, raw, lost := `app=ext`, `app=ext`, `curl:503:0`
+	strange, raw, lost, old, shut := `app=ext`, `app=ext`, `curl:503:0`, `curl:426:0`, `curl:503:0`
 	if registry {
-		strange, raw, lost = `curl:502:0`, ended, `curl:502:0`
+		strange, raw, lost, old, shut = `curl:502:0`, ended, `curl:502:0`, ended, ended
 	}
 	return []call{
 		{to: "http://{server}/", args: []string{"-H", "Host: server"}, real: `app=server-v[12]`},
@@ -73,6 +75,9 @@ func common(registry bool) []call {
 		{to: "http://{ext}:8443/", real: ended, behind: !registry},
 		{to: "http://" + nowhere + "/", real: lost, behind: !registry},
 		{to: "http://" + nowhere + ":8443/", real: ended, behind: !registry},
+		{to: "http://{server}/", args: []string{"--http2-prior-knowledge", "-H", "Host:server"}, curl: true, real: `app=server-v[12]`},
+		{to: "http://{server}/", args: []string{"-0", "-H", "Host:server"}, curl: true, real: old, behind: !registry}, // goes past the routes
+		{to: "http://{server-v1}:7071/", real: shut, behind: !registry},                                               // a port that no Service has
 		{to: "http://127.0.0.1:8080/", real: `app=client`, quiet: true},
 		{to: "http://{client}:8080/", real: `app=client`, quiet: true},
 		{from: "server-v1", to: "http://{other}/", args: []string{"-H", "Host: other"}, real: `app=server-v1`},
