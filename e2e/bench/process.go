@@ -141,7 +141,7 @@ func (c *cost) run(what command) error {
 	err := cmd.Wait()
 	late.Stop()
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(what.argv, " "), err, said.String())
+		return fmt.Errorf("%s: %w: %s%s", strings.Join(what.argv, " "), err, said.String(), answer.String())
 	}
 	for _, s := range what.shows {
 		if !strings.Contains(answer.String(), s) {

@@ -145,7 +145,8 @@ func (r *reading) part(ctx context.Context, part string, q question) {
 // need reads one object by name from every list that it can be in, at once: whatever is asked,
 // Envoy walks all that it has, 30 ms for 10,000 services. mask= brings what resource= would, of
 // several lists, and of every section where there are several, as for ECDS (1.40). An empty
-// answer is kept: it says that the object does not exist.
+// answer is kept: it says that the object does not exist. A table may hold half of all that Envoy
+// has, and Envoy's processor may be bounded: it has as long as a whole configuration.
 func (r *reading) need(ctx context.Context, n flow.Need) {
 	lists, ok := resources[n.Part]
 	if !ok {
@@ -156,7 +157,7 @@ func (r *reading) need(ctx context.Context, n flow.Need) {
 	if n.Part == needEndpoints {
 		path += "&include_eds"
 	}
-	r.part(ctx, "config_dump/"+lists+"/"+url.PathEscape(n.Name)+".json", question{path: path, json: true, max: r.want.MaxBytes})
+	r.part(ctx, "config_dump/"+lists+"/"+url.PathEscape(n.Name)+".json", question{path: path, json: true, long: true, max: r.want.MaxBytes})
 	if n.Part == needCluster {
 		// The live hosts with their health; filter is a regex over cluster names.
 		path := "/clusters?format=json&filter=" + url.QueryEscape("^"+regexp.QuoteMeta(n.Name)+"$")

@@ -27,11 +27,12 @@ const (
 
 // The scripts need sh, cat, chmod and sleep of the image, and sha256sum where it is there.
 const (
-	// waits until all has come, a minute at most, and becomes the agent. $1 is the sum of what
-	// will have come: a container with it in its command is known by that.
-	waits = `n=0; while [ ! -e /dev/meshtop-ready ]; do n=$((n+1)); [ $n -lt 600 ] || exit 1; sleep 0.1 || exit 1; done; shift; exec "$0" "$@"`
+	// waits until all has come, as long as deliverTime allows, and becomes the agent: it looks ten
+	// times a second for the first minute, then once. $1 is the sum of what will have come: a
+	// container with it in its command is known by that.
+	waits = `n=0; s=0.1; while [ ! -e /dev/meshtop-ready ]; do n=$((n+1)); [ $n -lt 600 ] || s=1; [ $n -lt 850 ] || exit 1; sleep $s || exit 1; done; shift; exec "$0" "$@"`
 	takes = `umask 077; cat >"$0" && chmod 700 "$0" && if command -v sha256sum >/dev/null; then sha256sum <"$0"; fi`
-	ready = `: >/dev/meshtop-ready; n=0; while [ ! -S /dev/meshtop-agent ]; do n=$((n+1)); [ $n -lt 100 ] || exit 1; sleep 0.1 || exit 1; done`
+	ready = `: >/dev/meshtop-ready; n=0; while [ ! -S /dev/meshtop-agent ]; do n=$((n+1)); [ $n -lt 600 ] || exit 1; sleep 0.1 || exit 1; done`
 )
 
 // form is a way in which an agent is there: in its own image, or delivered into another.
