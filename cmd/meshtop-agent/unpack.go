@@ -29,7 +29,8 @@ func newUnpack() *cobra.Command {
 	c := &cobra.Command{
 		Use: "unpack DIR", Short: "Unpack the layer of an image from standard input, with a script for each program in DIR/bin.", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := os.Mkdir(args[0], 0o700); err != nil { // a new one: where it fails it is taken away
+			// In place of what came before: a stream may have broken. Where this fails it is taken away.
+			if err := errors.Join(os.RemoveAll(args[0]), os.Mkdir(args[0], 0o700)); err != nil {
 				return fmt.Errorf("unpack: %w", err)
 			}
 			if err := unpack(cmd.InOrStdin(), sum, args[0]); err != nil {

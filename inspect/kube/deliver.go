@@ -15,6 +15,8 @@ import (
 
 	"github.com/meshtop/meshtop/inspect"
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/exec"
 )
 
 // Where a delivered agent lies: /dev is in memory, belongs to the container alone, and is the one
@@ -156,29 +158,67 @@ func (f *first) Write(b []byte) (int, error) {
 // deliverTime is how long sending may take, over a slow line.
 const deliverTime = 5 * time.Minute
 
-// deliver sends the agent, and its tools, into the container that waits for them.
+// deliver sends the agent, and its tools, into the container that waits for them. Each step can be
+// done again.
 func (c *cluster) deliver(ctx context.Context, p *v1.Pod, container string, what *payload) error {
 	ctx, cancel := context.WithTimeout(ctx, deliverTime)
 	defer cancel()
 	say := func(part string) func(int) {
 		return func(percent int) { c.say(fmt.Sprintf("pod %s: sending %s: %d %%", p.Name, part, percent), false) }
 	}
-	var said bytes.Buffer
-	if err := c.run(ctx, p, container, []string{"sh", "-c", takes, deliveredAgent}, counted(what.agent, say("the agent")), &said); err != nil {
-		return fmt.Errorf("send the agent: %w", err)
-	}
-	if err := c.arrived(ctx, p, container, what, said.String()); err != nil {
-		return fmt.Errorf("send the agent: %w", err)
-	}
+	steps := []step{{"send the agent", func() error {
+		var said bytes.Buffer
+		if err := c.run(ctx, p, container, []string{"sh", "-c", takes, deliveredAgent}, counted(what.agent, say("the agent")), &said); err != nil {
+			return err
+		}
+		return c.arrived(ctx, p, container, what, said.String())
+	}}}
 	if what.layer != nil {
-		if err := c.run(ctx, p, container, []string{deliveredAgent, "unpack", "--sum", what.sum, deliveredTools}, counted(what.layer, say("the tools")), io.Discard); err != nil {
-			return fmt.Errorf("send the tools: %w", err)
+		steps = append(steps, step{"send the tools", func() error {
+			return c.run(ctx, p, container, []string{deliveredAgent, "unpack", "--sum", what.sum, deliveredTools}, counted(what.layer, say("the tools")), io.Discard)
+		}})
+	}
+	steps = append(steps, step{"start the agent that was sent", func() error {
+		return c.run(ctx, p, container, []string{"sh", "-c", ready}, nil, io.Discard)
+	}})
+	for _, s := range steps {
+		if err := c.insist(ctx, s); err != nil {
+			return err
 		}
 	}
-	if err := c.run(ctx, p, container, []string{"sh", "-c", ready}, nil, io.Discard); err != nil {
-		return fmt.Errorf("start the agent that was sent: %w", err)
-	}
 	return nil
+}
+
+// step is a part of a delivery.
+type step struct {
+	what string
+	do   func() error
+}
+
+// insist does a step, and again where not its command but the way there failed: for as long as
+// another stream is tried for.
+func (c *cluster) insist(ctx context.Context, s step) error {
+	var began time.Time // when it failed first
+	for {
+		err := s.do()
+		if err == nil {
+			return nil
+		}
+		if began.IsZero() {
+			began = time.Now()
+		}
+		err = fmt.Errorf("%s: %w", s.what, err)
+		var ended exec.CodeExitError
+		if time.Since(began) >= c.wait || ctx.Err() != nil || errors.As(err, &ended) || apierrors.IsForbidden(err) {
+			return err
+		}
+		c.say(err.Error()+"; trying it again", true)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(mostPause):
+		}
+	}
 }
 
 // arrived compares what lies in the container with what was sent: by the image's own sha256sum,

@@ -3,16 +3,21 @@ package kube
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/exec"
 )
 
 // fakeAgent is a program by its header, for a machine.
@@ -152,6 +157,36 @@ func TestDeliveredAgain(t *testing.T) {
 	}
 	if name, again := running(o, (&cluster{image: "busybox:1"}).forms(o)); again != nil {
 		t.Errorf("an image of its own: %q", name)
+	}
+}
+
+// A step whose stream broke is done again, and said so; one whose command failed is not.
+func TestInsists(t *testing.T) {
+	broken, refused := errors.New("connection reset by peer"), fmt.Errorf("x: %w", exec.CodeExitError{Err: errors.New("exit status 1"), Code: 1})
+	for _, c := range []struct {
+		fails []error
+		tried int
+		want  string
+	}{
+		{nil, 1, ""},
+		{[]error{broken, broken}, 3, ""},
+		{[]error{broken, broken, broken, broken}, 3, "send it: connection reset by peer"},
+		{[]error{refused}, 1, "send it: x: exit status 1"},
+		{[]error{broken, refused}, 2, "send it: x: exit status 1"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			said, tried := 0, 0
+			err := (&cluster{wait: 2 * mostPause, say: func(string, bool) { said++ }}).insist(t.Context(), step{"send it", func() error {
+				tried++
+				if tried <= len(c.fails) {
+					return c.fails[tried-1]
+				}
+				return nil
+			}})
+			if got := fmt.Sprint(err); tried != c.tried || said != tried-1 || got != cmp.Or(c.want, "<nil>") {
+				t.Errorf("%v: tried %d times, said %d, %s", c, tried, said, got)
+			}
+		})
 	}
 }
 
