@@ -219,7 +219,11 @@ func (t *confirmScreen) drawSteps(c *canvas, r rect, s *state) {
 		return
 	}
 	steps := s.steps()
-	c.pane(r, t.focus == onSteps, "steps", "", itoa(len(steps))+" steps")
+	hint := itoa(len(steps)) + " steps"
+	if s.seen != nil {
+		hint = s.seenWords() + "  " + hint
+	}
+	c.pane(r, t.focus == onSteps, "steps", "", hint)
 	_, r = r.top(1)
 	if c.w < wideFrom && t.focus != onSteps {
 		s.foldedSteps(c, r)
@@ -308,7 +312,11 @@ func (s *state) stepWord(n, width int) line {
 	if ok {
 		word = s.wordNow(w.Word)
 	}
-	l := text(ink, g).with(style.Plain, right(itoa(n+1), 3)+" ").with(ink, pad(word, 14)+" ").with(style.Plain, pad2(render.StepName(leg, st), 13))
+	long := 14
+	if width == 0 {
+		long = s.longestWord()
+	}
+	l := text(ink, g).with(style.Plain, right(itoa(n+1), 3)+" ").with(ink, pad(word, long)+" ").with(style.Plain, pad2(render.StepName(leg, st), 12+b2i(width > 0)))
 	if width == 0 {
 		return l.with(style.Plain, " "+render.StepBrief(leg, st))
 	}
@@ -321,6 +329,21 @@ func (s *state) stepWord(n, width int) line {
 		why = why[strings.LastIndexByte(why, '.')+1:] // the row names whose counter it is
 	}
 	return l.with(style.Faint, " "+cut(why, room))
+}
+
+// longestWord is how many columns the words of the steps take, those that share a row left out.
+func (s *state) longestWord() int {
+	most := 0
+	for i := range s.steps() {
+		word := "not seen yet"
+		if w, ok := s.word(i); ok && w.Word != confirm.NotObservable {
+			word = s.wordNow(w.Word)
+		} else if ok {
+			continue
+		}
+		most = max(most, textWidth(word))
+	}
+	return most
 }
 
 // stepAt is step n with its leg.

@@ -22,7 +22,7 @@ var looks = []look{{}, {ascii: true}, {mono: true}}
 func TestTableIsWhole(t *testing.T) {
 	seen := map[string]bool{}
 	for _, e := range entries() {
-		d := e.open(t, look{w: 80, h: 24})
+		d := e.open(t, 80, 24)
 		d.press(strings.Fields(e.keys)...)
 		at := d.where()
 		seen["screen "+at.screen], seen["dialog "+at.dialog], seen["problem "+at.problem] = true, true, true
@@ -85,14 +85,16 @@ func dialogTypes(t *testing.T) []string {
 // in ASCII nothing beyond ASCII, without colours none, and says the same in each look. Of a trace
 // it shows the verdict.
 func TestEveryFrame(t *testing.T) {
+	t.Parallel()
 	for _, e := range entries() {
 		for _, sz := range frameSizes {
 			said := map[bool]string{}
+			d := e.open(t, sz[0], sz[1])
+			d.press(strings.Fields(e.keys)...)
 			for _, l := range looks {
 				l.w, l.h = sz[0], sz[1]
 				name := fmt.Sprintf("%s-%dx%d %+v", e.name, sz[0], sz[1], l)
-				d := e.open(t, l)
-				d.press(strings.Fields(e.keys)...)
+				d.dress(l.ascii, l.mono)
 				lawful(t, name, d, l)
 				if e.verdict && !strings.Contains(d.plain(), "DELIVERED") && !strings.Contains(d.plain(), "REFUSED") && !strings.Contains(d.plain(), "DEPENDS") {
 					t.Errorf("%s: no verdict in\n%s", name, d.plain())

@@ -1,6 +1,10 @@
 package tui
 
-import "github.com/meshtop/meshtop/tui/style"
+import (
+	"strings"
+
+	"github.com/meshtop/meshtop/tui/style"
+)
 
 // Layout arithmetic stands here and nowhere else.
 
@@ -87,6 +91,22 @@ func (c *canvas) box(w, h int, title string) rect {
 	c.put(r.x+r.w-1, r.y+r.h-1, 1, style.Frame, style.DoubleBR)
 	c.put(r.x+2, r.y, r.w-4, style.Frame, " "+title+" ")
 	return rect{r.x + 2, r.y + 1, max(r.w-4, 0), max(r.h-2, 0)}
+}
+
+// full shows the selected row of r whole over the rows at its other end, if it did not fit in room
+// columns. at is the row that it stands in.
+func (c *canvas) full(r rect, at, room int, l line) {
+	if r.w < 4 || r.h < 3 || l.width() <= room {
+		return
+	}
+	rows := para(text(style.Key, style.Cursor+" "), style.Plain, strings.Join(strings.Fields(l.String()), " "), r.w)
+	rows = rows[:min(len(rows), r.h/2)]
+	y := r.y + r.h - len(rows)
+	if at >= y {
+		y = r.y
+	}
+	c.clear(rect{r.x, y, r.w, len(rows)})
+	c.page(rect{r.x, y, r.w, len(rows)}, 0, rows)
 }
 
 // scroll is the first visible row so that row sel of n is in sight of h rows.

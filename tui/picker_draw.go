@@ -107,6 +107,14 @@ func (p *picker) drawRows(c *canvas, r rect) {
 			}
 		}
 	}
+	if p.sel < len(list) {
+		k := list[p.sel]
+		room := in.w
+		if w.cuts(k) {
+			room = 0
+		}
+		c.full(in.inset(), in.y+1+p.sel-p.top, room, text(style.Plain, render.Clean(k.Namespace)+"/"+render.Clean(k.Name)+" · "+render.Clean(k.State)+" · "+proxyCell(k)))
+	}
 }
 
 // said is what the record of the selected pod says of its policy.
@@ -194,6 +202,12 @@ func (p *picker) columns(w int) pickColumns {
 	}
 	k.name = max(w-ready-age-k.state-k.proxy-k.space-k.egress, 10)
 	return k
+}
+
+// cuts says whether a column has no room for what stands in it.
+func (k pickColumns) cuts(c inspect.Candidate) bool {
+	return textWidth(render.Clean(c.Name)) >= k.name || k.space > 0 && textWidth(render.Clean(c.Namespace)) >= k.space ||
+		textWidth(render.Clean(c.State)) >= k.state || textWidth(proxyCell(c)) >= k.proxy
 }
 
 func (k pickColumns) line(space, name, ready, state, proxy, egress, age string) string {

@@ -310,6 +310,13 @@ func (t *configScreen) draw(c *canvas, s *state) {
 		}
 		y += n
 	}
+	if t.sel < t.doc.size() {
+		room := r.w - num - 2
+		if note := t.doc.margin(t.sel); note != "" {
+			room -= textWidth(cut(note, room/2)) + 3
+		}
+		c.full(rect{r.x + 1, r.y, r.w - 2, r.h}, r.y+t.sel-t.top, room, t.doc.row(t.sel))
+	}
 	t.drawFoot(c, rect{1, b.y + b.h - 1, c.w - 2, 1})
 }
 

@@ -4,25 +4,34 @@ import (
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
-	"github.com/meshtop/meshtop/rules/flow"
-	"github.com/meshtop/meshtop/rules/render"
-	"github.com/meshtop/meshtop/tui/style"
 )
 
 // overviewScreen is the pod at a glance: what it is, how its traffic is intercepted, and
 // what is connected now.
 type overviewScreen struct {
-	lanes  bool // the interception has the keys, not the connections
-	sel    int  // selected connection, among those the filter shows
-	lane   int  // selected row of the diagram
+	focus  overviewPane
+	zoom   bool // that pane fills the body
+	podTop int
+	sel    int // selected connection, among those the filter shows
+	lane   int // selected row of the diagram
 	top    int
 	filter field
 	asking bool
 }
 
+// overviewPane is the pane that has the keys.
+type overviewPane uint8
+
+const (
+	onConns overviewPane = iota
+	onLanes
+	onPod
+	overviewPanes
+)
+
 func (t *overviewScreen) do(a act, s *state) effect {
 	by := 0
-	page := t.areas(s.w, s.h, s).conns.h - 2
+	page := t.page(s)
 	switch a {
 	case actDown:
 		by = 1
@@ -36,24 +45,51 @@ func (t *overviewScreen) do(a act, s *state) effect {
 		by = page / 2
 	case actHalfUp, actPageUp:
 		by = -page / 2
-	case actPane, actPaneBack:
-		t.lanes = !t.lanes
+	case actPane:
+		t.focus = (t.focus + 1) % overviewPanes
+	case actPaneBack:
+		t.focus = (t.focus + overviewPanes - 1) % overviewPanes
+	case actZoom:
+		t.zoom = !t.zoom
 	default:
 		return t.ask(a, s)
 	}
-	if t.lanes {
+	switch t.focus {
+	case onLanes:
 		t.lane += by
-	} else {
+	case onPod:
+		t.podTop += by
+	default:
 		t.sel += by
 	}
 	return effect{}
 }
 
+// page is how many rows the pane that has the keys shows.
+func (t *overviewScreen) page(s *state) int {
+	a := t.areas(s.w, s.h, s)
+	switch t.focus {
+	case onLanes:
+		return a.lanes.h - 1
+	case onPod:
+		return a.pod.h - 1
+	}
+	return (a.conns.h - 2) / t.connRows(s)
+}
+
+// connRows is how many rows a connection takes: where the columns have no room for all of it,
+// the zoomed pane has a second row.
+func (t *overviewScreen) connRows(s *state) int { return 1 + b2i(t.zoom && s.w < wideFrom) }
+
 func (t *overviewScreen) ask(a act, s *state) effect {
 	switch a {
 	case actOpen:
-		if t.lanes {
+		switch t.focus {
+		case onLanes:
 			return t.openLane(s)
+		case onPod:
+			t.zoom = !t.zoom
+			return effect{}
 		}
 		if t.sel < t.count(s) {
 			r := t.conn(s, t.sel).Request()
@@ -66,11 +102,15 @@ func (t *overviewScreen) ask(a act, s *state) effect {
 	case actFind:
 		t.asking = true
 	case actCopy:
-		if t.sel < t.count(s) && !t.lanes {
+		if t.sel < t.count(s) && t.focus == onConns {
 			row := t.conn(s, t.sel)
 			return effect{kind: effCopy, text: connLine(row, s.called(row), 0).String(), note: "the connection"}
 		}
 	case actBack:
+		if t.zoom {
+			t.zoom = false
+			return effect{}
+		}
 		if len(t.filter.text) > 0 {
 			t.filter.set("")
 			return effect{}
@@ -95,10 +135,11 @@ func (t *overviewScreen) typing(k tea.KeyPressMsg) effect {
 
 // choose selects a connection or, by the number of its click, a row of the diagram.
 func (t *overviewScreen) choose(n int, s *state) {
-	if t.lanes = n >= laneBase; !t.lanes {
+	if t.focus = onConns; n < laneBase {
 		t.sel = n
 		return
 	}
+	t.focus = onLanes
 	for i, r := range t.rows(s) {
 		if r.click.n == n {
 			t.lane = i
@@ -158,6 +199,10 @@ type overviewAreas struct{ pod, lanes, conns rect }
 func (t *overviewScreen) areas(w, h int, s *state) overviewAreas {
 	b := body(w, h)
 	var a overviewAreas
+	if t.zoom {
+		*map[overviewPane]*rect{onConns: &a.conns, onPod: &a.pod, onLanes: &a.lanes}[t.focus] = b
+		return a
+	}
 	n := len(t.rows(s))
 	if w >= wideFrom {
 		pod := len(podLines(s, podWidth))
@@ -176,170 +221,17 @@ func (t *overviewScreen) settle(s *state) {
 	n := t.count(s)
 	t.sel = max(min(t.sel, n-1), 0)
 	t.lane = max(min(t.lane, len(t.rows(s))-1), 0)
-	t.top = scroll(t.top, t.sel, n, max(a.conns.h-2, 1))
+	t.top = scroll(t.top, t.sel, n, max((a.conns.h-2)/t.connRows(s), 1))
+	t.podTop = max(min(t.podTop, len(t.podRows(s))-(a.pod.h-1)), 0)
 }
 
-func (t *overviewScreen) draw(c *canvas, s *state) {
-	a := t.areas(c.w, c.h, s)
-	c.pane(a.pod, false, "pod", "", "")
-	_, in := a.pod.top(1)
-	if c.w >= wideFrom {
-		c.page(in.inset(), 0, podLines(s, podWidth-2))
-		c.upright(a.lanes.x-1, a.lanes)
-	} else {
-		c.page(in.inset(), 0, podBrief(s, c.w-2))
-	}
-	t.drawLanes(c, a.lanes, s)
-	t.drawConns(c, a.conns, s)
-}
-
-func (t *overviewScreen) drawLanes(c *canvas, r rect, s *state) {
-	rows := t.rows(s)
-	hint := s.key(actPane) + ", " + s.key(actOpen) + " traces a row"
-	if n := len(s.survey.findings); n > 0 {
-		hint = itoa(n) + plural(n, " finding") + "  " + hint
-	} else if s.survey.done && !s.survey.examined {
-		hint = "looking for findings" + style.Ellipsis + "  " + hint
-	}
-	c.pane(r, t.lanes, "interception", "", hint)
-	_, in := r.top(1)
-	if !s.survey.done {
-		c.put(in.x+1, in.y, in.w-2, style.Faint, waiting(s))
-		return
-	}
-	first := scroll(0, b2i(t.lanes)*t.lane, len(rows), in.h)
-	for i := 0; i < in.h && first+i < len(rows); i++ {
-		c.draw(in.x+1, in.y+i, in.w-2, rows[first+i])
-		if i == in.h-1 && first+i < len(rows)-1 {
-			c.put(in.x+in.w-3, in.y+i, 2, style.Faint, " "+style.Ellipsis)
-		}
-		if t.lanes && first+i == t.lane {
-			c.wash(rect{in.x, in.y + i, in.w, 1}, style.Selected)
-			c.cursor.x, c.cursor.y, c.cursor.on = in.x, in.y+i, true
-		}
-	}
-}
-
-// waiting says why there is nothing yet.
-func waiting(s *state) string {
+// podRows are the pod's lines: in few words where its pane is small.
+func (t *overviewScreen) podRows(s *state) []line {
 	switch {
-	case s.failed != "":
-		return s.failed
-	case s.busy != nil:
-		return "reading " + render.Clean(s.opt.Target) + style.Ellipsis
+	case t.zoom:
+		return podLines(s, s.w-2)
+	case s.w >= wideFrom:
+		return podLines(s, podWidth-2)
 	}
-	return "nothing was read"
-}
-
-func (t *overviewScreen) drawConns(c *canvas, r rect, s *state) {
-	n := t.count(s)
-	hint := itoa(n) + " of " + itoa(len(s.survey.conns)) + "   " + s.key(actFind) + " filter"
-	source := connSource(s)
-	if !t.lanes && t.sel < n {
-		if name := s.called(t.conn(s, t.sel)); name != "" {
-			source = style.Arrow + " " + name
-		}
-	}
-	c.pane(r, !t.lanes, "live connections", source, hint)
-	_, in := r.top(1)
-	if t.asking || len(t.filter.text) > 0 {
-		x := c.put(in.x+1, in.y, in.w, style.Key, "/ ")
-		t.filter.draw(c, x, in.y, in.w-4, style.Plain, t.asking)
-	} else {
-		c.draw(in.x+1, in.y, in.w-2, connHead(in.w-2))
-	}
-	if s.survey.done && len(s.survey.conns) == 0 {
-		c.put(in.x+1, in.y+1, in.w-2, style.Faint, "none is open: "+s.key(actEdit)+" makes a request, "+s.key(actPane)+" and "+s.key(actOpen)+" trace a way of the traffic")
-	}
-	for i := 0; i < in.h-1 && t.top+i < n; i++ {
-		y := in.y + 1 + i
-		row := t.conn(s, t.top+i)
-		c.draw(in.x+1, y, in.w-2, connLine(row, s.called(row), in.w-2))
-		c.spot(in.x, y, in.w, effect{kind: effSelect, n: t.top + i})
-		if !t.lanes && t.top+i == t.sel {
-			c.wash(rect{in.x, y, in.w, 1}, style.Selected)
-			if !t.asking {
-				c.cursor.x, c.cursor.y, c.cursor.on = in.x, y, true
-			}
-		}
-	}
-}
-
-func connSource(s *state) string {
-	if s.reading.Snapshot == nil {
-		return ""
-	}
-	if len(s.reading.Snapshot.Files["conntrack"]) > 0 {
-		return "(conntrack + sockets)"
-	}
-	return "(sockets)"
-}
-
-// connColumns are where the columns stand at a width; 0 leaves a column out.
-func connColumns(w int) (addr, via, listener int) {
-	if w >= wideFrom-2 {
-		return 24, 9, 48
-	}
-	return 22, 7, 20
-}
-
-func connHead(w int) line {
-	addr, via, listener := connColumns(w)
-	return text(style.Faint, "dir  "+pad("from", addr)+pad("original dst", addr)+pad("via", via)+pad("listener "+style.Arrow+" cluster", listener)+stateHead(w))
-}
-
-// connLine is a connection's row; called is what stands behind its far end.
-func connLine(c conn, called string, w int) line {
-	addr, via, listener := connColumns(w)
-	dir := "out  "
-	if c.Dir == flow.Inbound {
-		dir = "in   "
-	}
-	l := text(style.Plain, dir+pad(c.Src.String(), addr-1)+" "+pad(c.Dst.String(), addr-1)+" ")
-	way, ink := "direct", style.Faint
-	switch {
-	case c.outcome.Listener != "":
-		way, ink = "envoy", style.Plain
-	case c.NAT():
-		way, ink = "nat", style.Turns
-	}
-	l = l.with(ink, pad(way, via))
-	says := ""
-	switch {
-	case c.outcome.Listener != "" && c.outcome.Cluster != "" && listener > 20:
-		says = render.Clean(c.outcome.Listener) + " " + style.Arrow + " " + render.Clean(c.outcome.Cluster)
-	case c.outcome.Listener != "":
-		says = render.Clean(c.outcome.Listener)
-	case c.admin:
-		says = "Envoy's admin"
-	case c.Known:
-		says = strings.TrimSpace(render.Clean(c.Process) + " uid " + utoa(c.UID))
-	case c.NAT():
-		says = style.Arrow + " " + c.To.String()
-	}
-	l = l.with(ink, pad(says, listener)+" ")
-	if w > 0 && w < wideFrom-2 {
-		return l
-	}
-	l = l.with(style.Faint, strings.TrimSpace(short(c.State)+"  "+c.size()))
-	if called != "" {
-		l = l.with(style.Plain, "  "+called)
-	}
-	return l
-}
-
-// stateHead heads the column that narrow frames have no room for.
-func stateHead(w int) string {
-	if w < wideFrom-2 {
-		return ""
-	}
-	return " state"
-}
-
-// short is a TCP state in the width of a column.
-func short(state string) string {
-	if state == "ESTABLISHED" {
-		return "ESTAB"
-	}
-	return render.Clean(state)
+	return podBrief(s, s.w-2)
 }

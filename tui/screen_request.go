@@ -220,11 +220,16 @@ func (t *requestScreen) movePreset(by int) {
 
 // areas divides the frame into form and presets.
 func (t *requestScreen) areas(w, h int) (left, rightSide rect) {
-	n := 42
-	if w >= wideFrom {
-		n = 58
+	switch b := body(w, h); {
+	case w >= wideFrom:
+		return b.left(58)
+	case w >= 76:
+		return b.left(42)
+	case t.onRight: // there is room for one of the two
+		return rect{}, b
+	default:
+		return b, rect{}
 	}
-	return body(w, h).left(n)
 }
 
 func (t *requestScreen) settle(s *state) {
@@ -244,20 +249,24 @@ func (t *requestScreen) settle(s *state) {
 }
 
 // formHeight is what the command below leaves of the form's pane.
-func (t *requestScreen) formHeight(r rect) int { return max(r.h-1-commandRows(r.h), 1) }
-
-func commandRows(h int) int {
-	if h < 20 {
-		return 3
+func (t *requestScreen) formHeight(r rect) int {
+	if r.h < 20 {
+		return max(r.h-1-3, 1)
 	}
-	return 6
+	return r.h - 1 - 6
 }
 
 func (t *requestScreen) draw(c *canvas, s *state) {
 	l, r := t.areas(c.w, c.h)
-	c.pane(l, !t.onRight, "request", "", "")
+	hint := ""
+	if r.h == 0 {
+		hint = s.key(actZoom) + " presets"
+	}
+	c.pane(l, !t.onRight, "request", "", hint)
 	c.pane(r, t.onRight, "presets", "", s.key(actZoom)+", "+s.key(actOpen)+" fills")
-	c.upright(r.x-1, r)
+	if l.h > 0 && r.h > 0 {
+		c.upright(r.x-1, r)
+	}
 	rows := t.rows()
 	h := t.formHeight(l)
 	for i := 0; i < h && t.top+i < len(rows); i++ {
@@ -277,6 +286,10 @@ func (t *requestScreen) draw(c *canvas, s *state) {
 			c.wash(rect{r.x, y, r.w, 1}, style.Selected)
 			c.cursor.x, c.cursor.y, c.cursor.on = r.x, y, true
 		}
+	}
+	if at := t.preset - t.ptop; t.onRight && t.preset < len(t.presets) {
+		_, in := r.top(1)
+		c.full(rect{in.x + 1, in.y, in.w - 2, in.h}, in.y+at, r.w-4, text(style.Plain, t.presets[t.preset].text))
 	}
 }
 
@@ -333,29 +346,33 @@ func (t *requestScreen) drawChoice(c *canvas, r rect, id fieldID, ink style.Ink)
 	}
 }
 
-// drawCommand shows what can be pasted here, and the command that does the same.
+// drawCommand shows what can be pasted here, and the command that does the same: all of it is
+// worth more than what stands above.
 func (t *requestScreen) drawCommand(c *canvas, r rect, s *state) {
-	y := r.y + 1
-	if r.h > 4 {
-		c.put(r.x+1, y, r.w-2, style.Faint, "Paste a curl command anywhere here.")
-		y += 2
+	lines := t.commandRows(r.w-2, s)
+	if r.h > len(lines)+3 {
+		lines = append([]line{text(style.Faint, "Paste a curl command anywhere here."), {}}, lines...)
 	}
+	if r.h > len(lines) {
+		_, r = r.top(1)
+	}
+	c.page(r.inset(), 0, lines)
+}
+
+// commandRows are the equivalent command, or what it lacks.
+func (t *requestScreen) commandRows(w int, s *state) []line {
 	req, err := t.form.request()
 	switch {
 	case strings.TrimSpace(t.form.text[fTo].String()) == "":
-		c.page(rect{r.x + 1, y, r.w - 2, r.y + r.h - y}, 0, para(line{}, style.Faint, "Or write into to where it goes: an address with its port, or a URL.", r.w-4))
-		return
+		return para(line{}, style.Faint, "Or write into to where it goes: an address with its port, or a URL.", w-2)
 	case err != nil:
-		c.page(rect{r.x + 1, y, r.w - 2, r.y + r.h - y}, 0, para(line{}, style.Depends, render.Clean(err.Error()), r.w-4))
-		return
+		return para(line{}, style.Depends, render.Clean(err.Error()), w-2)
 	}
-	for i, l := range commandLines(render.Command(command(s.opt), req), r.w-5) {
-		if y >= r.y+r.h {
-			return
-		}
-		c.put(r.x+1+2*b2i(i > 0), y, r.w-2-2*b2i(i > 0), style.Strong, l)
-		y++
+	var out []line
+	for i, l := range commandLines(render.Command(command(s.opt), req), w-3) {
+		out = append(out, text(style.Strong, strings.Repeat("  ", b2i(i > 0))+l))
 	}
+	return out
 }
 
 // commandLines breaks a command before its flags, as a shell takes it.

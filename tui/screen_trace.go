@@ -213,7 +213,7 @@ func (t *traceScreen) areas(w, h int, s *state) traceAreas {
 	default:
 		a.folded = true
 		n := (len(s.steps()) + 1) / 2
-		a.rail, a.evidence = rest.top(min(n, max(rest.h*2/5-1, 2)) + 1)
+		a.rail, a.evidence = rest.top(min(n, max(rest.h/2, 2)) + 1)
 	}
 	return a
 }
@@ -293,8 +293,11 @@ func (t *traceScreen) drawEmpty(c *canvas, s *state, r rect) {
 func (t *traceScreen) drawRail(c *canvas, a traceAreas, s *state) {
 	n := len(s.steps())
 	hint := itoa(n) + " steps"
-	c.pane(a.rail, !t.evidence, "path", "", hint)
 	_, in := a.rail.top(1)
+	if seen := 2 * in.h; a.folded && seen < n {
+		hint = itoa(t.railTop+1) + "-" + itoa(min(t.railTop+seen, n)) + " of " + hint
+	}
+	c.pane(a.rail, !t.evidence, "path", "", hint)
 	if a.folded {
 		t.drawFolded(c, in, s)
 		return

@@ -292,6 +292,11 @@ func (s *state) confirmTitle() string {
 		}
 		out += " · tcp " + render.Clean(r.Sent.Fields["tcp"]) + " in " + render.Clean(r.Sent.Fields["ms"]) + " ms"
 	}
-	out += " · " + utoa(uint32(min(r.Loss.Seen, 1<<31))) + " seen, " + utoa(uint32(min(r.Loss.Dropped, 1<<31))) + " lost"
-	return out
+	return out + " · " + s.seenWords()
+}
+
+// seenWords say of how many observations the report is, and how many were lost.
+func (s *state) seenWords() string {
+	l := s.seen.report.Loss
+	return utoa(uint32(min(l.Seen, 1<<31))) + " seen, " + utoa(uint32(min(l.Dropped, 1<<31))) + " lost"
 }

@@ -62,8 +62,10 @@ func (t *overviewScreen) spin(by, x, y int, s *state) bool {
 	a := t.areas(s.w, s.h, s)
 	switch {
 	case a.lanes.holds(x, y):
-		t.lanes = true // which of its rows is in sight follows from the one that is selected
+		t.focus = onLanes // which of its rows is in sight follows from the one that is selected
 		t.lane += by
+	case a.pod.holds(x, y):
+		t.podTop += by
 	case a.conns.holds(x, y):
 		t.sel += by
 	}
