@@ -52,14 +52,17 @@ func (g *gate) apply(_ context.Context, c flow.Change) (flow.Policy, error) {
 }
 
 // gated are the screens on the recording of mesh with a live side.
-func gated(t *testing.T) (Options, *gate) {
+func gated(t *testing.T) (Options, *gate) { return gatedOn(t, "mesh") }
+
+// gatedOn are the screens on a recording as if it had a live side.
+func gatedOn(t *testing.T, scene string) (Options, *gate) {
 	t.Helper()
-	pod, _, err := saved.Demo("mesh")
+	pod, _, err := saved.Demo(scene)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := &gate{now: noon()}
-	opt := sceneOptions(t, "mesh")
+	opt := sceneOptions(t, scene)
 	opt.Target = "netns web"
 	read := opt.Source.Read
 	opt.Source.Read = func(ctx context.Context, p func(inspect.Progress)) (Reading, error) {

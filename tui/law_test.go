@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,5 +150,21 @@ func colourless(t *testing.T, name, content string) {
 				return
 			}
 		}
+	}
+}
+
+// The main frames as a person looked at them, in a terminal's usual size.
+func TestMainFrames(t *testing.T) {
+	main := []string{"pick", "overview", "request", "trace-output", "trace-banner", "trace-route", "confirm", "policy", "config", "palette", "help", "no-admin", "no-rights", "opening", "pod-lost"}
+	for _, e := range entries() {
+		if i := slices.Index(main, e.name); i >= 0 {
+			main = slices.Delete(main, i, i+1)
+			d := e.open(t, 80, 24)
+			d.press(strings.Fields(e.keys)...)
+			golden(t, "main-"+e.name, d.plain(), d.view().Content)
+		}
+	}
+	if len(main) > 0 {
+		t.Errorf("not in the table: %v", main)
 	}
 }

@@ -161,6 +161,12 @@ func marked(t *testing.T) Options {
 	return opt
 }
 
+// blocked are the screens on a recording of a pod whose egress was blocked.
+func blocked(t *testing.T) Options {
+	opt, _ := gatedOn(t, "block-all")
+	return opt
+}
+
 var envoyParts = []string{"config_dump.json", "clusters.json", "listeners.json", "server_info.json", "certs.json", "runtime.json", "stats"}
 
 // around walks through the overview: the connections, the interception with each finding, the pod.
@@ -187,7 +193,7 @@ func entries() []entry {
 		{name: "trace-output", open: on(scene("mesh")), keys: "s", verdict: true, walk: "g " + path},
 		{name: "trace-route", open: on(scene("header-match")), keys: "s", verdict: true, walk: "g " + path},
 		{name: "trace-weights", open: on(scene("weights")), verdict: true, walk: down(steps+"j", 24) + "v esc z G"},
-		{name: "trace-banner", open: on(locked, refused), keys: "3", verdict: true, walk: path},
+		{name: "trace-banner", open: on(blocked, refused), keys: "3", verdict: true, walk: path},
 		{name: "trace-block-all", open: on(scene("block-all")), keys: "G", verdict: true, walk: "g " + path},
 		{name: "trace-zoom", open: on(scene("mesh")), keys: "s z", verdict: true, walk: "G z g " + path},
 		{name: "config", open: on(scene("mesh")), keys: "s s s s enter", walk: "g " + down("j", 60)},
