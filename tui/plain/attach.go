@@ -1,6 +1,7 @@
 package plain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/rules/request"
+	"github.com/meshtop/meshtop/tui"
 	"github.com/spf13/cobra"
 )
 
@@ -109,6 +111,8 @@ func (a *App) attach(cmd *cobra.Command, args []string, o *attachOptions) error 
 // overview prints what screens would show first.
 func (l *looked) overview(ctx context.Context, requests []flow.Request) error {
 	if len(requests) == 0 {
+		in := (&source{live: l.target.live()}).give(l.reading)
+		fmt.Fprintln(l.app.Stdout, tui.Linear(in, l.pod.Name(), cmp.Or(l.target.String(), "TARGET")))
 		fmt.Fprint(l.app.Stdout, render.Parts(l.about(), l.reading.Files, l.reading.Snapshot.Gaps, l.reading.Snapshot.Envoy.Unmodelled()))
 		return nil
 	}
