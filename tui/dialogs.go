@@ -15,6 +15,9 @@ import (
 func (m *model) palette() dialog {
 	d := &chooser{title: "Go to / do", prompt: ": ", foot: "listeners, routes, clusters, endpoints, steps, commands", empty: "nothing has that name"}
 	d.items = append(m.s.stepItems(), m.s.objects()...)
+	if m.s.opt.Opener != nil && m.s.opt.Opener.Others {
+		d.items = append(d.items, item{name: "pods: choose another", note: "this one is left", ink: style.Faint, effect: effect{kind: effChoose}})
+	}
 	for _, list := range m.keys() {
 		for _, b := range list {
 			if b.help != "" {

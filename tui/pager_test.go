@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -148,5 +149,20 @@ func TestCursorFollows(t *testing.T) {
 		if !on || !strings.Contains(line, c.row) || text != c.text {
 			t.Errorf("%s: the cursor is on %q (%v), text %v\n%s", c.keys, line, on, text, d.frame())
 		}
+	}
+}
+
+// Where pods can be chosen, the palette leads there.
+func TestPaletteLeadsToThePods(t *testing.T) {
+	opt := sceneOptions(t, "mesh")
+	opt.Opener = &Opener{Others: true, Open: func(context.Context, Opening) (Opened, error) {
+		return Opened{Target: "pod web.shop", Source: opt.Source}, nil
+	}}
+	d := drive(t, opt, 100, 30)
+	d.keys(":")
+	d.keys(letters("pods:")...)
+	d.has("pods: choose another")
+	if d.keys("enter"); !d.quit || !d.m.choose {
+		t.Errorf("quit %v, choose %v", d.quit, d.m.choose)
 	}
 }
