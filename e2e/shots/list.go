@@ -12,6 +12,7 @@ func shots() []shot {
 		{"config", 100, 30, false, mesh(), []step{{"20 steps", "jjjjjjjjjjjy"}, {"▸ Config", ""}}},
 		{"confirm", 120, 36, false, mesh(), []step{{"20 steps", "w"}, {"what to watch", "w"}, {"as predicted", ""}}},
 		{"blocked", 100, 30, false, []string{"demo", "block-all"}, []step{{"12 steps", "G"}, {"step 12 endpoint", ""}}},
+		{"beside", 120, 30, false, mesh(), []step{{"20 steps", "jj"}, {"step 3 nat OUTPUT", "i"}, {"leaves by eth0", "d"}, {"Compare with", "\r"}, {"first difference", ""}}},
 		{"palette", 100, 30, false, mesh(), []step{{"20 steps", ":"}, {"Go to / do", "route"}, {"Go to / do", ""}}},
 	}
 }
