@@ -31,7 +31,7 @@ func (m *model) hold(k tea.KeyPressMsg) bool {
 	switch a := lookup(k.String(), lists...); {
 	case a == actQuit || a == actSuspend, a == actBack && m.s.beginning():
 		return false
-	case a == actBack:
+	case a == actBack && !m.ahead.seeking:
 		return m.giveUp()
 	case m.ahead.tracing && len(m.ahead.typed) == 0 && lookup(k.String(), lists[0]) == actNone:
 		return false

@@ -25,6 +25,7 @@ type doc struct {
 	asJSON bool
 	rows   []docRow
 	notes  map[*node]string
+	closed map[*node]string // what is said of containers that are closed
 
 	lines     []int // of a text: where each line begins
 	lineNotes map[int]string
@@ -48,7 +49,7 @@ func newDoc(part, pointer string, data []byte) (*doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &doc{part: part, pointer: pointer, data: masked, masked: n, notes: map[*node]string{}, lineNotes: map[int]string{}}
+	d := &doc{part: part, pointer: pointer, data: masked, masked: n, notes: map[*node]string{}, closed: map[*node]string{}, lineNotes: map[int]string{}}
 	s := tree.Scanner{Raw: masked}
 	from := s.Space(0)
 	if to, err := s.Skip(from); err == nil && from < len(masked) && (masked[from] == '{' || masked[from] == '[') && s.Space(to) == len(masked) {
@@ -267,7 +268,20 @@ func (d *doc) summary(n *node) string {
 	if n.to-n.from > big && !n.looked {
 		return "{ " + style.Ellipsis + " " + bytesWord(int64(n.to-n.from)) + " }"
 	}
-	kids := n.look(d.data)
+	if s, ok := d.closed[n]; ok {
+		return s
+	}
+	kids := n.kids
+	if !n.looked {
+		kids = n.read(d.data) // a frame must not change a node that is being searched
+	}
+	s := d.counted(n, kids)
+	d.closed[n] = s
+	return s
+}
+
+// counted says how much is in a container, and its name.
+func (d *doc) counted(n *node, kids []*node) string {
 	if n.list(d.data) {
 		return "[ " + itoa(len(kids)) + plural(len(kids), " item") + " ]"
 	}

@@ -68,6 +68,7 @@ func TestJSONRows(t *testing.T) {
 func TestFoldAndFind(t *testing.T) {
 	d := mustDoc(t, "a.json", small)
 	s := &configScreen{hit: -1}
+	d.unfold(nil)
 	s.open(d, nil, 0)
 	s.sel = 1
 	s.fold(false)
@@ -75,9 +76,8 @@ func TestFoldAndFind(t *testing.T) {
 		t.Errorf("folded: %q", got)
 	}
 	s.what = "null"
-	s.count()
-	if e := s.next(1); e.kind != effNone || s.hits != 1 {
-		t.Fatalf("%v, %d hits", e, s.hits)
+	if s.look(1); s.hits != 1 || s.nth != 1 {
+		t.Fatalf("%d of %d hits", s.nth, s.hits)
 	}
 	if got := d.row(s.sel).String(); !strings.Contains(got, "null") {
 		t.Errorf("found %q", got)
@@ -92,9 +92,17 @@ func TestFoldAndFind(t *testing.T) {
 	if got := d.row(s.sel).String(); !strings.Contains(got, "y: [ 2 items ]") {
 		t.Errorf("after folding the parent: %q", got)
 	}
-	if s.what = "Nope"; s.next(1).kind != effSay {
+	if s.what = "Nope"; s.look(1).hit >= 0 {
 		t.Error("found what is not there")
 	}
+}
+
+// look searches as the keys do, but at once.
+func (t *configScreen) look(by int) found {
+	f := seek{doc: t.doc, what: t.what, from: t.hit, by: by, hits: -1}.run()
+	adopt(f.kids)
+	t.take(f)
+	return f
 }
 
 func TestFindAnyCase(t *testing.T) {
@@ -182,10 +190,11 @@ func TestBigDocIsCheap(t *testing.T) {
 		t.Errorf("%d rows of %d bytes", d.size(), len(d.data))
 	}
 	s := &configScreen{hit: -1}
+	d.unfold(nil)
 	s.open(d, nil, 0)
 	s.what = "x39999"
 	start := time.Now()
-	s.next(1)
+	s.look(1)
 	if got := d.row(s.sel).String(); !strings.Contains(got, "x39999") {
 		t.Errorf("found %q", got)
 	}

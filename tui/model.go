@@ -119,10 +119,6 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		m.gotConfirmed(msg)
 	case surveyMsg:
 		return m.gotSurvey(msg)
-	case findingsMsg:
-		m.gotFindings(msg)
-	case siftedMsg:
-		m.gotSifted(msg)
 	case seenMsg:
 		return m.gotSeen(msg)
 	case exportedMsg:
@@ -147,8 +143,22 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.gotPager(msg)
 	case pagedMsg:
 		m.paged(msg)
+	default:
+		m.made(msg)
 	}
 	return nil
+}
+
+// made takes what was made in the background of what is shown already.
+func (m *model) made(msg tea.Msg) {
+	switch msg := msg.(type) {
+	case soughtMsg:
+		m.gotSought(msg)
+	case findingsMsg:
+		m.gotFindings(msg)
+	case siftedMsg:
+		m.gotSifted(msg)
+	}
 }
 
 // ticked is a second that passed.
@@ -330,7 +340,7 @@ func (m *model) fail(err error) {
 
 // click selects, or runs a key of the footer.
 func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
-	if msg.Button != tea.MouseLeft {
+	if msg.Button != tea.MouseLeft || m.waits() {
 		return nil
 	}
 	c := newCanvas(m.s.w, m.rows)

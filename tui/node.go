@@ -2,6 +2,7 @@ package tui
 
 import (
 	"encoding/json"
+	"sort"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -34,15 +35,19 @@ func (n *node) list(data []byte) bool { return data[n.from] == '[' }
 
 // look finds the kids.
 func (n *node) look(data []byte) []*node {
-	if n.looked {
-		return n.kids
+	if !n.looked {
+		n.kids, n.looked = n.read(data), true
 	}
-	n.looked = true
+	return n.kids
+}
+
+// read is look, and changes nothing.
+func (n *node) read(data []byte) (kids []*node) {
 	s := tree.Scanner{Raw: data}
 	add := func(key string, begin, at int) (int, error) {
 		end, err := s.Skip(at)
 		if err == nil {
-			n.kids = append(n.kids, &node{parent: n, key: key, index: len(n.kids), begin: begin, from: at, to: end})
+			kids = append(kids, &node{parent: n, key: key, index: len(kids), begin: begin, from: at, to: end})
 		}
 		return end, err
 	}
@@ -56,7 +61,7 @@ func (n *node) look(data []byte) []*node {
 	case '[':
 		_, _ = s.List(n.from, func(_, at int) (int, error) { return add("", at, at) })
 	}
-	return n.kids
+	return kids
 }
 
 // unquote is a member's name as it reads.
@@ -92,21 +97,20 @@ func (n *node) at(data []byte, pointer string) (*node, bool) {
 	return n, true
 }
 
-// holding finds the innermost node whose text holds the offset, and opens what leads there.
-func (n *node) holding(data []byte, offset int) *node {
+// holding finds the innermost node whose text holds the offset. It changes nothing: what it had
+// to read on the way stands in read.
+func (n *node) holding(data []byte, offset int, read map[*node][]*node) *node {
 	for n.container(data) {
-		var next *node
-		for _, k := range n.look(data) {
-			if offset >= k.begin && offset < k.to {
-				next = k
-				break
-			}
+		kids := n.kids
+		if !n.looked {
+			kids = n.read(data)
+			read[n] = kids
 		}
-		if next == nil {
+		i := sort.Search(len(kids), func(i int) bool { return kids[i].to > offset })
+		if i == len(kids) || offset < kids[i].begin {
 			return n
 		}
-		n.open = true
-		n = next
+		n = kids[i]
 	}
 	return n
 }

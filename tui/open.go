@@ -110,7 +110,20 @@ func makeDoc(p place, data []byte, whole bool, steps []flow.Step) (d *doc, targe
 	}
 	target, _ = d.root.at(d.data, strings.TrimPrefix(p.pointer, root))
 	d.tie(steps, p)
+	d.unfold(target)
 	return d, target, 0, nil
+}
+
+// unfold opens what is shown at first: some rows, what has notes, and a target.
+func (d *doc) unfold(target *node) {
+	d.root.unfold(d.data, 400)
+	for n := range d.notes {
+		n.reveal()
+	}
+	if target != nil {
+		target.reveal()
+	}
+	d.layOut()
 }
 
 // titleOf names a document: its part, or its object with its name.

@@ -134,6 +134,8 @@ func (m *model) perform(e effect) tea.Cmd {
 		m.leave(actBack)
 	case effSay:
 		m.s.say, m.s.alarm = e.text, e.n != 0
+	case effSeek:
+		return m.seek(e.n, e.node)
 	case effPlace:
 		return m.openPlace(e.place, false, false)
 	case effConfig:
@@ -224,7 +226,7 @@ func (m *model) gotDoc(d docMsg) {
 	if d.gen != m.s.docGen {
 		return
 	}
-	m.ahead.opening = false
+	m.ahead.opening, m.ahead.seeking = false, false
 	if d.err != nil {
 		m.fail(d.err)
 		return

@@ -23,20 +23,10 @@ type configScreen struct {
 
 // open shows a document with the row of a pointer or line selected.
 func (t *configScreen) open(d *doc, target *node, line int) {
-	*t = configScreen{doc: d, hit: -1, what: t.what, wrap: t.wrap}
+	*t = configScreen{doc: d, hit: -1, hits: -1, what: t.what, wrap: t.wrap}
 	if d.root == nil {
 		t.sel = line
-		return
-	}
-	d.root.unfold(d.data, 400)
-	for n := range d.notes {
-		n.reveal()
-	}
-	if target != nil {
-		target.reveal()
-	}
-	d.layOut()
-	if target != nil && target != d.root {
+	} else if target != nil && target != d.root {
 		t.sel = d.rowOf(target)
 	}
 }
@@ -67,12 +57,12 @@ func (t *configScreen) do(a act, s *state) effect {
 	case actPageUp:
 		t.sel -= page
 	case actRight:
-		t.fold(true)
+		return t.fold(true)
 	case actLeft:
-		t.fold(false)
+		return t.fold(false)
 	case actOpen:
 		if r, ok := t.row(); ok {
-			t.fold(!r.n.open)
+			return t.fold(!r.n.open)
 		}
 	default:
 		return t.ask(a, s)
@@ -144,18 +134,23 @@ func (t *configScreen) node() *node {
 }
 
 // fold opens or closes the selected node; closing what is closed closes what it is in.
-func (t *configScreen) fold(open bool) {
+func (t *configScreen) fold(open bool) effect {
+	const large = 1 << 20
 	r, ok := t.row()
 	if !ok {
-		return
+		return effect{}
 	}
 	n := r.n
 	if open {
-		if n.container(t.doc.data) {
+		switch {
+		case !n.container(t.doc.data):
+		case !n.looked && n.to-n.from > large:
+			return effect{kind: effSeek, node: n}
+		default:
 			n.open = true
 			t.again(n)
 		}
-		return
+		return effect{}
 	}
 	for n != nil && (!n.open || !n.container(t.doc.data)) {
 		n = n.parent
@@ -164,6 +159,7 @@ func (t *configScreen) fold(open bool) {
 		n.open = false
 		t.again(n)
 	}
+	return effect{}
 }
 
 // again lays out anew and keeps a node selected.
@@ -180,8 +176,7 @@ func (t *configScreen) typing(k tea.KeyPressMsg) effect {
 	case "esc", "ctrl+c":
 		t.asking = false
 	case "enter":
-		t.asking, t.what, t.hit = false, t.asked.String(), -1
-		t.count()
+		t.asking, t.what, t.hit, t.hits, t.nth = false, t.asked.String(), -1, -1, 0
 		return t.next(1)
 	default:
 		t.asked.press(k)
@@ -189,75 +184,12 @@ func (t *configScreen) typing(k tea.KeyPressMsg) effect {
 	return effect{}
 }
 
-// count counts the matches where that costs nothing to speak of.
-func (t *configScreen) count() {
-	const small = 8 << 20
-	t.hits, t.nth = -1, 0
-	if len(t.doc.data) > small {
-		return
-	}
-	t.hits = 0
-	for i := t.doc.find(t.what, 0); i >= 0; i = t.doc.find(t.what, i+1) {
-		t.hits++
-	}
-}
-
 // next goes to the next match, or the one before, and round the end.
 func (t *configScreen) next(by int) effect {
 	if t.what == "" {
 		return effect{}
 	}
-	i := -1
-	if by > 0 {
-		if i = t.doc.find(t.what, t.hit+1); i < 0 {
-			i = t.doc.find(t.what, 0)
-		}
-	} else {
-		i = t.before(t.hit)
-	}
-	if i < 0 {
-		return say("not found: " + render.Clean(t.what))
-	}
-	t.hit = i
-	if t.hits > 0 {
-		t.nth = 0
-		for k := t.doc.find(t.what, 0); k >= 0 && k <= i; k = t.doc.find(t.what, k+1) {
-			t.nth++
-		}
-	}
-	t.show(i)
-	return effect{}
-}
-
-// before is the last match before an offset, or the last of all.
-func (t *configScreen) before(offset int) int {
-	last, all := -1, -1
-	for k := t.doc.find(t.what, 0); k >= 0; k = t.doc.find(t.what, k+1) {
-		if k < offset {
-			last = k
-		}
-		all = k
-	}
-	if last >= 0 {
-		return last
-	}
-	return all
-}
-
-// show selects the row of an offset.
-func (t *configScreen) show(offset int) {
-	d := t.doc
-	if d.root != nil {
-		n := d.root.holding(d.data, offset)
-		n.reveal()
-		t.again(n)
-		return
-	}
-	for i, at := range d.lines {
-		if at <= offset {
-			t.sel = i
-		}
-	}
+	return effect{kind: effSeek, n: by}
 }
 
 // area is where the rows stand.

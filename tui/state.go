@@ -136,6 +136,7 @@ const (
 	effExport              // write the packets that were seen
 	effPlan                // plan what the policy dialog says; n is 1 to carry it out too
 	effResolve             // look up the name of effect.draft, and trace it
+	effSeek                // search the document, effect.n as seek.by; or look below effect.node
 	effUndo                // take the egress policy back
 	effExtend              // give it more time
 	effPager               // the open document in the pager; effect.note is its file name
@@ -156,6 +157,7 @@ type effect struct {
 	note   string
 	dialog dialog
 	place  place
+	node   *node
 	draft  request.Draft
 	flags  []inspect.Flag
 }

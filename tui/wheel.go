@@ -7,6 +7,9 @@ const wheelRows = 3
 
 // wheel scrolls the pane under the pointer, whichever has the keys.
 func (m *model) wheel(msg tea.MouseWheelMsg) tea.Cmd {
+	if m.waits() {
+		return nil
+	}
 	a, by := actDown, 1
 	k := tea.KeyPressMsg{Code: tea.KeyDown}
 	switch msg.Button {

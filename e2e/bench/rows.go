@@ -46,7 +46,7 @@ func rowLegs() []leg {
 		{"the filter given up", esc, []string{all, "/ filter", "dir  from"}, nil, 0},
 		{"the trace of the last", "G" + enter, []string{"▸ Trace", "nat OUTPUT", "DELIVERED"}, nil, 0},
 		{"the step of the rules", "gjj", []string{"evidence · step 3 nat OUTPUT"}, []string{"j", "k", "a", "k", "j", "a"}, 34},
-		{"its raw rules", enter, []string{"▸ Config", fmt.Sprintf("/%d", rowCount+6)}, []string{"k", ctrlU, "g", ctrlD, "j", "G"}, 34},
+		{"its raw rules", enter, []string{"▸ Config", fmt.Sprintf("/%d", rowCount+6)}, []string{"j", ctrlD, "k", "G", ctrlU, "g"}, 34},
 		{"a search in them", "g/dport 2000" + enter, []string{`"dport 2000"`}, []string{"n", "n", "N"}, 67},
 	}
 }
