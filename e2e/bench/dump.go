@@ -26,7 +26,7 @@ func dumpVisit(dump, reqs string) (visit, error) {
 	argv := traceCommand("", dump, q)[2:]
 	mb := float64(st.Size()) / 1e6
 	return visit{fmt.Sprintf("a configuration of %.0f MB", mb), append([]string{"attach"}, argv...), mb, []leg{
-		{"the first trace", "", []string{"▸ Trace", q.Expect.Clusters[0][:20]}, []string{"j", "j", "s", "S", "k", "k"}, 34},
+		{"the first trace", "", []string{"▸ Trace", q.Expect.Clusters[0][:20]}, []string{"j", "j", "k", "k"}, 34},
 		{"the palette", ":", []string{"Go to / do", "steps, commands"}, nil, 0},
 		{"the palette, typed", "", []string{"Go to / do"}, []string{"o", "u", "t", "b", backspace, backspace, backspace, backspace}, 25},
 		{"the whole dump", "file config_dump" + enter, []string{"▸ Config", "config_dump.json · yaml"}, []string{"j", "j", ctrlD, "k"}, 50},

@@ -41,7 +41,8 @@ func manyRows(dir string) (mb float64, err error) {
 func rowLegs() []leg {
 	all := fmt.Sprintf("of %d", rowCount)
 	return []leg{
-		{"connections", "", []string{"live connections", all}, []string{"j", "j", ctrlD, "k", "G", "k", "g", "j"}, 25},
+		{"the overview", "", []string{"live connections", all}, nil, 0},
+		{"connections, all found", "", []string{"1 finding"}, []string{"j", "j", ctrlD, "k", "G", "k", "g", "j"}, 25},
 		{"connections, the filter", "/", []string{all}, []string{"4", "4", "3", backspace, backspace, backspace}, 34},
 		{"the filter given up", esc, []string{all, "/ filter", "dir  from"}, nil, 0},
 		{"the trace of the last", "G" + enter, []string{"▸ Trace", "nat OUTPUT", "DELIVERED"}, nil, 0},
