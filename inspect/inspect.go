@@ -155,6 +155,13 @@ type Enforcer interface {
 	Renew(ctx context.Context, ttl time.Duration) error
 }
 
+// Recorder is a Pod that cannot be looked into, and of whose egress policy a record tells.
+type Recorder interface {
+	// Recorded is what the record tells of, which proves nothing: its state is StateTold, and
+	// StateUnknown where there is no record, or it could not be read.
+	Recorded(ctx context.Context) (flow.Policy, error)
+}
+
 // Driven is a Pod that carries some drivers out by another Enforcer than itself.
 type Driven interface {
 	Driven(d flow.Driver) (Enforcer, error)

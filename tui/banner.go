@@ -21,9 +21,12 @@ func (s *state) bannerText() string {
 	case s.inForce():
 		p := st.policy
 		what := style.Warning + " " + strings.ToUpper(p.Change.Kind.String()) + " EGRESS"
-		if p.State == flow.StateUnknown {
+		switch p.State {
+		case flow.StateUnknown:
 			what += ": STATE UNKNOWN: " + render.Clean(p.Why)
-		} else {
+		case flow.StateTold:
+			what += " told of by " + render.Clean(or(p.Record.Where, "its record")) + ": not looked at"
+		default:
 			what += " in force"
 		}
 		return what + " · " + s.endsWords(p) + byWords(whose(p))

@@ -67,7 +67,7 @@ type plannedMsg struct {
 func (s *state) inForce() bool {
 	p := s.policy.policy
 	return s.policy.known && p.Change.Kind != flow.NoPolicy && p.Change.Kind != flow.Restore &&
-		(p.State == flow.StateApplied || p.State == flow.StateUnknown || p.State == flow.StateAccepted)
+		(p.State == flow.StateApplied || p.State == flow.StateUnknown || p.State == flow.StateAccepted || p.State == flow.StateTold)
 }
 
 // canChange says why the policy cannot be changed here; empty: it can.

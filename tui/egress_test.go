@@ -377,3 +377,19 @@ func TestPolicyOfAnotherSession(t *testing.T) {
 		t.Errorf("asked while a question is open: %d", asked)
 	}
 }
+
+// Of a pod that cannot be looked into the banner says what its record tells, and that nobody looked.
+func TestPolicyToldOf(t *testing.T) {
+	opt := sceneOptions(t, "mesh")
+	told := flow.Policy{State: flow.StateTold, Why: "nobody has looked", Expires: noon().Add(10 * time.Minute), Change: flow.Change{Kind: flow.BlockAll, Driver: flow.Kernel, Since: noon()},
+		Record: flow.Record{Where: "Lease shop/meshtop-egress-web", By: "ana@corp"}}
+	opt.Source.Egress = &Egress{Name: "web", Locked: "only the agent can change it", Show: func(context.Context) (flow.Policy, error) { return told, nil }}
+	d := drive(t, opt, 140, 30)
+	d.has("⚠ BLOCK-ALL EGRESS told of by Lease shop/meshtop-egress-web: not looked at", "by ana@corp")
+	d.exact("told")
+	d.keys("p")
+	d.has("only the agent can change it")
+	if d.m.dialog != nil {
+		t.Error("a dialog is open that could do nothing")
+	}
+}

@@ -42,6 +42,8 @@ func (c client) node(t *testing.T) {
 	if out := c.meshtop(t, 0, append(append([]string{"confirm", "--send"}, pod...), to...)...); !strings.Contains(out, "CONFIRMED") {
 		t.Errorf("confirm:\n%s", out)
 	}
+	// A name is the pod's, and not that of the pod that looks: each has itself in its hosts file.
+	holds(t, c.meshtop(t, 1, append(append([]string{"trace"}, pod...), "--to", "http://outpod-block/")...), "outpod-block is "+c.field(t, "block-all", "pod", "outpod-block", ".status.podIP")+": /etc/hosts of the pod has it")
 	first := kubectl("-n", "meshtop-nodes", "get", "pods", "-o", "name")
 	if out := c.meshtop(t, 0, append([]string{"policy", "block-all", "--yes", "--ttl", "5m"}, pod...)...); !strings.Contains(out, "applied and proven") {
 		t.Errorf("block-all:\n%s", out)

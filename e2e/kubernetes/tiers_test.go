@@ -110,7 +110,10 @@ func (c client) tiers(t *testing.T) {
 	if got := c.asks("mesh", "outpod-mesh"); !strings.Contains(got, "(7)") {
 		t.Errorf("blocked, and the real answer is\n%s", got)
 	}
+	show := words([]string{"policy", "show"}, meshPod)
+	view.may(t, 3, show, "block-all", "its Lease alone tells of this", "tier-operate (uid ", "EgressBlocked: ")
 	operate.may(t, 0, words([]string{"policy", "restore", "--yes"}, meshPod))
+	view.may(t, 3, show, "no Lease tells of a policy, which who puts one into force need not write")
 	operate.may(t, 0, trace, way+" caller")
 	t.Run("meant", func(t *testing.T) { meant(t, see, capture) })
 	t.Run("held", func(t *testing.T) { held(t, in, capture) })

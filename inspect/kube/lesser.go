@@ -29,6 +29,7 @@ var (
 	_ inspect.Pod      = (*lesser)(nil)
 	_ inspect.Limited  = (*lesser)(nil)
 	_ inspect.Resolver = (*lesser)(nil)
+	_ inspect.Recorder = (*lesser)(nil)
 )
 
 // kernelParts are the parts that only who is inside a pod can read.

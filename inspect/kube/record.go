@@ -160,16 +160,16 @@ func (p *Pod) event(ctx context.Context, reason, kind, note string) error {
 
 // told is the policy that the pod's Lease tells of. None, one whose time is over, and one of an
 // older pod of the same name are no error and no record.
-func (p *Pod) told(ctx context.Context) (flow.Policy, flow.Record) {
+func (c *cluster) told(ctx context.Context, o *v1.Pod) (flow.Policy, flow.Record) {
 	var l coordination.Lease
-	err := p.cluster.api.get(ctx, leases, p.object.Namespace, leaseName(p.object.Name), &l)
+	err := c.api.get(ctx, leases, o.Namespace, leaseName(o.Name), &l)
 	switch {
 	case apierrors.IsNotFound(err):
 		return flow.Policy{}, flow.Record{}
 	case err != nil:
 		return flow.Policy{}, flow.Record{Why: "the Lease could not be read: " + err.Error()}
 	}
-	tells, ok := toldBy(&l, p.object.UID, time.Now())
+	tells, ok := toldBy(&l, o.UID, time.Now())
 	if !ok {
 		return flow.Policy{}, flow.Record{}
 	}
@@ -189,10 +189,10 @@ func toldBy(l *coordination.Lease, uid types.UID, now time.Time) (flow.Policy, b
 const noted = 3
 
 // log is what Events say of the pod's policies, the newest first.
-func (p *Pod) log(ctx context.Context) ([]flow.Noted, error) {
+func (c *cluster) log(ctx context.Context, o *v1.Pod) ([]flow.Noted, error) {
 	var list v1.EventList
-	opt := meta.ListOptions{FieldSelector: "involvedObject.uid=" + string(p.object.UID) + ",source=" + manager, Limit: page}
-	if err := p.cluster.api.list(ctx, events, p.object.Namespace, opt, &list); err != nil {
+	opt := meta.ListOptions{FieldSelector: "involvedObject.uid=" + string(o.UID) + ",source=" + manager, Limit: page}
+	if err := c.api.list(ctx, events, o.Namespace, opt, &list); err != nil {
 		return nil, fmt.Errorf("the Events could not be read: %w", err)
 	}
 	slices.SortStableFunc(list.Items, func(a, b v1.Event) int { return b.LastTimestamp.Compare(a.LastTimestamp.Time) })
@@ -205,7 +205,7 @@ func (p *Pod) log(ctx context.Context) ([]flow.Noted, error) {
 
 // renewed moves the end of a record.
 func (p *Pod) renewed(ctx context.Context, ttl time.Duration) error {
-	was, r := p.told(ctx)
+	was, r := p.cluster.told(ctx, p.object)
 	if r.Where == "" {
 		return nil // nobody wrote one; the policy is renewed all the same
 	}
@@ -215,7 +215,7 @@ func (p *Pod) renewed(ctx context.Context, ttl time.Duration) error {
 // joined is what the pod says of its policy, with what stands in its record. Where they differ
 // the pod is right, and the difference is said.
 func (p *Pod) joined(ctx context.Context, now flow.Policy) flow.Policy {
-	lease, r := p.told(ctx)
+	lease, r := p.cluster.told(ctx, p.object)
 	now.Record = r
 	kind := lease.Change.Kind
 	live := now.State == flow.StateApplied || now.State == flow.StateAccepted || now.State == flow.StateUnknown && now.Change.Kind != flow.NoPolicy
@@ -229,11 +229,32 @@ func (p *Pod) joined(ctx context.Context, now flow.Policy) flow.Policy {
 		now.Record.Why = fmt.Sprintf("it tells of %s by %s until %s, and nothing of that is in force in the pod", kind, lease.Change.By, lease.Expires.UTC().Format(time.RFC3339))
 	}
 	if r.Where != "" || live {
-		if log, err := p.log(ctx); err == nil {
+		if log, err := p.cluster.log(ctx, p.object); err == nil {
 			now.Record.Log = log
 		} else if now.Record.Why == "" {
 			now.Record.Why = err.Error()
 		}
 	}
 	return now
+}
+
+// Recorded is what the pod's Lease tells of, by whom, and what its Events say.
+func (p *lesser) Recorded(ctx context.Context) (flow.Policy, error) {
+	now, r := p.cluster.told(ctx, p.object)
+	now.State, now.Record = flow.StateUnknown, r
+	now.Record.By = now.Change.By
+	now.Why = "nobody has looked into the pod (" + p.way + "): "
+	switch {
+	case r.Where != "":
+		now.State, now.Why = flow.StateTold, now.Why+"its Lease alone tells of this"
+		log, err := p.cluster.log(ctx, p.object)
+		if now.Record.Log = log; err != nil {
+			now.Record.Why = err.Error()
+		}
+	case r.Why != "":
+		now.Why += r.Why
+	default:
+		now.Why += "no Lease tells of a policy, which who puts one into force need not write"
+	}
+	return now, ctx.Err()
 }

@@ -196,3 +196,14 @@ func TestCaptureHoldsHeadersOnly(t *testing.T) {
 		}
 	}
 }
+
+// A capture names an address by what the cluster has there first; what a name holds is hostile.
+func TestClusterNames(t *testing.T) {
+	t1 := flow.Trace{Legs: []flow.Leg{{From: flow.Conn{Dst: netip.MustParseAddrPort("10.0.0.1:80")}, Steps: []flow.Step{{Facts: []flow.Reason{
+		flow.Because(flow.WhyAddress, "10.0.0.1:80", "Service", "shop/web:http"), flow.Because(flow.WhyAddress, "fd00::1", "Pod", "shop/x\x1b[2J"), flow.Because(flow.WhyAddress, "bad", "Pod", "y")}}}}},
+		Outcome: flow.Outcome{Listener: "virtualOutbound"}}
+	got := names(t1)
+	if len(got) != 3 || got[0].Name != "shop/web:http" || got[0].Addr.String() != "10.0.0.1" || got[1].Addr.String() != "fd00::1" || strings.Contains(got[1].Name, "\x1b") || got[2].Name != "virtualOutbound" {
+		t.Errorf("%+v", got)
+	}
+}

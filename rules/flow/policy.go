@@ -47,9 +47,10 @@ const (
 	StateApplied                     // read back and proven
 	StateAccepted                    // the API server took the object; nothing is proven
 	StateExpired                     // its time is over; an inert rest is left to clean
+	StateTold                        // a record tells of it; nobody looked whether it is so
 )
 
-var stateNames = [...]string{"unknown", "none", "planned", "applied", "accepted", "expired"}
+var stateNames = [...]string{"unknown", "none", "planned", "applied", "accepted", "expired", "told"}
 
 // String is the word that TRACE JSON uses.
 func (s PolicyState) String() string { return name(stateNames[:], int(s)) }

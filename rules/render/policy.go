@@ -250,6 +250,8 @@ func policySentence(p flow.Policy, o PolicyOptions) string {
 		return what + ", applied and proven"
 	case flow.StateAccepted:
 		return what + ", accepted by the API server; nothing is proven yet"
+	case flow.StateTold:
+		return what + ", told of by its record: nobody has looked whether it is in force"
 	case flow.StateExpired:
 		return what + ", expired: it does nothing any more, and its rest is taken away by restore"
 	}

@@ -10,9 +10,13 @@ import (
 	"github.com/meshtop/meshtop/tui"
 )
 
-// egress is how screens see and change the pod's egress policy; nil: it has no live side.
+// egress is how screens see and change the pod's egress policy; nil: it has no live side. Of a pod
+// that cannot be looked into its record is shown.
 func (a *App) egress(t target, pod inspect.Pod, allow bool) *tui.Egress {
 	e, err := session.Enforcer(pod, flow.Kernel)
+	if r, ok := pod.(inspect.Recorder); ok && err != nil {
+		return &tui.Egress{Name: t.name, Locked: err.Error(), Show: r.Recorded}
+	}
 	if err != nil {
 		return nil
 	}

@@ -269,6 +269,14 @@ func (v *policyVerb) served(ctx context.Context, e inspect.Enforcer) error {
 func (v *policyVerb) cannot(err error) error { return cannot(prefixed(v.looked.target, err)) }
 
 func (v *policyVerb) show(ctx context.Context) error {
+	if r, ok := v.looked.pod.(inspect.Recorder); ok && v.o.ask.Driver == flow.Kernel {
+		p, err := r.Recorded(ctx)
+		if err != nil {
+			return v.cannot(err)
+		}
+		v.print(p)
+		return status(ExitUnknown)
+	}
 	e, err := v.enforcer(ctx)
 	if err != nil {
 		return err
