@@ -17,7 +17,6 @@ import (
 // judge goes through a scene: what each call gets, what meshtop says of it and confirms, and again
 // while nothing may leave, by the kernel and by Istio's own object.
 func (m *meshed) judge() {
-	p := m.sits()
 	m.names()
 	m.watched()
 	for _, c := range m.calls {
@@ -27,13 +26,8 @@ func (m *meshed) judge() {
 		}
 	}
 	m.plain()
-	m.blocked(p)
-	m.sidecar(p)
-	p.Types("q")
-	if err := p.End(); err != nil {
-		m.Error(err)
-	}
-	p.GivenBack()
+	m.blocked()
+	m.sidecar()
 }
 
 // names: what is wrong with Istio's objects is found by their names, and a trace names those that
@@ -82,13 +76,23 @@ func (m *meshed) sent(c call) {
 
 func (m *meshed) tproxy() bool { return strings.Contains(m.annotations, "TPROXY") }
 
-// sits sits down at a terminal attached to the client.
+// sits sits down at a terminal attached to the client. A person's patience is that of one sitting.
 func (m *meshed) sits() person.Person {
 	m.Helper()
 	program, err := screen.Start(screen.Options{W: 100, H: 30}, m.bin, m.args("attach", m.calls[0])...)
 	p := person.At(m.T, program, err)
 	p.Sees("▸ Trace", "DELIVERED", "PARTIAL")
 	return p
+}
+
+// leaves ends the program.
+func (m *meshed) leaves(p person.Person) {
+	m.Helper()
+	p.Types("q")
+	if err := p.End(); err != nil {
+		m.Error(err)
+	}
+	p.GivenBack()
 }
 
 // watched: a real client without a sidecar asks a server while confirm watches there.
@@ -105,8 +109,9 @@ func (m *meshed) watched() {
 }
 
 // blocked: by the kernel nothing leaves, and all is as before afterwards.
-func (m *meshed) blocked(p person.Person) {
+func (m *meshed) blocked() {
 	m.Helper()
+	p := m.sits()
 	target := []string{"pod/client", "-n", m.space()}
 	m.holds(m.meshtop(m.T, 0, append([]string{"policy", "block-all", "--yes", "--ttl", "5m"}, target...)...), "applied and proven")
 	for _, c := range m.calls[:2] {
@@ -119,12 +124,14 @@ func (m *meshed) blocked(p person.Person) {
 	m.holds(m.meshtop(m.T, 0, append([]string{"policy", "restore", "--yes"}, target...)...), "policy none")
 	p.Types("r")
 	p.Sees("DELIVERED")
+	m.leaves(p)
 	m.asked(m.calls[0])
 }
 
 // sidecar: istiod takes meshtop's Sidecar and acts on it, while the program runs that made it.
-func (m *meshed) sidecar(p person.Person) {
+func (m *meshed) sidecar() {
 	m.Helper()
+	p := m.sits()
 	holding := exec.Command(m.bin, "policy", "block-all", "pod/client", "-n", m.space(), "--driver", "sidecar", "--yes", "--ttl", "3m")
 	said, err := holding.StderrPipe()
 	if err != nil {
@@ -163,6 +170,7 @@ func (m *meshed) sidecar(p person.Person) {
 	m.asked(m.calls[0])
 	p.Types("r")
 	p.Sees("DELIVERED")
+	m.leaves(p)
 }
 
 // becomes waits until the real client gets another answer.
