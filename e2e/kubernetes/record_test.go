@@ -1,10 +1,12 @@
 package kubernetes
 
 import (
+	"encoding/json"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // kubectl asks as the cluster's administrator, in a scene.
@@ -48,12 +50,33 @@ func (c client) record(t *testing.T) {
 	policy(0, "restore", "--yes", "--as", "keeper")
 
 	// A record that is not so is said to be.
-	policy(0, "block-all", "--yes", "--ttl", "2s")
-	c.kubectl(t, "mesh", "annotate", "--overwrite", "lease", "meshtop-egress-outpod-mesh", "meshtop.github.io/expires=2099-01-01T00:00:00Z")
-	time.Sleep(2100 * time.Millisecond)
+	policy(0, "block-all", "--yes", "--ttl", "5m")
+	told := again(t, c.kubectl(t, "mesh", "get", "lease", "meshtop-egress-outpod-mesh", "-o", "json"))
+	policy(0, "restore", "--yes")
+	c.kubectl(t, "mesh", "create", "-f", told)
 	contains("an old record", policy(0, "show"), "nothing of that is in force in the pod")
 	policy(0, "restore", "--yes")
 	c.kubectl(t, "mesh", "delete", "lease", "--all")
+}
+
+// again is a file from which an object that was there can be made anew.
+func again(t *testing.T, object string) string {
+	t.Helper()
+	var o map[string]any
+	if err := json.Unmarshal([]byte(object), &o); err != nil {
+		t.Fatal(err)
+	}
+	was := o["metadata"].(map[string]any)
+	o["metadata"] = map[string]any{"name": was["name"], "namespace": was["namespace"], "annotations": was["annotations"], "ownerReferences": was["ownerReferences"]}
+	text, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "object.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // objects: a NetworkPolicy is made, told of, held by whoever made it, and taken away when its time
@@ -69,28 +92,32 @@ func (c client) objects(t *testing.T) {
 	if out := c.kubectl(t, "mesh", "get", "networkpolicy", "-o", "name"); out != "" {
 		t.Errorf("a dry run made %s", out)
 	}
-	holding := exec.Command(c.bin, args("block-all", "--yes", "--ttl", "4s", "--except", "10.0.0.0/8")...)
+	holding := exec.Command(c.bin, args("block-all", "--yes", "--ttl", "5m", "--except", "10.0.0.0/8")...)
 	var said strings.Builder
 	holding.Stdout, holding.Stderr = &said, &said
 	if err := holding.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := c.try("./ctl", "kubectl", "-n", "scene-mesh", "wait", "--for=create", "--timeout=30s", "networkpolicy/"+name); err != nil {
-		_ = holding.Process.Kill()
-		_ = holding.Wait()
+	out, err := c.try("./ctl", "kubectl", "-n", "scene-mesh", "wait", "--for=create", "--timeout=60s", "lease/meshtop-egress-outpod-mesh") // made last
+	if err == nil {
+		if got := c.field(t, "mesh", "networkpolicy", name, ".spec"); !strings.Contains(got, `"cidr":"10.0.0.0/8"`) || !strings.Contains(got, `"policyTypes":["Egress"]`) {
+			t.Errorf("the object: %s", got)
+		}
+		if out := c.meshtop(t, 0, args("show")...); !strings.Contains(out, "accepted by the API server") {
+			t.Errorf("show:\n%s", out)
+		}
+		if out := c.meshtop(t, 3, args("block-all", "--yes")...); !strings.Contains(out, "is in force since") || !strings.Contains(out, "policy restore pod outpod-mesh --driver networkpolicy") {
+			t.Errorf("a second one:\n%s", out)
+		}
+	}
+	_ = holding.Process.Kill()
+	_ = holding.Wait()
+	if err != nil {
 		t.Fatalf("%v: %s\n%s", err, out, said.String())
 	}
-	if got := c.field(t, "mesh", "networkpolicy", name, ".spec"); !strings.Contains(got, `"cidr":"10.0.0.0/8"`) || !strings.Contains(got, `"policyTypes":["Egress"]`) {
-		t.Errorf("the object: %s", got)
-	}
-	if out := c.meshtop(t, 0, args("show")...); !strings.Contains(out, "accepted by the API server") {
-		t.Errorf("show:\n%s", out)
-	}
-	if out := c.meshtop(t, 3, args("block-all", "--yes")...); !strings.Contains(out, "is in force since") {
-		t.Errorf("a second one:\n%s", out)
-	}
-	if err := holding.Wait(); err == nil || !strings.Contains(said.String(), "restored: nothing of it is left") {
-		t.Errorf("held: %v\n%s", err, said.String()) // 1: accepted is not proven
+	c.orphan(t, name)
+	if out := c.meshtop(t, 1, args("block-all", "--yes", "--ttl", "2s")...); !strings.Contains(out, "restored: nothing of it is left") {
+		t.Errorf("held:\n%s", out) // 1: accepted is not proven
 	}
 	if out := c.kubectl(t, "mesh", "get", "networkpolicy,lease", "-o", "name"); out != "" {
 		t.Errorf("left: %s", out)
@@ -102,5 +129,24 @@ func (c client) objects(t *testing.T) {
 	c.kubectl(t, "mesh", "delete", "-f", "testdata/foreign.yaml")
 	if out := c.meshtop(t, 3, "policy", "block-all", "pod/outpod-mesh", "-n", "scene-mesh", "--driver", "sidecar", "--yes"); !strings.Contains(out, "no Istio") {
 		t.Errorf("without Istio:\n%s", out)
+	}
+}
+
+// orphan is what stays of an object whose client was killed: it is told of at the pod, whose end it
+// does not outlive, and taken away by its own driver alone.
+func (c client) orphan(t *testing.T, name string) {
+	pod := []string{"pod/outpod-mesh", "-n", "scene-mesh"}
+	if got := c.field(t, "mesh", "networkpolicy", name, ".metadata.ownerReferences"); !strings.Contains(got, `"kind":"Pod"`) || !strings.Contains(got, `"name":"outpod-mesh"`) {
+		t.Errorf("it belongs to %s", got)
+	}
+	for _, verb := range []string{"show", "restore"} { // of the kernel's rules, where nothing is in force
+		c.meshtop(t, 0, append([]string{"policy", verb, "--yes"}, pod...)...)
+		if out := strings.Join(strings.Fields(c.meshtop(t, 0, append([]string{"policy", "show"}, pod...)...)), " "); !strings.Contains(out, "by the networkpolicy driver: the NetworkPolicy scene-mesh/"+name+" is there, which restore with --driver networkpolicy deletes") {
+			t.Errorf("after %s:\n%s", verb, out)
+		}
+	}
+	c.meshtop(t, 0, append([]string{"policy", "restore", "--yes", "--driver", "networkpolicy"}, pod...)...)
+	if out := c.kubectl(t, "mesh", "get", "networkpolicy,lease", "-o", "name"); out != "" {
+		t.Errorf("left of a killed client: %s", out)
 	}
 }

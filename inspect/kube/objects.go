@@ -94,12 +94,13 @@ func (o *objects) Policy(ctx context.Context) (flow.Policy, error) {
 	case !ok || c.Driver != o.driver:
 		p.State, p.Change, p.Why = flow.StateUnknown, flow.Change{Driver: o.driver}, "the "+o.place()+" is there, and not meshtop's"
 	case !expires.IsZero() && expires.Before(time.Now()):
-		p.Why = "its time is over, and the object is still there: nothing in the cluster ends it (meshtop policy restore does)"
+		p.Why = "its time is over, and the object is still there: it goes with the pod, or by meshtop policy restore with --driver " + o.driver.String()
 	}
 	return p, nil
 }
 
-// Apply makes or deletes the object. It refuses text that is not the object of this pod.
+// Apply makes or deletes the object. It refuses text that is not the object of this pod. What it
+// makes belongs to the pod: nobody in the cluster ends it in time, and it goes with the pod at last.
 func (o *objects) Apply(ctx context.Context, c flow.Change) (flow.Policy, error) {
 	now, err := o.Policy(ctx)
 	if err != nil {
@@ -125,6 +126,7 @@ func (o *objects) Apply(ctx context.Context, c flow.Change) (flow.Policy, error)
 	by := o.pod.who(ctx, c.By)
 	u.SetLabels(map[string]string{"app.kubernetes.io/managed-by": manager})
 	u.SetAnnotations(marks(c, c.By, p.Expires))
+	u.SetOwnerReferences(o.pod.owner())
 	if err := o.pod.cluster.api.apply(ctx, o.kind, u); err != nil {
 		return flow.Policy{}, o.fail("apply", err)
 	}

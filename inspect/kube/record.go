@@ -89,6 +89,19 @@ func (p *Pod) who(ctx context.Context, by string) string {
 	return s.Status.UserInfo.Username + " (" + by + ")"
 }
 
+// owner makes an object one of the pod's, which is deleted after it.
+func (p *Pod) owner() []meta.OwnerReference {
+	return []meta.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: p.object.Name, UID: p.object.UID}}
+}
+
+// byObject says whether a driver's policy is an object of Kubernetes, which stands outside the
+// pod and which nobody ends in time.
+func byObject(d flow.Driver) bool { return d == flow.Sidecar || d == flow.NetworkPolicy }
+
+// oneRecord says whether the end of one driver's policy is that of the other's: all those
+// inside the pod are one.
+func oneRecord(a, b flow.Driver) bool { return a == b || !byObject(a) && !byObject(b) }
+
 // lease is what is told of a policy until expires; a zero time: until somebody ends it.
 func (p *Pod) lease(c flow.Change, by string, expires time.Time) *coordination.Lease {
 	o := p.object
@@ -96,7 +109,7 @@ func (p *Pod) lease(c flow.Change, by string, expires time.Time) *coordination.L
 	l := &coordination.Lease{TypeMeta: meta.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},
 		ObjectMeta: meta.ObjectMeta{Name: leaseName(o.Name), Namespace: o.Namespace, Annotations: marks(c, by, expires),
 			Labels:          map[string]string{"app.kubernetes.io/managed-by": manager},
-			OwnerReferences: []meta.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: o.Name, UID: o.UID}}},
+			OwnerReferences: p.owner()},
 		Spec: coordination.LeaseSpec{HolderIdentity: &by, AcquireTime: &since, RenewTime: &now}}
 	if !expires.IsZero() {
 		seconds := max(int32(time.Until(expires).Round(time.Second)/time.Second), 1)
@@ -109,7 +122,10 @@ func (p *Pod) lease(c flow.Change, by string, expires time.Time) *coordination.L
 func (p *Pod) record(ctx context.Context, c flow.Change, now flow.Policy) flow.Record {
 	by := p.who(ctx, c.By)
 	if c.Kind == flow.Restore {
-		err := p.cluster.api.delete(ctx, leases, p.object.Namespace, leaseName(p.object.Name))
+		var err error
+		if was, _ := p.cluster.told(ctx, p.object); was.Change.Kind == flow.NoPolicy || oneRecord(was.Change.Driver, c.Driver) {
+			err = p.cluster.api.delete(ctx, leases, p.object.Namespace, leaseName(p.object.Name))
+		}
 		if apierrors.IsNotFound(err) {
 			err = nil
 		}
@@ -177,9 +193,10 @@ func (c *cluster) told(ctx context.Context, o *v1.Pod) (flow.Policy, flow.Record
 }
 
 // toldBy is the policy that a Lease tells of the pod with this UID; false: of none that still holds.
+// An object holds on when its time is over.
 func toldBy(l *coordination.Lease, uid types.UID, now time.Time) (flow.Policy, bool) {
 	c, expires, ok := marked(l.Annotations)
-	if len(l.OwnerReferences) != 1 || l.OwnerReferences[0].UID != uid || !ok || !expires.IsZero() && expires.Before(now) {
+	if len(l.OwnerReferences) != 1 || l.OwnerReferences[0].UID != uid || !ok || !expires.IsZero() && expires.Before(now) && !byObject(c.Driver) {
 		return flow.Policy{}, false
 	}
 	return flow.Policy{Change: c, Expires: expires}, true
@@ -221,6 +238,8 @@ func (p *Pod) joined(ctx context.Context, now flow.Policy) flow.Policy {
 	live := now.State == flow.StateApplied || now.State == flow.StateAccepted || now.State == flow.StateUnknown && now.Change.Kind != flow.NoPolicy
 	switch {
 	case r.Where == "":
+	case byObject(lease.Change.Driver) && !byObject(now.Change.Driver):
+		now.Record.Why = p.besides(ctx, lease)
 	case live && now.Change.Kind == kind:
 		now.Record.By = lease.Change.By
 	case live:
@@ -236,6 +255,24 @@ func (p *Pod) joined(ctx context.Context, now flow.Policy) flow.Policy {
 		}
 	}
 	return now
+}
+
+// besides says what became of a policy that is told of and that the pod itself does not show: an
+// object of Kubernetes.
+func (p *Pod) besides(ctx context.Context, lease flow.Policy) string {
+	tells := fmt.Sprintf("it tells of %s by %s, by the %s driver", lease.Change.Kind, lease.Change.By, lease.Change.Driver)
+	o, err := p.Driven(lease.Change.Driver)
+	var at flow.Policy
+	if err == nil {
+		at, err = o.Policy(ctx)
+	}
+	switch {
+	case err != nil:
+		return tells + ": whether that is still there is not known: " + err.Error()
+	case at.State == flow.StateNone:
+		return tells + ", and that object is gone"
+	}
+	return tells + fmt.Sprintf(": the %s is there, which restore with --driver %s deletes", at.Record.Where, lease.Change.Driver)
 }
 
 // Recorded is what the pod's Lease tells of, by whom, and what its Events say.

@@ -359,7 +359,7 @@ func (v *policyVerb) change(ctx context.Context) error {
 func (v *policyVerb) refused(err error) error {
 	var held *inspect.Held
 	if errors.As(err, &held) {
-		return v.cannot(fmt.Errorf("%w (meshtop policy restore %s)", err, v.looked.target))
+		return v.cannot(fmt.Errorf("%w (meshtop policy restore %s --driver %s)", err, v.looked.target, held.Policy.Change.Driver))
 	}
 	return v.cannot(err)
 }
