@@ -42,6 +42,7 @@ type policyState struct {
 	heard  int         // that of the last answer
 	at     time.Time   // of that
 	due    bool        // its end was asked for when its time was over
+	reread bool        // the pod's rules are others than those that were read
 }
 
 // policyMsg: what is in force was read, or changed.
@@ -290,14 +291,26 @@ func (m *model) gotPolicy(p policyMsg) tea.Cmd {
 	}
 	switch {
 	case p.done == "":
-		return nil
+		return m.rereadPod()
 	case p.by == nil && p.done == flow.Restore.String():
 		m.s.say, m.s.alarm = restoredWords(p.policy)
 	case p.by == nil:
 		m.s.say = p.done
+		return m.rereadPod()
+	}
+	m.s.policy.reread = false
+	return m.readPod() // its rules are others now
+}
+
+// rereadPod reads the pod again where a policy came into force or went, whoever's it was: the
+// verdict on the screen is one of rules that are no longer there. What the user has under way,
+// such as a capture, goes to its end first.
+func (m *model) rereadPod() tea.Cmd {
+	if !m.s.policy.reread || m.s.busy != nil || !m.s.read || !m.s.end.at.IsZero() {
 		return nil
 	}
-	return m.readPod() // its rules are others now
+	m.s.policy.reread = false
+	return m.readPod()
 }
 
 // restoredWords say what became of taking a policy back.
@@ -309,9 +322,15 @@ func restoredWords(p flow.Policy) (text string, alarm bool) {
 }
 
 // take notes what is in force now; one that was and is no more stays in sight until the user
-// has seen it.
+// has seen it. What was known before and is another now has other rules than were read.
 func (s *state) take(p flow.Policy) {
 	st := &s.policy
+	known, held, was := st.known, s.inForce(), st.policy.Change
+	defer func() {
+		now := st.policy.Change
+		other := held && s.inForce() && (was.Kind != now.Kind || !was.Since.Equal(now.Since))
+		st.reread = st.reread || known && (held != s.inForce() || other)
+	}()
 	if s.inForce() && (p.State == flow.StateNone || p.State == flow.StateExpired) {
 		st.ended = st.policy
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/meshtop/meshtop/inspect/session"
 	"github.com/meshtop/meshtop/rules/egress"
 	"github.com/meshtop/meshtop/rules/flow"
+	"github.com/meshtop/meshtop/tui/style"
 )
 
 // gate holds one policy as a pod does. The plans are the real ones, of a recording.
@@ -69,6 +70,13 @@ func gatedOn(t *testing.T, scene string) (Options, *gate) {
 		r, err := read(ctx, p)
 		r.Live, r.Taken = true, noon()
 		return r, err
+	}
+	trace := opt.Source.Trace
+	opt.Source.Trace = func(ctx context.Context, in Reading, q flow.Request, p func(inspect.Progress)) (Reading, flow.Trace, error) {
+		taken := in.Taken
+		r, tr, err := trace(ctx, in, q, p)
+		r.Live, r.Taken = true, taken
+		return r, tr, err
 	}
 	opt.Source.Egress = &Egress{
 		Name: "web", Show: g.show, Apply: g.apply,
@@ -376,6 +384,66 @@ func TestPolicyOfAnotherSession(t *testing.T) {
 	if asked != 1 {
 		t.Errorf("asked while a question is open: %d", asked)
 	}
+}
+
+// Whoever's policy comes into force or ends, the pod is read again: the verdict beside the banner
+// is that of the rules that are there. What the user has under way goes to its end first.
+func TestPolicyOfAnotherIsTracedOver(t *testing.T) {
+	opt, g := gated(t)
+	reads, read := 0, opt.Source.Read
+	opt.Source.Read = func(ctx context.Context, p func(inspect.Progress)) (Reading, error) {
+		reads++
+		return read(ctx, p)
+	}
+	d := drive(t, opt, 120, 40)
+	look := func(what string, by time.Duration, want int) {
+		t.Helper()
+		if d.later(g, by); reads != want {
+			t.Errorf("%s: read %d times, want %d", what, reads, want)
+		}
+	}
+	held := func(kind flow.PolicyKind, ttl time.Duration) flow.Policy {
+		return flow.Policy{State: flow.StateApplied, Expires: g.now.Add(ttl), Change: flow.Change{Kind: kind, Driver: flow.Kernel, By: "ana", Since: g.now}}
+	}
+	look("nothing has changed", lookEvery, 1)
+	g.held = held(flow.BlockAll, time.Minute)
+	look("another's has come", lookEvery, 2)
+	look("it is still there", lookEvery, 2)
+	g.held.Expires = g.now.Add(2 * time.Minute)
+	look("it lasts longer", lookEvery, 2)
+	g.held = held(flow.BlockAll, time.Minute)
+	look("one of the same kind is in its place", lookEvery, 3)
+	g.held = held(flow.AllowAll, time.Minute)
+	look("one of another kind is in its place", lookEvery, 4)
+	look("it has run out", time.Minute, 5)
+	look("it stays out", lookEvery, 5)
+	_, gen, ch := d.m.begin("Capturing")
+	close(ch)
+	g.held = held(flow.BlockAll, time.Hour)
+	look("the user waits for something", lookEvery, 5)
+	d.has("⚠ BLOCK-ALL EGRESS in force", "RULES CHANGED")
+	d.send(tracedMsg{gen: gen, err: errors.New("over")})
+	look("that is over", time.Second, 6)
+	d.hasNot("RULES CHANGED")
+}
+
+// What was read of a live pod more than a minute ago may no longer be so: its age is an alarm.
+func TestStaleReadingIsAnAlarm(t *testing.T) {
+	opt, _ := gated(t)
+	d := drive(t, opt, 80, 24)
+	age := func(at time.Duration, want string, ink style.Ink) {
+		t.Helper()
+		d.send(tickMsg(noon().Add(at)))
+		d.has(want)
+		c := newCanvas(80, 24)
+		d.m.paint(c)
+		if got := c.cells[78].ink; got != ink {
+			t.Errorf("%s has the ink %v, want %v", want, got, ink)
+		}
+	}
+	age(time.Minute, "snap 60 s", style.Bar)
+	age(time.Minute+time.Second, "snap 61 s", style.Alarm)
+	age(3*time.Minute, "snap 3 m", style.Alarm)
 }
 
 // Of a pod that cannot be looked into the banner says what its record tells, and that nobody looked.

@@ -55,6 +55,8 @@ func provenance(s *state, full int) string {
 		parts = append(parts, "RECONNECTING")
 	case s.kept:
 		parts = append(parts, "NOT READ AGAIN")
+	case s.policy.reread:
+		parts = append(parts, "RULES CHANGED") // and are read again once nothing is under way
 	}
 	if v := s.reading.proxy(); full == 2 && v != "" {
 		parts = append(parts, v)
@@ -62,7 +64,7 @@ func provenance(s *state, full int) string {
 	if age := s.ageIn(full); age != "" {
 		parts = append(parts, age)
 	}
-	if len(s.reading.Snapshot.Gaps) > 0 || s.failed != "" {
+	if len(s.reading.Snapshot.Gaps) > 0 || s.failed != "" && !s.kept {
 		parts = append(parts, "PARTIAL")
 	}
 	if len(s.reading.Snapshot.Meta.Intent) > 0 {

@@ -164,7 +164,7 @@ func (m *model) made(msg tea.Msg) {
 // ticked is a second that passed.
 func (m *model) ticked(now time.Time) tea.Cmd {
 	m.s.now = now
-	return tea.Batch(m.tick(), m.policyOver(), m.lookAgain())
+	return tea.Batch(m.tick(), m.policyOver(), m.lookAgain(), m.rereadPod())
 }
 
 // screen is the one that is shown.
