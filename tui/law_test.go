@@ -16,7 +16,7 @@ import (
 // frameSizes are those at which every frame of the table is looked at.
 var frameSizes = [][2]int{{60, 16}, {80, 24}, {140, 40}, {200, 60}}
 
-// looks are the ways in which a frame is sitting.
+// looks are the ways in which a frame is dressed.
 var looks = []look{{}, {ascii: true}, {mono: true}}
 
 // Every screen, dialog and problem that there is stands in the table.

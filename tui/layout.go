@@ -105,8 +105,10 @@ func (c *canvas) full(r rect, at, room int, l line) {
 	if at >= y {
 		y = r.y
 	}
-	c.clear(rect{r.x, y, r.w, len(rows)})
-	c.page(rect{r.x, y, r.w, len(rows)}, 0, rows)
+	over := rect{r.x, y, r.w, len(rows)}
+	c.clear(over)
+	c.page(over, 0, rows)
+	c.wash(over, style.Selected) // it is the selected row, and not those that stand there
 }
 
 // scroll is the first visible row so that row sel of n is in sight of h rows.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/meshtop/meshtop/tui/style"
 )
 
 // The pager is given what is shown, in its form and without secrets; its failure is said.
@@ -77,8 +78,19 @@ func TestWrapRows(t *testing.T) {
 		if sz == [2]int{80, 24} && strings.Contains(strings.ReplaceAll(d.frame(), "\n", ""), tail) {
 			t.Error("the row is not long")
 		}
+		d.keys(strings.Fields(strings.Repeat("j ", 11))...)
+		if sz == [2]int{80, 24} {
+			c := newCanvas(80, 24)
+			d.m.paint(c)
+			if at := strings.LastIndex(d.frame(), style.Cursor); c.cells[strings.Count(d.frame()[:at], "\n")*80+70].ink != style.Selected {
+				t.Errorf("the whole row cannot be told from those that it stands over:\n%s", d.frame())
+			}
+		}
 		d.keys("W")
 		d.exact(fmt.Sprint("wrap ", sz))
+		if _, rows, _ := strings.Cut(d.frame(), "\n"); strings.Contains(rows, style.Cursor) {
+			t.Errorf("%v: a row that is wrapped stands there twice:\n%s", sz, d.frame())
+		}
 		if sz == [2]int{80, 24} {
 			if all := strings.Join(strings.Fields(d.frame()), ""); !strings.Contains(all, tail) {
 				t.Errorf("the row is cut:\n%s", d.frame())

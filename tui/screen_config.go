@@ -242,7 +242,7 @@ func (t *configScreen) draw(c *canvas, s *state) {
 		}
 		y += n
 	}
-	if t.sel < t.doc.size() {
+	if !t.wrap && t.sel < t.doc.size() {
 		room := r.w - num - 2
 		if note := t.doc.margin(t.sel); note != "" {
 			room -= textWidth(cut(note, room/2)) + 3

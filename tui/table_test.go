@@ -32,7 +32,7 @@ type entry struct {
 	verdict bool
 }
 
-// look is how a frame is to be sitting.
+// look is how a frame is to be dressed.
 type look struct {
 	w, h        int
 	ascii, mono bool
@@ -197,6 +197,7 @@ func entries() []entry {
 		{name: "trace-block-all", open: on(scene("block-all")), keys: "G", verdict: true, walk: "g " + path},
 		{name: "trace-zoom", open: on(scene("mesh")), keys: "s z", verdict: true, walk: "G z g " + path},
 		{name: "config", open: on(scene("mesh")), keys: "s s s s enter", walk: "g " + down("j", 60)},
+		{name: "config-wrapped", open: on(scene("mesh")), keys: "s s s s enter W", again: true},
 		{name: "confirm", open: on(replaying("mesh")), keys: "w w", verdict: true, walk: down("j enter enter ", 20) + "tab " + down("j", 20) + "tab z g ctrl+f ctrl+f"},
 		{name: "confirm-idle", open: on(replaying("mesh")), keys: "w", verdict: true, walk: "j tab " + down("j", 20)},
 		{name: "trace-confirmed", open: on(replaying("mesh")), keys: "w w t", verdict: true, walk: path + "5 " + down("j enter enter ", 20)},
