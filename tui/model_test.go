@@ -35,6 +35,37 @@ func (d *driver) hasNot(texts ...string) {
 	}
 }
 
+// A request that is asked for before anything was read is traced once that is: the reading that is
+// under way is not given up, and one that failed is made again.
+func TestRequestBeforeTheReading(t *testing.T) {
+	opt := sceneOptions(t, "mesh")
+	req := *opt.Request
+	opt.Request = nil
+	reads, read := 0, opt.Source.Read
+	opt.Source.Read = func(ctx context.Context, p func(inspect.Progress)) (Reading, error) {
+		if reads++; reads == 2 {
+			return Reading{}, errors.New("broken pipe")
+		}
+		return read(ctx, p)
+	}
+	for i := range 2 {
+		d := &driver{t: t, m: newModel(context.Background(), opt, noon())}
+		d.m.tick = func() tea.Cmd { return nil }
+		d.send(tea.WindowSizeMsg{Width: 80, Height: 24})
+		reading := d.m.Init()
+		if i == 1 {
+			d.run(reading)
+			reading = nil
+		}
+		d.run(d.m.traceNow(req, ""))
+		d.run(reading)
+		d.has("DELIVERED to 10.107.42.16:80")
+	}
+	if reads != 3 {
+		t.Errorf("read %d times, want 3", reads)
+	}
+}
+
 // An answer to an older question is dropped, whatever order answers come in.
 func TestOlderAnswersAreDropped(t *testing.T) {
 	d := drive(t, meshOptions(), 80, 24)

@@ -153,12 +153,19 @@ func (m *model) perform(e effect) tea.Cmd {
 	return nil
 }
 
-// traceNow traces a request and shows the way that it takes.
+// traceNow traces a request and shows the way that it takes. Where nothing was read yet it is
+// traced once that is.
 func (m *model) traceNow(r flow.Request, note string) tea.Cmd {
 	m.goTo(traceID)
 	m.remember(r)
 	m.s.req, m.s.asked, m.s.say = r, true, note
-	cmd := m.traceRequest(r)
+	var cmd tea.Cmd
+	switch {
+	case m.s.read:
+		cmd = m.traceRequest(r)
+	case m.s.busy == nil:
+		cmd = m.readPod()
+	}
 	m.ahead.tracing = true
 	return cmd
 }
