@@ -43,9 +43,11 @@ const (
 
 // namer remembers what stands behind addresses.
 type namer struct {
-	mu     sync.Mutex
-	known  map[netip.Addr]known
-	narrow map[string]bool // by kind and namespace (empty: all): it may not be listed
+	mu    sync.Mutex
+	known map[netip.Addr]known
+	// narrow is, by kind and namespace (empty: all), until when it counts that it may not be listed:
+	// an API server that was restarted says so for a moment, and rights are granted.
+	narrow map[string]time.Time
 }
 
 type known struct {
@@ -113,7 +115,13 @@ func (n *namer) one(ctx context.Context, a *api, namespace string, addr netip.Ad
 	if n.known == nil || len(n.known) >= mostNamed {
 		n.known = map[netip.Addr]known{}
 	}
-	n.known[addr] = known{labels, time.Now().Add(namedFor)}
+	until := time.Now().Add(namedFor)
+	for _, t := range n.narrow { // what was left out is asked for as soon as it may be
+		if t.After(time.Now()) && t.Before(until) {
+			until = t
+		}
+	}
+	n.known[addr] = known{labels, until}
 	return labels, calls, nil
 }
 
@@ -163,7 +171,7 @@ func (n *namer) pods(ctx context.Context, a *api, namespace string, addr netip.A
 func (n *namer) list(ctx context.Context, a *api, k kind, namespace, field string, into runtime.Object, calls *[]inspect.Call) error {
 	for _, space := range []string{meta.NamespaceAll, namespace} {
 		n.mu.Lock()
-		narrow := n.narrow[k.plural+"/"+space]
+		narrow := n.isNarrow(k.plural, space)
 		n.mu.Unlock()
 		if narrow {
 			continue
@@ -180,12 +188,17 @@ func (n *namer) list(ctx context.Context, a *api, k kind, namespace, field strin
 		}
 		n.mu.Lock()
 		if n.narrow == nil {
-			n.narrow = map[string]bool{}
+			n.narrow = map[string]time.Time{}
 		}
-		n.narrow[k.plural+"/"+space] = true
+		n.narrow[k.plural+"/"+space] = time.Now().Add(namedFor)
 		n.mu.Unlock()
 	}
 	return nil
+}
+
+// isNarrow says whether it is known that a kind may not be listed there. The caller holds mu.
+func (n *namer) isNarrow(plural, space string) bool {
+	return time.Now().Before(n.narrow[plural+"/"+space])
 }
 
 // partial says which objects the account may not list.
@@ -195,9 +208,9 @@ func (n *namer) partial(namespace string) string {
 	var none, own []string
 	for _, k := range []string{services.plural, pods.plural} {
 		switch {
-		case n.narrow[k+"/"+namespace]:
+		case n.isNarrow(k, namespace):
 			none = append(none, k)
-		case n.narrow[k+"/"]:
+		case n.isNarrow(k, meta.NamespaceAll):
 			own = append(own, k)
 		}
 	}

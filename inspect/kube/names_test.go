@@ -8,7 +8,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/meshtop/meshtop/rules/flow"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -97,6 +99,55 @@ func TestNames(t *testing.T) {
 		if len(at.asked) > c.most || !strings.Contains(strings.Join(at.asked, "\n"), c.mayAsked) {
 			t.Errorf("may %v: %d questions, want at most %d:\n%s", c.may, len(at.asked), c.most, strings.Join(at.asked, "\n"))
 		}
+	}
+}
+
+// What may not be listed is asked for again after a while: a server that was restarted refuses all
+// for a moment.
+func TestNamesAgain(t *testing.T) {
+	at := &clerk{may: map[string]bool{}}
+	s := httptest.NewServer(at)
+	defer s.Close()
+	var n namer
+	a := &api{config: &rest.Config{Host: s.URL, QPS: -1}}
+	ask := func() flow.Names {
+		got, calls, err := n.ask(t.Context(), a, "shop", []netip.Addr{netip.MustParseAddr("10.0.0.7")})
+		if err != nil {
+			t.Error(err, calls)
+		}
+		return got
+	}
+	if got := ask(); got.Partial == "" {
+		t.Errorf("%+v", got)
+	}
+	at.may = map[string]bool{"services": true, "pods": true}
+	if got := ask(); got.Partial == "" || len(at.asked) != 4 {
+		t.Errorf("asked again at once: %+v, %q", got, at.asked)
+	}
+	for k, until := range n.narrow {
+		n.narrow[k] = until.Add(-namedFor)
+	}
+	for k, was := range n.known {
+		n.known[k] = known{was.labels, was.until.Add(-namedFor)}
+	}
+	if got := ask(); got.Partial != "" || len(got.Labels) != 1 {
+		t.Errorf("%+v, %q", got, at.asked)
+	}
+}
+
+// An answer that something was left out of counts no longer than that does.
+func TestNamesOfNarrow(t *testing.T) {
+	at := &clerk{may: map[string]bool{"services": true}}
+	s := httptest.NewServer(at)
+	defer s.Close()
+	soon := time.Now().Add(namedFor / 2)
+	n := namer{narrow: map[string]time.Time{"pods/": soon, "pods/shop": soon}}
+	addr := netip.MustParseAddr("10.0.0.7")
+	if _, _, err := n.ask(t.Context(), &api{config: &rest.Config{Host: s.URL, QPS: -1}}, "shop", []netip.Addr{addr}); err != nil {
+		t.Error(err)
+	}
+	if got := n.known[addr].until; !got.Equal(soon) {
+		t.Errorf("known until %v, want %v", got, soon)
 	}
 }
 
