@@ -114,6 +114,25 @@ func (a *api) list(ctx context.Context, k kind, namespace string, opt meta.ListO
 	return c.Get().Namespace(namespace).Resource(k.plural).VersionedParams(&opt, codecs().parameters).Do(ctx).Into(into)
 }
 
+// pages reads a list page by page, and gives each: an API server must not build one of thousands.
+func pages[L any, P interface {
+	*L
+	runtime.Object
+	GetContinue() string
+}](ctx context.Context, a *api, k kind, namespace string, opt meta.ListOptions, each func(P)) error {
+	opt.Limit = page
+	for {
+		l := P(new(L))
+		if err := a.list(ctx, k, namespace, opt, l); err != nil {
+			return err
+		}
+		each(l)
+		if opt.Continue = l.GetContinue(); opt.Continue == "" {
+			return nil
+		}
+	}
+}
+
 // patch changes an object, or what sub names of it.
 func (a *api) patch(ctx context.Context, k kind, namespace, name string, how types.PatchType, body []byte, sub ...string) error {
 	c, err := a.client(k.group)

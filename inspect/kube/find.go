@@ -49,17 +49,18 @@ func (c *cluster) ofDeployment(ctx context.Context, name, space string) (*v1.Pod
 	if err != nil {
 		return nil, fmt.Errorf("the selector of deployment %s: %w", name, err)
 	}
-	var list v1.PodList
-	if err := c.api.list(ctx, pods, space, meta.ListOptions{LabelSelector: selector.String()}, &list); err != nil {
+	var list []v1.Pod
+	err = pages(ctx, c.api, pods, space, meta.ListOptions{LabelSelector: selector.String()}, func(l *v1.PodList) { list = append(list, l.Items...) })
+	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(list.Items, func(a, b v1.Pod) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b v1.Pod) int { return cmp.Compare(a.Name, b.Name) })
 	var why error
-	for i := range list.Items {
-		if why = runs(&list.Items[i]); why == nil {
-			return &list.Items[i], nil
+	for i := range list {
+		if why = runs(&list[i]); why == nil {
+			return &list[i], nil
 		}
-		why = fmt.Errorf("pod %s: %w", list.Items[i].Name, why)
+		why = fmt.Errorf("pod %s: %w", list[i].Name, why)
 	}
 	if why == nil {
 		why = errors.New("it has no pods")

@@ -34,14 +34,14 @@ func (h *hearing) tell(ctx context.Context) {
 		return
 	}
 	h.next = time.Now().Add(hears)
-	var list v1.EventList
+	var list []v1.Event
 	of := concerning(h.pod, h.name)
 	of["type"] = v1.EventTypeWarning
-	err := h.cluster.api.list(ctx, events, h.pod.Namespace, meta.ListOptions{FieldSelector: of.String()}, &list)
+	err := pages(ctx, h.cluster.api, events, h.pod.Namespace, meta.ListOptions{FieldSelector: of.String()}, func(l *v1.EventList) { list = append(list, l.Items...) })
 	if err != nil {
 		return
 	}
-	for _, line := range warnings(list.Items) {
+	for _, line := range warnings(list) {
 		if !h.told[line] {
 			h.told[line] = true
 			h.cluster.say(fmt.Sprintf("pod %s: %s: %s", h.pod.Name, h.name, line), true)

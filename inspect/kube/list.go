@@ -138,13 +138,14 @@ func (f *Flags) Namespaces(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list v1.NamespaceList
-	if err := c.api.list(ctx, namespaces, "", meta.ListOptions{}, &list); err != nil {
-		return nil, fmt.Errorf("list the namespaces: %w", err)
-	}
 	var out []string
-	for _, n := range list.Items {
-		out = append(out, n.Name)
+	err = pages(ctx, c.api, namespaces, "", meta.ListOptions{}, func(l *v1.NamespaceList) {
+		for _, n := range l.Items {
+			out = append(out, n.Name)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the namespaces: %w", err)
 	}
 	return out, nil
 }

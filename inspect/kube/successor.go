@@ -34,17 +34,21 @@ func (c *cluster) successor(ctx context.Context, o *v1.Pod) (string, error) {
 	if owner == nil {
 		return "", fmt.Errorf("pod %s: nothing made it that would make another (it has no controller)", o.Name)
 	}
-	var list v1.PodList
-	if err := c.api.list(ctx, pods, o.Namespace, meta.ListOptions{}, &list); err != nil {
+	var list []v1.Pod // those alone, of however many
+	err := pages(ctx, c.api, pods, o.Namespace, meta.ListOptions{}, func(l *v1.PodList) {
+		for _, p := range l.Items {
+			if p.UID != o.UID && follows(o, &p) {
+				list = append(list, p)
+			}
+		}
+	})
+	if err != nil {
 		return "", fmt.Errorf("the pods of %s %s: %w", owner.Kind, owner.Name, worded(err))
 	}
-	slices.SortFunc(list.Items, func(a, b v1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
+	slices.SortFunc(list, func(a, b v1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
 	why := errors.New("none runs")
-	for i := range list.Items {
-		p := &list.Items[i]
-		if p.UID == o.UID || !follows(o, p) {
-			continue
-		}
+	for i := range list {
+		p := &list[i]
 		if err := runs(p); err != nil {
 			why = fmt.Errorf("pod %s: %w", p.Name, err)
 			continue
