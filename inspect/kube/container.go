@@ -12,6 +12,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,20 +37,30 @@ func agentArgs(verb string, p *v1.Pod) []string {
 	return args
 }
 
-// running is the name of an agent's container that runs in the pod, and its form; nil: none does.
-// One of another image may speak another version, and one that was told other addresses would
-// not write.
-func running(p *v1.Pod, forms []form) (string, *form) {
+// ours is an agent's container in the pod that runs, else the last that may yet: kubelet has not
+// told of it, or still pulls its image. It gets no twin, which could not be removed either. nil:
+// there is none. One of another image may speak another version, and one that was told other
+// addresses would not write.
+func ours(p *v1.Pod, forms []form) *seat {
+	var waits *seat
 	for _, e := range p.Spec.EphemeralContainers {
-		s := status(p, e.Name)
-		if s == nil || s.State.Running == nil || !strings.HasPrefix(e.Name, prefix) {
+		if !strings.HasPrefix(e.Name, prefix) {
 			continue
 		}
-		if f := fits(forms, e.Image, s.ImageID, e.Command); f != nil {
-			return e.Name, f
+		s, id := status(p, e.Name), ""
+		if s != nil {
+			id = s.ImageID
+		}
+		f := fits(forms, e.Image, id, e.Command)
+		switch {
+		case f == nil || s != nil && s.State.Terminated != nil:
+		case s != nil && s.State.Running != nil:
+			return &seat{pod: p, container: e.Name, serve: f.serve}
+		default:
+			waits = &seat{pod: p, container: e.Name, serve: f.serve, sends: f.sends, fresh: true}
 		}
 	}
-	return "", nil
+	return waits
 }
 
 // sameImage says whether a container's image is the one that is wanted: by name, or by the digest
@@ -118,10 +129,32 @@ func envoyOf(p *v1.Pod) *v1.Container {
 	return nil
 }
 
-// put adds the agent's container to the pod.
-func (c *cluster) put(ctx context.Context, p *v1.Pod, f form) (string, error) {
+// put adds the agent's container to the pod. The pod must be as it was seen: another client may
+// have put one there meanwhile, which is taken then.
+func (c *cluster) put(ctx context.Context, o *v1.Pod, f form) (*seat, error) {
+	for p := o; ; {
+		name, err := c.add(ctx, p, f)
+		if !apierrors.IsConflict(err) {
+			return &seat{pod: o, container: name, serve: f.serve, sends: f.sends, fresh: true}, err
+		}
+		if p, err = c.api.pod(ctx, o.Namespace, o.Name); err != nil {
+			return nil, err
+		}
+		if p.UID != o.UID {
+			return nil, errors.New("the pod was replaced meanwhile")
+		}
+		if at := ours(p, c.forms(o)); at != nil {
+			return at, nil
+		}
+	}
+}
+
+func (c *cluster) add(ctx context.Context, p *v1.Pod, f form) (string, error) {
 	name := prefix + random()
-	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"ephemeralContainers": []any{container(p, name, f)}}})
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": p.ResourceVersion},
+		"spec":     map[string]any{"ephemeralContainers": []any{container(p, name, f)}},
+	})
 	if err != nil {
 		return "", err
 	}
@@ -134,8 +167,8 @@ func (c *cluster) put(ctx context.Context, p *v1.Pod, f form) (string, error) {
 
 // starts waits until the agent's container runs in the pod; that it does not is another error than
 // any other.
-func (c *cluster) starts(ctx context.Context, p *v1.Pod, name string) error {
-	if err := c.await(ctx, p, name); err != nil {
+func (c *cluster) starts(ctx context.Context, p *v1.Pod, name string, seen func(*v1.Pod)) error {
+	if err := c.await(ctx, p, name, seen); err != nil {
 		return &unstarted{err}
 	}
 	return nil
@@ -151,8 +184,9 @@ func random() string {
 // mostAwait is the longest pause between two questions whether a container runs.
 const mostAwait = 300 * time.Millisecond
 
-// await waits until the container runs; the error says what it waited for.
-func (c *cluster) await(ctx context.Context, p *v1.Pod, name string) error {
+// await waits until the container runs, and tells seen how the pod is; the error says what it
+// waited for.
+func (c *cluster) await(ctx context.Context, p *v1.Pod, name string, seen func(*v1.Pod)) error {
 	within, cancel := context.WithTimeout(ctx, c.wait)
 	defer cancel()
 	last, heard := "kubelet has not begun it", c.hearing(p, name)
@@ -165,6 +199,7 @@ func (c *cluster) await(ctx context.Context, p *v1.Pod, name string) error {
 			if now.UID != p.UID {
 				return errors.New("the pod was replaced meanwhile")
 			}
+			seen(now)
 			var done bool
 			if last, done, err = state(now, name, last); done || err != nil {
 				return err
@@ -181,6 +216,17 @@ func (c *cluster) await(ctx context.Context, p *v1.Pod, name string) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// unseen is for who need not know how the pod is meanwhile.
+func unseen(*v1.Pod) {}
+
+// hopes says whether a container that waits may run at any moment: an image that could not be had
+// is tried again only after a while. PodInitializing is kubelet's word where the pod has init
+// containers.
+func hopes(p *v1.Pod, name string) bool {
+	s := status(p, name)
+	return s == nil || s.State.Waiting == nil || slices.Contains([]string{"", "ContainerCreating", "PodInitializing"}, s.State.Waiting.Reason)
 }
 
 // state is what the container waits for, whether it runs, and why it never will.
@@ -221,14 +267,14 @@ func concerning(p *v1.Pod, name string) fields.Set {
 // said are the last events of an object, and whether one says that something could not be made;
 // where they may not be read, nothing.
 func (c *cluster) said(ctx context.Context, namespace string, of fields.Set) (text string, refused bool) {
-	var list v1.EventList
-	err := c.api.list(ctx, events, namespace, meta.ListOptions{FieldSelector: of.String()}, &list)
-	if err != nil || len(list.Items) == 0 {
+	var list []v1.Event
+	err := pages(ctx, c.api, events, namespace, meta.ListOptions{FieldSelector: of.String()}, func(l *v1.EventList) { list = append(list, l.Items...) })
+	if err != nil || len(list) == 0 {
 		return "", false
 	}
-	slices.SortStableFunc(list.Items, func(a, b v1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	slices.SortStableFunc(list, func(a, b v1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
 	var out []string
-	for _, e := range list.Items[max(0, len(list.Items)-3):] {
+	for _, e := range list[max(0, len(list)-3):] {
 		out = append(out, e.Reason+": "+e.Message)
 		refused = refused || e.Reason == "FailedCreate"
 	}

@@ -132,12 +132,23 @@ func TestRunning(t *testing.T) {
 		"ended": {func(_ *v1.EphemeralContainer, s *v1.ContainerState) {
 			*s = v1.ContainerState{Terminated: &v1.ContainerStateTerminated{}}
 		}, ""},
+		"being pulled": {func(_ *v1.EphemeralContainer, s *v1.ContainerState) {
+			*s = v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "ImagePullBackOff"}}
+		}, "meshtop-1 once it runs"},
+		"not told of yet": {func(_ *v1.EphemeralContainer, s *v1.ContainerState) { *s = v1.ContainerState{} }, "meshtop-1 once it runs"},
 		"another image":   {func(e *v1.EphemeralContainer, _ *v1.ContainerState) { e.Image = "agent:2" }, ""},
 		"other addresses": {func(e *v1.EphemeralContainer, _ *v1.ContainerState) { e.Command[3] = "10.0.0.8" }, ""},
 		"somebody else's": {func(e *v1.EphemeralContainer, _ *v1.ContainerState) { e.Name = "debugger-1" }, ""},
 	} {
 		p := with(c.change)
-		if got, _ := running(p, []form{asImage(p)}); got != c.want {
+		got := ""
+		if at := ours(p, []form{asImage(p)}); at != nil {
+			got = at.container
+			if at.fresh {
+				got += " once it runs"
+			}
+		}
+		if got != c.want {
 			t.Errorf("%s: %q, want %q", what, got, c.want)
 		}
 	}

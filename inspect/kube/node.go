@@ -38,7 +38,8 @@ type seat struct {
 	pod       *v1.Pod
 	container string
 	serve     []string // the command that answers one client there
-	fresh     bool     // it was put there just now, and may not run yet
+	fresh     bool     // it may not run yet
+	sends     *payload // what it waits for, if it is fresh; nil: all is in the image
 }
 
 // seated is where an agent runs already; nil: nowhere.
@@ -46,10 +47,7 @@ func (c *cluster) seated(ctx context.Context, o *v1.Pod) (*seat, error) {
 	if c.via == viaNode {
 		return c.onNode(ctx, o)
 	}
-	if name, f := running(o, c.forms(o)); f != nil {
-		return &seat{pod: o, container: name, serve: f.serve}, nil
-	}
-	return nil, nil
+	return ours(o, c.forms(o)), nil
 }
 
 // sit starts an agent, and waits until it runs unless it is fresh.
@@ -58,20 +56,26 @@ func (c *cluster) sit(ctx context.Context, o *v1.Pod) (*seat, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := &seat{pod: o, serve: f.serve}
-	if c.via == viaNode {
-		at, err = c.putOnNode(ctx, o, f)
-	} else {
-		at.container, err = c.put(ctx, o, f)
-		at.fresh = f.sends == nil
-		if err == nil && !at.fresh {
-			err = c.starts(ctx, o, at.container)
-		}
+	if c.via != viaNode {
+		return c.put(ctx, o, f)
 	}
+	at, err := c.putOnNode(ctx, o, f)
 	if err == nil && f.sends != nil {
 		err = c.deliver(ctx, at.pod, at.container, f.sends)
 	}
 	return at, err
+}
+
+// furnish sends what a fresh container waits for, once that runs.
+func (c *cluster) furnish(ctx context.Context, at *seat) error {
+	if !at.fresh || at.sends == nil {
+		return nil
+	}
+	if err := c.starts(ctx, at.pod, at.container, unseen); err != nil {
+		return err
+	}
+	at.fresh = false
+	return c.deliver(ctx, at.pod, at.container, at.sends)
 }
 
 // cgroupUID is the UID by which kubelet names the pod's cgroups: a static pod's is the hash of
@@ -143,7 +147,7 @@ func (c *cluster) putOnNode(ctx context.Context, o *v1.Pod, f form) (*seat, erro
 		o.Name, name, c.nodeSpace, o.Spec.NodeName, nodeIdle, time.Now().Add(nodeDeadline).Format("15:04")), true)
 	p, err := c.podOfJob(ctx, &job)
 	if err == nil {
-		if err = c.await(ctx, p, nodeContainer); err != nil {
+		if err = c.await(ctx, p, nodeContainer, unseen); err != nil {
 			err = &unstarted{err}
 		}
 	}

@@ -58,12 +58,13 @@ func (p *Pod) reach(ctx context.Context, o *v1.Pod, put bool, wait time.Duration
 		if !put {
 			return nil, errNone
 		}
-		if at, err = c.sit(ctx, o); err != nil && at != nil && at.pod == o && at.container != "" {
-			return nil, &told{err, errGone, ""} // it is in the pod for good: another try would add another
-		}
+		at, err = c.sit(ctx, o)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if err := c.furnish(ctx, at); err != nil {
+		return nil, final(ctx, err)
 	}
 	p.seat.Store(at.pod)
 	if at.fresh {
@@ -72,27 +73,63 @@ func (p *Pod) reach(ctx context.Context, o *v1.Pod, put bool, wait time.Duration
 	return p.greet(ctx, o, at, wait)
 }
 
-// first speaks to an agent whose container was added just now. That it runs kubelet tells the API
+// final is an error after which another try would bring the same, or another container: that one
+// is in the pod for good. Where only the time was over, the next try finds it.
+func final(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return &told{err, errGone, ""}
+}
+
+// first speaks to an agent whose container may not run yet. That it runs kubelet tells the API
 // server a second after it does, by its clock for looking (PLEG); a command can be run in it at
 // once. So that is tried, and what comes of it counts only once the container is said to run.
 func (p *Pod) first(ctx context.Context, o *v1.Pod, at *seat, wait time.Duration) (*agent.Pod, error) {
 	within, cancel := context.WithCancel(ctx)
 	started := make(chan error, 1)
 	var work sync.WaitGroup
-	work.Go(func() { started <- p.cluster.starts(within, o, at.container) })
+	var futile atomic.Bool
+	work.Go(func() {
+		started <- p.cluster.starts(within, o, at.container, func(now *v1.Pod) { futile.Store(!hopes(now, at.container)) })
+	})
 	defer work.Wait()
 	defer cancel()
+	var a *agent.Pod
+	greeted, err := eagerly(started, futile.Load, func() (err error) {
+		a, err = p.greet(ctx, o, at, wait)
+		return err
+	})
+	switch {
+	case greeted:
+		return a, nil
+	case err != nil:
+		return nil, final(ctx, err)
+	}
+	return p.greet(ctx, o, at, wait)
+}
+
+// Each try is a stream through the API server. For a moment it is tried often, which is when a
+// container starts whose image is there; then ever more seldom, to eagerPause.
+const (
+	eager      = 2 * time.Second
+	eagerPause = time.Second
+)
+
+// eagerly tries until that succeeds or started says more; not while it is futile.
+func eagerly(started <-chan error, futile func() bool, try func() error) (done bool, err error) {
+	began, pause := time.Now(), firstPause
 	for {
-		if a, err := p.greet(ctx, o, at, wait); err == nil {
-			return a, nil
+		if !futile() && try() == nil {
+			return true, nil
 		}
 		select {
 		case err := <-started:
-			if err != nil {
-				return nil, &told{err, errGone, ""} // it is in the pod for good: another try would add another
-			}
-			return p.greet(ctx, o, at, wait)
-		case <-time.After(firstPause):
+			return false, err
+		case <-time.After(pause):
+		}
+		if time.Since(began) > eager {
+			pause = min(pause*3/2, eagerPause)
 		}
 	}
 }
@@ -126,6 +163,10 @@ func (p *Pod) patiently(ctx context.Context, o *v1.Pod) (*agent.Pod, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-time.After(2 * firstPause):
+		}
+		// What was put beside it is seen then, and used.
+		if now, err := p.cluster.api.pod(ctx, o.Namespace, o.Name); err == nil && now.UID == o.UID {
+			o = now
 		}
 	}
 }

@@ -104,7 +104,7 @@ const podSecurity = "violates PodSecurity"
 // barred says why an agent may not be put beside the pod. It is asked before one is, since an
 // ephemeral container cannot be taken away again, and without exec it is good for nothing.
 func (c *cluster) barred(ctx context.Context, o *v1.Pod) error {
-	if _, there := running(o, c.forms(o)); there != nil {
+	if ours(o, c.forms(o)) != nil {
 		return nil
 	}
 	may := c.allowed(ctx, o)
