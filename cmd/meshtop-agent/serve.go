@@ -120,6 +120,8 @@ func (h *handing) held(ctx context.Context) (*agent.Pod, error) {
 }
 
 func (h *handing) close() {
+	h.mu.Lock() // a question may be under way yet
+	defer h.mu.Unlock()
 	if h.holder != nil {
 		_ = h.holder.Close()
 	}

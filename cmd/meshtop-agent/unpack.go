@@ -29,18 +29,50 @@ func newUnpack() *cobra.Command {
 	c := &cobra.Command{
 		Use: "unpack DIR", Short: "Unpack the layer of an image from standard input, with a script for each program in DIR/bin.", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// In place of what came before: a stream may have broken. Where this fails it is taken away.
-			if err := errors.Join(os.RemoveAll(args[0]), os.Mkdir(args[0], 0o700)); err != nil {
+			if err := unpackInto(cmd.InOrStdin(), sum, args[0]); err != nil {
 				return fmt.Errorf("unpack: %w", err)
 			}
-			if err := unpack(cmd.InOrStdin(), sum, args[0]); err != nil {
-				return errors.Join(fmt.Errorf("unpack: %w", err), os.RemoveAll(args[0]))
-			}
+			fmt.Fprintln(cmd.OutOrStdout(), sum) // so that who sent it knows that it came to its end
 			return nil
 		},
 	}
 	c.Flags().StringVar(&sum, "sum", "", "the sha256 that the layer must have")
 	return c
+}
+
+// mark is the file by which a folder is known that unpack has made. It holds the sum of what lies
+// there once that is complete.
+const mark = ".meshtop-unpacked"
+
+// unpackInto makes the folder anew, in place of what a stream that broke has left of one, and
+// takes it away where that fails. What it has not made it leaves alone, and what is there already:
+// an agent that another client has started may use it.
+func unpackInto(in io.Reader, sum, dir string) error {
+	there, err := os.ReadFile(filepath.Join(dir, mark))
+	switch {
+	case err == nil && string(there) == sum:
+		_, err = io.Copy(io.Discard, in)
+		return err
+	case err == nil:
+		err = os.RemoveAll(dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("%w: only what this command has made is replaced", err)
+	}
+	err = os.WriteFile(filepath.Join(dir, mark), nil, 0o600)
+	if err == nil {
+		err = unpack(in, sum, dir)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, mark), []byte(sum), 0o600)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	return nil
 }
 
 // useTools makes the tools that were unpacked into dir the first that are found.

@@ -27,14 +27,16 @@ const (
 	deliveredTools = "/dev/meshtop-tools"
 )
 
-// The scripts need sh, cat, chmod and sleep of the image, and sha256sum where it is there.
+// The scripts need sh, cat, chmod and sleep of the image, and sha256sum where it is there. Each says
+// at its end what it was told or has read: a stream that breaks may look like a good end.
 const (
 	// waits until all has come, as long as deliverTime allows, and becomes the agent: it looks ten
 	// times a second for the first minute, then once. $1 is the sum of what will have come: a
 	// container with it in its command is known by that.
 	waits = `n=0; s=0.1; while [ ! -e /dev/meshtop-ready ]; do n=$((n+1)); [ $n -lt 600 ] || s=1; [ $n -lt 850 ] || exit 1; sleep $s || exit 1; done; shift; exec "$0" "$@"`
-	takes = `umask 077; cat >"$0" && chmod 700 "$0" && if command -v sha256sum >/dev/null; then sha256sum <"$0"; fi`
-	ready = `: >/dev/meshtop-ready; n=0; while [ ! -S /dev/meshtop-agent ]; do n=$((n+1)); [ $n -lt 600 ] || exit 1; sleep 0.1 || exit 1; done`
+	// Where the agent runs already another client has sent it: it cannot be written to.
+	takes = `umask 077; if [ -S /dev/meshtop-agent ]; then cat >/dev/null; else cat >"$0" && chmod 700 "$0"; fi && if command -v sha256sum >/dev/null; then sha256sum <"$0"; fi`
+	ready = `: >/dev/meshtop-ready; n=0; while [ ! -S /dev/meshtop-agent ]; do n=$((n+1)); [ $n -lt 600 ] || exit 1; sleep 0.1 || exit 1; done; echo "$0"`
 )
 
 // form is a way in which an agent is there: in its own image, or delivered into another.
@@ -166,20 +168,26 @@ func (c *cluster) deliver(ctx context.Context, p *v1.Pod, container string, what
 	say := func(part string) func(int) {
 		return func(percent int) { c.say(fmt.Sprintf("pod %s: sending %s: %d %%", p.Name, part, percent), false) }
 	}
-	steps := []step{{"send the agent", func() error {
-		var said bytes.Buffer
-		if err := c.run(ctx, p, container, []string{"sh", "-c", takes, deliveredAgent}, counted(what.agent, say("the agent")), &said); err != nil {
-			return err
+	said := func(in io.Reader, argv ...string) (string, error) {
+		var out bytes.Buffer
+		err := c.run(ctx, p, container, argv, in, &out)
+		return out.String(), err
+	}
+	sum := sha256.Sum256(what.agent)
+	steps := []step{{"send the agent", hex.EncodeToString(sum[:]), func() (string, error) {
+		got, err := said(counted(what.agent, say("the agent")), "sh", "-c", takes, deliveredAgent)
+		if err != nil || got != "" {
+			return got, err
 		}
-		return c.arrived(ctx, p, container, what, said.String())
+		return c.back(ctx, p, container) // the image has no sha256sum, or the stream broke
 	}}}
 	if what.layer != nil {
-		steps = append(steps, step{"send the tools", func() error {
-			return c.run(ctx, p, container, []string{deliveredAgent, "unpack", "--sum", what.sum, deliveredTools}, counted(what.layer, say("the tools")), io.Discard)
+		steps = append(steps, step{"send the tools", what.sum, func() (string, error) {
+			return said(counted(what.layer, say("the tools")), deliveredAgent, "unpack", "--sum", what.sum, deliveredTools)
 		}})
 	}
-	steps = append(steps, step{"start the agent that was sent", func() error {
-		return c.run(ctx, p, container, []string{"sh", "-c", ready}, nil, io.Discard)
+	steps = append(steps, step{"start the agent that was sent", what.sum, func() (string, error) {
+		return said(nil, "sh", "-c", ready, what.sum)
 	}})
 	for _, s := range steps {
 		if err := c.insist(ctx, s); err != nil {
@@ -189,10 +197,25 @@ func (c *cluster) deliver(ctx context.Context, p *v1.Pod, container string, what
 	return nil
 }
 
-// step is a part of a delivery.
+// step is a part of a delivery, which has come to its end when it says its word: a sha256.
 type step struct {
-	what string
-	do   func() error
+	what, word string
+	do         func() (said string, err error)
+}
+
+// once does it.
+func (s step) once() error {
+	said, err := s.do()
+	got, _, _ := strings.Cut(strings.TrimSpace(said), " ")
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", s.what, err)
+	case got == "":
+		return fmt.Errorf("%s: it ended before it said that all is there: the stream may have broken, or the agent is of an older build", s.what)
+	case got != s.word:
+		return fmt.Errorf("%s: what came has the sha256 %.64q, want %s", s.what, got, s.word)
+	}
+	return nil
 }
 
 // insist does a step, and again where not its command but the way there failed: for as long as
@@ -200,16 +223,15 @@ type step struct {
 func (c *cluster) insist(ctx context.Context, s step) error {
 	var began time.Time // when it failed first
 	for {
-		err := s.do()
+		err := s.once()
 		if err == nil {
 			return nil
 		}
 		if began.IsZero() {
 			began = time.Now()
 		}
-		err = fmt.Errorf("%s: %w", s.what, err)
-		var ended exec.CodeExitError
-		if time.Since(began) >= c.wait || ctx.Err() != nil || errors.As(err, &ended) || apierrors.IsForbidden(err) {
+		var ended exec.CodeExitError // not found: the pod, says the API server; a kubelet that was restarted says so in no such words
+		if time.Since(began) >= c.wait || ctx.Err() != nil || errors.As(err, &ended) || apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 			return err
 		}
 		c.say(err.Error()+"; trying it again", true)
@@ -221,22 +243,13 @@ func (c *cluster) insist(ctx context.Context, s step) error {
 	}
 }
 
-// arrived compares what lies in the container with what was sent: by the image's own sha256sum,
-// else by reading it back.
-func (c *cluster) arrived(ctx context.Context, p *v1.Pod, container string, what *payload, said string) error {
-	sent := sha256.Sum256(what.agent)
-	got, _, _ := strings.Cut(said, " ")
-	if got == "" {
-		back := sha256.New()
-		if err := c.run(ctx, p, container, []string{"cat", deliveredAgent}, nil, back); err != nil {
-			return fmt.Errorf("read it back: %w", err)
-		}
-		got = hex.EncodeToString(back.Sum(nil))
+// back is the sha256 of the agent as it lies in the container, read back.
+func (c *cluster) back(ctx context.Context, p *v1.Pod, container string) (string, error) {
+	sum := sha256.New()
+	if err := c.run(ctx, p, container, []string{"cat", deliveredAgent}, nil, sum); err != nil {
+		return "", fmt.Errorf("read it back: %w", err)
 	}
-	if want := hex.EncodeToString(sent[:]); got != want {
-		return fmt.Errorf("what came has the sha256 %.64s, want %s", got, want)
-	}
-	return nil
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // run runs a command in a container to its end, which must be good.

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/exec"
 )
 
@@ -166,13 +167,21 @@ func TestDeliveredAgain(t *testing.T) {
 
 // A step whose stream broke is done again, and said so; one whose command failed is not.
 func TestInsists(t *testing.T) {
+	silent, other := errors.New("no word"), errors.New("another word")
+	gone, starting := apierrors.NewNotFound(v1.Resource("pods"), "x"), errors.New("unable to upgrade connection: pod does not exist")
 	broken, refused := errors.New("connection reset by peer"), fmt.Errorf("x: %w", exec.CodeExitError{Err: errors.New("exit status 1"), Code: 1})
 	for _, c := range []struct {
-		fails []error
+		fails []error // silent: none, and no word either
 		tried int
 		want  string
 	}{
 		{nil, 1, ""},
+		{[]error{silent}, 2, ""},
+		{[]error{silent, silent, silent, silent}, 3, "send it: it ended before it said that all is there: the stream may have broken, or the agent is of an older build"},
+		{[]error{other}, 2, ""},
+		{[]error{other, other, other}, 3, `send it: what came has the sha256 "ab", want aa`},
+		{[]error{gone}, 1, `send it: pods "x" not found`},
+		{[]error{starting}, 2, ""},
 		{[]error{broken, broken}, 3, ""},
 		{[]error{broken, broken, broken, broken}, 3, "send it: connection reset by peer"},
 		{[]error{refused}, 1, "send it: x: exit status 1"},
@@ -180,12 +189,17 @@ func TestInsists(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			said, tried := 0, 0
-			err := (&cluster{wait: 2 * mostPause, say: func(string, bool) { said++ }}).insist(t.Context(), step{"send it", func() error {
+			err := (&cluster{wait: 2 * mostPause, say: func(string, bool) { said++ }}).insist(t.Context(), step{"send it", "aa", func() (string, error) {
 				tried++
-				if tried <= len(c.fails) {
-					return c.fails[tried-1]
+				switch {
+				case tried > len(c.fails):
+					return "aa  -\n", nil
+				case c.fails[tried-1] == silent:
+					return "", nil
+				case c.fails[tried-1] == other:
+					return "ab", nil
 				}
-				return nil
+				return "", c.fails[tried-1]
 			}})
 			if got := fmt.Sprint(err); tried != c.tried || said != tried-1 || got != cmp.Or(c.want, "<nil>") {
 				t.Errorf("%v: tried %d times, said %d, %s", c, tried, said, got)
