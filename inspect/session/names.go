@@ -13,16 +13,22 @@ import (
 	"github.com/meshtop/meshtop/rules/live"
 )
 
-// Bounds of learning names: how many addresses at once, and for how long.
+// Bounds of learning names: how many addresses at once, and for how long; a trace that is printed
+// waits for them no longer than nobody notices.
 const (
 	maxNamed  = 64
 	namesWait = 3 * time.Second
+	labelWait = 300 * time.Millisecond
 )
 
 // Learn asks what of the cluster stands behind addresses, as far as the reading does not know
 // it. It never fails: what could not be had is said in the names. The pod's own addresses and
 // those of this host are nobody's business.
 func Learn(ctx context.Context, pod inspect.Pod, r Reading, addrs []netip.Addr) (flow.Names, []inspect.Call) {
+	return learn(ctx, pod, r, addrs, namesWait)
+}
+
+func learn(ctx context.Context, pod inspect.Pod, r Reading, addrs []netip.Addr, wait time.Duration) (flow.Names, []inspect.Call) {
 	p, ok := pod.(inspect.Namer)
 	if !ok || r.Snapshot == nil {
 		return flow.Names{}, nil
@@ -41,10 +47,14 @@ func Learn(ctx context.Context, pod inspect.Pod, r Reading, addrs []netip.Addr) 
 	if len(ask) == 0 {
 		return flow.Names{}, nil
 	}
-	within, stop := context.WithTimeout(ctx, namesWait)
+	within, stop := context.WithTimeout(ctx, wait)
 	defer stop()
 	n, calls, err := p.Names(within, ask)
-	if err != nil && ctx.Err() == nil {
+	switch late := within.Err() != nil; {
+	case ctx.Err() != nil:
+	case late && (err != nil || n.Partial != ""):
+		n.Partial = "not all had come within " + wait.String()
+	case err != nil:
 		n.Partial = "they could not be asked for: " + err.Error()
 	}
 	return n, calls
@@ -62,9 +72,10 @@ func (r Reading) Named(n flow.Names, calls []inspect.Call) Reading {
 	return r
 }
 
-// Label is a trace with what stands behind its addresses, and the reading that knows it.
+// Label is a trace with what stands behind its addresses, and the reading that knows it; of a slow
+// API server only what came at once.
 func Label(ctx context.Context, pod inspect.Pod, r Reading, t flow.Trace) (Reading, flow.Trace) {
-	n, calls := Learn(ctx, pod, r, rules.Addresses(t))
+	n, calls := learn(ctx, pod, r, rules.Addresses(t), labelWait)
 	r = r.Named(n, calls)
 	if r.Snapshot == nil {
 		return r, t
