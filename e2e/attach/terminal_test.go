@@ -75,6 +75,20 @@ func TestSuspend(t *testing.T) {
 	_ = p.End()
 }
 
+// more(1) takes its keys from standard error, which it must find to be the terminal.
+func TestMore(t *testing.T) {
+	started, err := screen.Start(screen.Options{W: 80, H: 24, Env: []string{"PAGER=more"}}, program, "demo", "mesh")
+	p := seat{t, person.At(t, started, err)}
+	p.Sees("20 steps")
+	p.Types("ssss\r")
+	p.Sees("▸ Config", "line 1/128")
+	p.Types("o")
+	p.Sees("--More--")
+	p.Types("q")
+	p.Sees("▸ Config")
+	p.leaves()
+}
+
 // What client-go, its log and a credential plugin write to standard error never reaches the
 // screen; the plugin's words are kept for who asks what was done.
 func TestNothingElseOnTheScreen(t *testing.T) {

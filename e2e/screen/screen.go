@@ -88,7 +88,18 @@ func Start(opt Options, name string, args ...string) (*Program, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, p.ptm.Close(), p.pts.Close())
 	}
-	p.pid, p.kill = cmd.Process.Pid, cmd.Process.Kill
+	// With what it started itself, such as a pager: that would hold the terminal open.
+	p.pid, p.kill = cmd.Process.Pid, func() error {
+		select {
+		case <-p.done:
+			return nil
+		default:
+		}
+		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+		return nil
+	}
 	p.follow(opt, cmd.Wait)
 	return p, nil
 }
@@ -305,9 +316,6 @@ func (p *Program) Close() error {
 		return nil
 	}
 	err := p.kill()
-	if errors.Is(err, os.ErrProcessDone) {
-		err = nil
-	}
 	<-p.done
 	err = errors.Join(err, p.pts.Close(), p.ptm.Close(), p.em.InputPipe().(io.Closer).Close())
 	p.copies.Wait()

@@ -33,5 +33,9 @@ func (a *App) pager(name string, text []byte) (*exec.Cmd, func() error, error) {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return exec.Command(words[0], append(words[1:], file)...), func() error { return os.RemoveAll(dir) }, nil
+	cmd := exec.Command(words[0], append(words[1:], file)...)
+	// The terminal's own, which the screens would not give it: more(1) reads its keys there, and
+	// an editor complains there.
+	cmd.Stderr = a.Stderr
+	return cmd, func() error { return os.RemoveAll(dir) }, nil
 }
