@@ -145,14 +145,22 @@ func TestIstio(t *testing.T) {
 	}
 	m := c.client(t)
 	var count tally
+	scenes, all := 0, true // all have passed
 	for _, s := range settings() {
 		if *istioScene != "" && *istioScene != s.name {
 			continue
 		}
-		t.Run(s.name, func(t *testing.T) { m.mesh(t, s, &count) })
+		scenes++
+		all = t.Run(s.name, func(t *testing.T) { m.mesh(t, s, &count) }) && all
 	}
 	t.Logf("requests of real clients: %d outbound and %d inbound hops as Envoy logged them, %d past Envoy, %d unknown; of meshtop's own %d confirmed, of %d not all could be seen",
 		count.out.Load(), count.in.Load(), count.past.Load(), count.unknown.Load(), count.confirmed.Load(), count.unseen.Load())
+	switch {
+	case scenes == 0:
+		t.Errorf("no scene is called %q", *istioScene)
+	case all && (count.out.Load() == 0 || count.in.Load() == 0):
+		t.Error("the scenes passed, and no hop of a real request was compared")
+	}
 }
 
 // tally is what was judged, over all scenes.
