@@ -46,8 +46,9 @@ func main() {
 		},
 		Pick: func(ctx context.Context, opt tui.Options, pods tui.Pods) (*inspect.Candidate, error) {
 			cluster.LeaveInput()
-			_, over := said.hold(nil)
+			news, over := said.hold(opt.News)
 			defer over()
+			opt.News = news
 			return tui.Pick(ctx, opt, pods)
 		},
 		Netns: func(_ context.Context, name string, admin netip.AddrPort) (inspect.Pod, error) {

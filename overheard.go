@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"log"
 	"os"
@@ -24,7 +25,8 @@ type overheard struct {
 	mu   sync.Mutex
 	held bool
 	kept []string
-	tell chan tui.News // to the screens; nil: there are none, or they are told by nobody
+	lost int           // lines after those that are kept
+	tell chan tui.News // to the screens; nil: there are none
 }
 
 // most is how many lines are kept for the end.
@@ -66,6 +68,8 @@ func (o *overheard) heard(line string) {
 	}
 	if len(o.kept) < most {
 		o.kept = append(o.kept, line)
+	} else {
+		o.lost++
 	}
 	if text := strings.TrimSpace(render.Clean(strings.TrimRight(line, "\r\n"))); text != "" && o.tell != nil {
 		select {
@@ -106,7 +110,10 @@ func (o *overheard) hold(news <-chan tui.News) (all <-chan tui.News, over func()
 		for _, line := range o.kept {
 			_, _ = io.WriteString(o.out, line)
 		}
-		o.kept = nil
+		if o.lost > 0 {
+			_, _ = fmt.Fprintf(o.out, "… and %d more lines\n", o.lost)
+		}
+		o.kept, o.lost = nil, 0
 	}
 }
 

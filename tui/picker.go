@@ -45,6 +45,7 @@ type picker struct {
 	typing    bool // a command is typed
 	dialog    dialog
 	picked    *inspect.Candidate // what the user chose
+	told      told
 	namespace string
 }
 
@@ -90,6 +91,7 @@ func pickerGlobals() []row {
 	return []row{
 		{actHelp, []string{"?", "f1"}, 1, "this help", "", ""},
 		{actRefresh, []string{"r"}, 1, "list again", "%s refresh", ""},
+		{actActivity, []string{"@"}, 1, "activity: what was told", "", ""},
 		{actMouse, []string{"m"}, 1, "mouse on, off", "", ""},
 		{actSuspend, []string{"ctrl+z"}, 1, "suspend", "", ""},
 		{actBack, []string{"esc"}, 1, "take the filter away", "", ""},
@@ -99,7 +101,7 @@ func pickerGlobals() []row {
 
 // Init lists the pods; the first frame does not wait for them.
 func (p *picker) Init() tea.Cmd {
-	cmds := []tea.Cmd{p.list()}
+	cmds := []tea.Cmd{p.list(), p.hear()}
 	if p.s.opt.Theme.AsksBackground() {
 		cmds = append(cmds, tea.RequestBackgroundColor)
 	}
@@ -148,6 +150,8 @@ func (p *picker) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		p.got(msg)
 	case spacesMsg:
 		p.gotSpaces(msg)
+	case toldMsg:
+		cmd = p.gotTold(msg)
 	}
 	n := len(p.shown())
 	p.sel = max(min(p.sel, n-1), 0)
@@ -274,6 +278,8 @@ func (p *picker) act(a act) tea.Cmd {
 		return tea.Suspend
 	case actQuit:
 		return tea.Quit
+	case actActivity:
+		p.dialog = p.told.activity()
 	case actHelp:
 		p.dialog = &helpDialog{title: "Help: choose a pod", here: p.s.opt.Keys.of(modePicker)[0], always: p.s.opt.Keys.of(modePicker)[1], markless: true}
 	default:

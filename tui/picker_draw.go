@@ -87,7 +87,7 @@ func (p *picker) drawRows(c *canvas, r rect) {
 		c.put(in.x+1, in.y, in.w-2, style.Faint, w.line("namespace", "pod", "ready", "state", "proxy", "egress", "age"))
 	}
 	if len(list) == 0 {
-		c.page(rect{in.x + 1, in.y + 2, in.w - 2, max(in.h-2, 0)}, 0, p.empty(in.w-2))
+		c.page(rect{in.x + 1, in.y + 2, in.w - 2, max(in.h-2, 0)}, 0, p.empty(in.w-2, in.h-2))
 	}
 	for i := 0; i < in.h-1 && p.top+i < len(list); i++ {
 		k, y := list[p.top+i], in.y+1+i
@@ -163,8 +163,20 @@ func proxyCell(k inspect.Candidate) string {
 	return render.Clean(k.Proxy)
 }
 
-// empty says why there is no row.
-func (p *picker) empty(w int) []line {
+// empty says why there is no row, in h rows of w columns; what a credential plugin said may be
+// why, or what to do.
+func (p *picker) empty(w, h int) []line {
+	out := p.why(w)
+	if p.busy || !p.read || p.failed != nil {
+		if more := p.told.page(w, h-len(out)-1); more != nil {
+			out = append(append(out, line{}), more...)
+		}
+	}
+	return out
+}
+
+// why says why there is no row.
+func (p *picker) why(w int) []line {
 	switch {
 	case p.failed != nil:
 		out := para(line{}, style.Stops, "the pods could not be listed: "+render.Clean(p.failed.Error()), w)

@@ -169,8 +169,19 @@ func TestPickLate(t *testing.T) {
 
 func TestPickFrames(t *testing.T) {
 	for _, sz := range append(sizes, [2]int{200, 60}, [2]int{1, 1}, [2]int{20, 3}) {
-		for _, keys := range []string{"", "a", "a G", "?", "n", "x", "/ z z", ": n s"} {
-			d := pick(t, aCluster(), sz[0], sz[1]).keys(keys)
+		for _, keys := range []string{"", "a", "a G", "?", "n", "x", "/ z z", ": n s", "@ down", "told"} {
+			d := pick(t, aCluster(), sz[0], sz[1])
+			for range 210 {
+				d.send(toldMsg{text: "open https://注文." + strings.Repeat("x", 90) + " and enter K7QX-PLMN", at: noon()})
+			}
+			if keys != "told" {
+				d.keys(keys)
+			} else {
+				d.p.anew() // and no answer
+			}
+			if f := d.frame(); sz == [2]int{80, 24} && (keys == "told" || keys == "@ down") && strings.Count(f, "K7QX-PLMN") < 4 {
+				t.Errorf("what was told is not shown:\n%s", f)
+			}
 			lines := strings.Split(d.p.View().Content, "\n")
 			if len(lines) != sz[1] {
 				t.Errorf("%v %q: %d lines", sz, keys, len(lines))

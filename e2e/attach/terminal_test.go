@@ -1,6 +1,9 @@
 package attach
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -96,16 +99,65 @@ func TestNothingElseOnTheScreen(t *testing.T) {
 	plugin := filepath.Join(dir, "plugin")
 	write(t, plugin, 0o755, "#!/bin/sh\necho 'DIRT: your session expires soon' >&2\n[ -t 0 ] && echo 'DIRT: the terminal is mine' >&2\nexit 1\n")
 	config := filepath.Join(dir, "config")
-	write(t, config, 0o600, `apiVersion: v1
-kind: Config
-current-context: c
-contexts: [{name: c, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: "https://127.0.0.1:9"}}]
-users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: "`+plugin+`", interactiveMode: IfAvailable}}}]
-`)
+	write(t, config, 0o600, kubeconfig(plugin, "https://127.0.0.1:9", ""))
 	for _, args := range [][]string{nil, {"attach", "pod", "some"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) { quiet(t, config, args...) })
 	}
+}
+
+// A credential plugin may want a code typed in a browser before it succeeds: where pods are
+// chosen its words are shown while it waits, and are kept.
+func TestPickerTellsWhatAPluginSays(t *testing.T) {
+	dir := t.TempDir()
+	plugin, typed := filepath.Join(dir, "plugin"), filepath.Join(dir, "typed")
+	write(t, plugin, 0o755, `#!/bin/sh
+echo "open https://login.corp.example/device and enter K7QX-PLMN" >&2
+until [ -e "`+typed+`" ]; do sleep 0.1; done
+echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"t"}}'
+`)
+	config := filepath.Join(dir, "config")
+	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer t" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"kind":"List","apiVersion":"v1","metadata":{},"items":[]}`)
+	}))
+	defer api.Close()
+	write(t, config, 0o600, kubeconfig(plugin, api.URL, "insecure-skip-tls-verify: true"))
+	started, err := screen.Start(screen.Options{W: 80, H: 24, Env: []string{"KUBECONFIG=" + config}}, program)
+	p := person.At(t, started, err)
+	p.Sees("listing the pods", "enter K7QX-PLMN")
+	p.Types("@")
+	p.Sees("Activity: what was told", "enter K7QX-PLMN")
+	p.Types("\x1b")
+	p.Misses("Activity: what was told")
+	p.Sees("enter K7QX-PLMN")
+	write(t, typed, 0o600, "")
+	p.Sees("there is no pod here")
+	p.Types("@")
+	p.Sees("enter K7QX-PLMN")
+	shown := p.Raw()
+	p.Types("\x03q")
+	if err := p.End(); err != nil {
+		t.Error(err)
+	}
+	p.GivenBack()
+	if !strings.Contains(strings.TrimPrefix(p.Raw(), shown), "and enter K7QX-PLMN") {
+		t.Error("what the plugin said is not told when the list is gone")
+	}
+}
+
+// kubeconfig is one whose user is a credential plugin.
+func kubeconfig(plugin, server, more string) string {
+	return `apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "` + server + `", ` + more + `}}]
+users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: "` + plugin + `", interactiveMode: IfAvailable}}}]
+`
 }
 
 // quiet runs the screens with a cluster whose plugin fails, and looks at every byte on the terminal.
