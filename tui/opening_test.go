@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/meshtop/meshtop/inspect"
@@ -52,6 +54,73 @@ func TestWaysOnWork(t *testing.T) {
 	}
 	d.has("demo mesh", "interception", "REDIRECT")
 	d.hasNot("NOT OPENED")
+}
+
+// Whatever fails says what failed, what still works, a way on and the exact words, and c copies
+// them.
+func TestEveryTroubleSaysAll(t *testing.T) {
+	for _, e := range troubles() {
+		d := e.open(t, 140, 60).(*driver)
+		d.press(strings.Fields(e.keys)...)
+		p := d.m.trouble()
+		switch {
+		case p == nil:
+			t.Errorf("%s is no trouble", e.name)
+			continue
+		case p.calm:
+			continue // nothing has failed
+		case d.m.dialog != nil:
+			d.keys("esc")
+		}
+		frame := d.frame()
+		for _, want := range []string{p.headline, "what you can do", "1  " + printable(p.ways[0].name), "what still works", p.works[0].name} {
+			if !strings.Contains(dense(frame), dense(want)) {
+				t.Errorf("%s: %q is missing:\n%s", e.name, want, frame)
+			}
+		}
+		d.keys("c")
+		told := append(slices.Clone(p.exact), p.headline)
+		if len(p.exact) == 0 && p.kind != podLost { // a pod that ends gives no words
+			t.Errorf("%s has no exact words:\n%s", e.name, frame)
+		}
+		for _, want := range told {
+			if want == "" || !strings.Contains(d.copied, want) || !strings.Contains(dense(frame), dense(want)) {
+				t.Errorf("%s: %q is not both shown and copied: %q\n%s", e.name, want, d.copied, frame)
+			}
+		}
+	}
+}
+
+// printable is a text up to what no terminal may be given.
+func printable(s string) string {
+	if i := strings.IndexFunc(s, unicode.IsControl); i >= 0 {
+		return s[:i]
+	}
+	return s
+}
+
+// What is still being asked is no error.
+func TestAskingIsNoError(t *testing.T) {
+	d := drive(t, stuckOn(forbidden(), false)(t), 140, 40)
+	d.m.s.open.asking = true
+	d.has("rights asking what your account may do…")
+	d.hasNot("error  asking", "nothing was told")
+}
+
+// dense is a text without what wrapping may put into it.
+func dense(s string) string { return strings.Join(strings.Fields(s), "") }
+
+// What failed again is told with the time of what is shown, if that is known, and takes nothing
+// from what is shown.
+func TestReadAgainFails(t *testing.T) {
+	opt, _ := gated(t)
+	d := drive(t, opt, 140, 40)
+	d.keys("1")
+	failsAgain(d)
+	d.has("reading it again failed: what is shown is of 12:04:39", "NOT READ AGAIN")
+	d.hasNot("PARTIAL")
+	d.m.s.reading.Taken = time.Time{}
+	d.has("reading it again failed: what is shown was read before")
 }
 
 // Of what is missing in a target that is open, another way is opened, and where that fails what

@@ -34,10 +34,11 @@ type problem struct {
 	kind     problemKind
 	calm     bool // nothing has failed: it only takes its time
 	headline string
-	title    string // of what stands first
-	told     func(w int) []line
+	title    string             // of what stands first
+	told     func(w int) []line // nil: the ways on stand first
 	works    []part
 	ways     []item
+	asking   string // what is still being asked, before more can be said
 	exact    []string
 	asks     string // what c copies too, such as a role to ask for
 	goOn     bool   // enter leaves it
@@ -77,7 +78,8 @@ func (s *state) unread() *problem {
 	case !s.read && s.failed == "":
 		return nil
 	case !s.read || snap == nil:
-		p := &problem{kind: nothingRead, headline: render.Clean(s.opt.Target) + " could not be read", exact: []string{s.failed}, title: "what was tried", told: s.tried}
+		p := &problem{kind: nothingRead, headline: render.Clean(s.opt.Target) + " could not be read", exact: []string{s.failed}, title: "what was tried", told: s.tried,
+			works: []part{{"rules", false}, {"addresses, sockets", false}, {"Envoy", false}, savedWorks()}}
 		p.ways = append(p.ways, item{name: "try again", effect: press(actRefresh)})
 		p.more(s, s.open.now.NoRules, "--iptables FILE --config-dump FILE")
 		return p
@@ -98,7 +100,10 @@ func (s *state) partial() *problem {
 	switch {
 	case s.kept:
 		p.kind = olderRead
-		p.headline = "reading it again failed: what is shown is of " + s.reading.Taken.Format("15:04:05")
+		p.headline = "reading it again failed: what is shown was read before"
+		if t := s.reading.Taken; !t.IsZero() {
+			p.headline = "reading it again failed: what is shown is of " + t.Format("15:04:05")
+		}
 		p.ways[0].name = "go on with that"
 	case snap.Envoy == nil && snap.Rules == nil:
 		p.kind = noHalf
@@ -126,6 +131,9 @@ func (s *state) partial() *problem {
 	s.withRights(p)
 	return p
 }
+
+// savedWorks is what no pod is needed for.
+func savedWorks() part { return part{"trace over files", true} }
 
 // powerless says whether it is a capability that is lacking.
 func (s *state) powerless() bool {
@@ -176,6 +184,13 @@ func (s *state) notOpened() *problem {
 		p.headline = name + " is not there"
 	case strings.Contains(s.open.err.Error(), "context canceled"):
 		p.headline = "you stopped waiting for " + name
+	}
+	if len(s.open.heard) == 0 {
+		p.title, p.told = waysTitle, nil
+	}
+	p.works = []part{{"this way into the pod", false}, savedWorks()}
+	if s.read {
+		p.works = []part{{"what was read before", true}, {"trace over it", true}}
 	}
 	var stuck inspect.Stuck
 	switch {
@@ -277,6 +292,9 @@ func (p *problem) more(s *state, ways []inspect.WayOn, flags string) {
 // text is what c copies: all of it.
 func (p *problem) text(s *state) string {
 	out := append([]string{p.headline}, p.exact...)
+	if p.asking != "" {
+		out = append(out, p.asking)
+	}
 	for _, h := range s.open.heard {
 		out = append(out, render.Clean(h.text))
 	}

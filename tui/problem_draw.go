@@ -60,25 +60,25 @@ func (p *problem) size(w, h int) (lines, room int) {
 	return len(p.lines(w - 2)), max(rest.h-1, 0)
 }
 
+// waysTitle is what stands over the ways on.
+const waysTitle = "what you can do"
+
 func (p *problem) lines(w int) []line {
 	var out []line
 	if p.told != nil {
 		out = append(p.told(w), line{})
 	}
 	if len(p.ways) > 0 {
-		out = append(append(out, text(style.Strong, "what you can do")), wayLines(p.ways, w)...)
-		out = append(out, line{})
+		if p.title != waysTitle {
+			out = append(out, text(style.Strong, waysTitle))
+		}
+		out = append(append(out, wayLines(p.ways, w)...), line{})
 	}
 	if len(p.works) > 0 {
-		l := text(style.Strong, "what still works")
-		for _, k := range p.works {
-			g, ink := style.MarkGoes, style.Goes
-			if !k.ok {
-				g, ink = style.MarkStops, style.Stops
-			}
-			l = l.with(style.Plain, "   ").with(ink, g).with(style.Plain, " "+k.name)
-		}
-		out = append(out, l, line{})
+		out = append(append(out, workLines(p.works, w)...), line{})
+	}
+	if p.asking != "" {
+		out = append(out, text(style.Strong, "rights ").with(style.Depends, p.asking))
 	}
 	for _, e := range p.exact {
 		out = append(out, para(text(style.Strong, "error  "), style.Plain, e, w)...)
@@ -91,6 +91,25 @@ func (p *problem) lines(w int) []line {
 		out = append(out, para(text(style.Plain, "  "), style.Faint, l, w)...)
 	}
 	return out
+}
+
+// workLines are what still works and what does not, in as many rows as it takes.
+func workLines(works []part, w int) []line {
+	const lead = "what still works"
+	l := text(style.Strong, lead)
+	var out []line
+	for _, k := range works {
+		g, ink := style.MarkGoes, style.Goes
+		if !k.ok {
+			g, ink = style.MarkStops, style.Stops
+		}
+		if l.width()+3+textWidth(g+" "+k.name) > w {
+			out = append(out, l)
+			l = text(style.Plain, strings.Repeat(" ", len(lead)))
+		}
+		l = l.with(style.Plain, "   ").with(ink, g).with(style.Plain, " "+k.name)
+	}
+	return append(out, l)
 }
 
 // wayLines are the ways on, each with its number and what a command line calls it.
@@ -146,7 +165,7 @@ func (s *state) heardLines(w int) []line {
 		out = append(out, words...)
 	}
 	if len(out) == 0 {
-		out = append(out, text(style.Faint, "nothing was told"+map[bool]string{true: " yet"}[s.open.on]))
+		out = append(out, text(style.Faint, "nothing was told yet"))
 	}
 	return out
 }
@@ -156,7 +175,7 @@ func (s *state) withRights(p *problem) {
 	r := s.open.rights
 	switch {
 	case s.open.asking:
-		p.exact = append(p.exact, "asking what your account may do"+style.Ellipsis)
+		p.asking = "asking what your account may do" + style.Ellipsis
 		return
 	case s.open.denied != "":
 		p.exact = append(p.exact, s.open.denied)
