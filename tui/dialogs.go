@@ -5,16 +5,53 @@ import (
 	"strings"
 	"time"
 
+	tea "charm.land/bubbletea/v2"
 	"github.com/meshtop/meshtop/inspect"
+	"github.com/meshtop/meshtop/rules"
 	"github.com/meshtop/meshtop/rules/flow"
 	"github.com/meshtop/meshtop/rules/render"
 	"github.com/meshtop/meshtop/tui/style"
 )
 
+// things are those of a reading that have a name.
+type things struct {
+	of    *rules.Snapshot
+	items []item
+}
+
+// offer opens a dialog that offers them. Of a large mesh they are collected in a command: what is
+// typed meanwhile waits.
+func (m *model) offer(show func([]item) dialog) tea.Cmd {
+	snap := m.s.reading.Snapshot
+	if snap == nil || snap == m.s.things.of {
+		m.dialog = show(m.s.things.items)
+		return nil
+	}
+	m.s.docGen++
+	m.ahead.opening = true
+	gen := m.s.docGen
+	return func() tea.Msg { return namedMsg{gen, things{snap, objects(snap)}, show} }
+}
+
+func (m *model) gotNamed(msg namedMsg) {
+	if msg.of == m.s.reading.Snapshot {
+		m.s.things = msg.things
+	}
+	if msg.gen == m.s.docGen {
+		m.ahead.opening = false
+		m.dialog = msg.show(msg.items)
+	}
+}
+
+// toOpen chooses among the things that have a name.
+func toOpen(objects []item) dialog {
+	return &chooser{title: "Open", prompt: "filter: ", items: objects, empty: "nothing was read"}
+}
+
 // palette offers every command with its key, and every thing that has a name.
-func (m *model) palette() dialog {
+func (m *model) palette(objects []item) dialog {
 	d := &chooser{title: "Go to / do", prompt: ": ", foot: "listeners, routes, clusters, endpoints, steps, commands", empty: "nothing has that name"}
-	d.items = append(m.s.stepItems(), m.s.objects()...)
+	d.items = append(m.s.stepItems(), objects...)
 	if m.s.opt.Opener != nil && m.s.opt.Opener.Others {
 		d.items = append(d.items, item{name: "pods: choose another", note: "this one is left", ink: style.Faint, effect: effect{kind: effChoose}})
 	}
@@ -44,12 +81,9 @@ func (s *state) stepItems() []item {
 }
 
 // objects are the named things of the configuration and the files of the snapshot.
-func (s *state) objects() []item {
+func objects(snap *rules.Snapshot) []item {
 	var out []item
-	if s.reading.Snapshot == nil {
-		return nil
-	}
-	for _, o := range s.reading.Snapshot.Envoy.Objects() {
+	for _, o := range snap.Envoy.Objects() {
 		name := render.Clean(o.Name)
 		if name == "" {
 			continue
@@ -61,7 +95,7 @@ func (s *state) objects() []item {
 		out = append(out, item{name: render.StageWord(o.Kind) + " " + name, note: note, ink: style.Faint, effect: effect{kind: effConfig, text: o.Ref}})
 	}
 	const most = 20_000 // a mesh may have more than anybody looks through
-	list, all := s.reading.Snapshot.Envoy.Endpoints(most)
+	list, all := snap.Envoy.Endpoints(most)
 	for _, o := range list {
 		if name := render.Clean(o.Name); name != "" {
 			out = append(out, item{name: render.StageWord(o.Kind) + " " + name, note: "of " + render.Clean(o.Parent), ink: style.Faint, effect: effect{kind: effConfig, text: o.Ref}})
@@ -70,8 +104,8 @@ func (s *state) objects() []item {
 	if !all {
 		out = append(out, item{name: "endpoint: more than " + itoa(most) + ", which are not listed", note: "open their cluster", ink: style.Faint, effect: say("open the endpoint's cluster, and look for it there")})
 	}
-	for _, p := range s.reading.Snapshot.Parts() {
-		out = append(out, item{name: "file " + render.Clean(p), note: bytesWord(int64(len(s.reading.Snapshot.Files[p]))), ink: style.Faint, effect: effect{kind: effConfig, text: p + "#"}})
+	for _, p := range snap.Parts() {
+		out = append(out, item{name: "file " + render.Clean(p), note: bytesWord(int64(len(snap.Files[p]))), ink: style.Faint, effect: effect{kind: effConfig, text: p + "#"}})
 	}
 	return out
 }

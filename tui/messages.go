@@ -55,6 +55,13 @@ type copiedMsg struct {
 	Copied
 }
 
+// namedMsg: what has a name is collected, for a dialog.
+type namedMsg struct {
+	gen int
+	things
+	show func([]item) dialog
+}
+
 // docMsg: a document is made.
 type docMsg struct {
 	gen    int

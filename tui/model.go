@@ -113,6 +113,8 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.gotNames(msg)
 	case resolvedMsg:
 		return m.gotResolved(msg)
+	case namedMsg:
+		m.gotNamed(msg)
 	case docMsg:
 		m.gotDoc(msg)
 	case confirmedMsg:

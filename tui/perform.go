@@ -41,7 +41,7 @@ func (m *model) everywhere(a act) (tea.Cmd, bool) {
 	case actHelp:
 		m.dialog = &helpDialog{title: "Help: " + m.s.at.String(), here: m.keys()[0], always: m.s.opt.Keys.everywhere()}
 	case actPalette:
-		m.dialog = m.palette()
+		return m.offer(m.palette), true
 	case actActivity:
 		m.dialog = activity(&m.s)
 	case actOverviewScreen, actRequestScreen, actTraceScreen, actConfigScreen, actConfirmScreen:
@@ -128,6 +128,8 @@ func (m *model) perform(e effect) tea.Cmd {
 		return m.extend()
 	case effPager:
 		return m.showInPager(e.note)
+	case effOffer:
+		return m.offer(toOpen)
 	case effDialog:
 		m.dialog = e.dialog
 	case effCancel:

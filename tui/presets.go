@@ -172,11 +172,14 @@ func (v *survey) makeRoutes(snap *rules.Snapshot, base flow.Request) {
 		if len(v.routes) == most {
 			return
 		}
-		raw, _ := snap.Envoy.Raw(o.Ref)
+		raw := func() []byte {
+			b, _ := snap.Envoy.Raw(o.Ref)
+			return b
+		}
 		switch o.Kind {
 		case flow.Listener:
 			at = listenerForm{}
-			_ = json.Unmarshal(raw, &at) // what it does not say, nobody knows
+			_ = json.Unmarshal(raw(), &at) // what it does not say, nobody knows
 		case flow.RouteConfig:
 			if here = base; o.Parent != "" {
 				here = v.to(at, base)
@@ -185,12 +188,12 @@ func (v *survey) makeRoutes(snap *rules.Snapshot, base flow.Request) {
 			var h struct {
 				Domains []string `json:"domains"`
 			}
-			if json.Unmarshal(raw, &h) == nil {
+			if json.Unmarshal(raw(), &h) == nil {
 				domains[o.Name] = h.Domains
 			}
 		case flow.Route:
 			var f routeForm
-			if json.Unmarshal(raw, &f) == nil {
+			if json.Unmarshal(raw(), &f) == nil {
 				v.routes = append(v.routes, routePreset(here, domains[o.Parent], f))
 			}
 		}

@@ -98,7 +98,7 @@ func (t *overviewScreen) ask(a act, s *state) effect {
 	case actEdit:
 		return effect{kind: effFill, req: &s.req}
 	case actRaw:
-		return effect{kind: effDialog, dialog: &chooser{title: "Open", prompt: "filter: ", items: s.objects(), empty: "nothing was read"}}
+		return effect{kind: effOffer}
 	case actFind:
 		t.asking = true
 	case actCopy:

@@ -62,6 +62,7 @@ type state struct {
 	changed  changes
 	survey   survey          // what the overview is drawn from
 	surveyed *rules.Snapshot // of which the survey is, or is being made; the reading may know more by now
+	things   things          // what of it has a name; none: nobody asked
 	sifts    int             // questions of a sieve of the connections
 	policy   policyState
 
@@ -129,6 +130,7 @@ const (
 	effCopy                // effect.text to the clipboard; effect.note says what it is
 	effSay                 // effect.text in the footer
 	effDialog              // open effect.dialog
+	effOffer               // choose among what has a name
 	effVariant             // show variant effect.n
 	effFill                // the request form from effect.req
 	effCancel              // stop the read

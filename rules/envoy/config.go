@@ -21,6 +21,8 @@ type Config struct {
 	parts     []*part
 	bytes     int64
 	entries   []*entry // in order of the text
+	rowing    sync.Once
+	rowed     []row // see rows
 	heads     []*listenerHead
 	bootstrap *entry
 	// complete are the resources that were read in whole: what is not there does not exist.

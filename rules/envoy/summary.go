@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"github.com/meshtop/meshtop/rules/envoy/tree"
@@ -126,57 +125,6 @@ func (l *listener) captures(d flow.Direction) bool {
 		}
 	}
 	return false
-}
-
-// Raw is the raw JSON of the object that an Evidence.Ref names: a JSON pointer into the
-// dump, or PART#POINTER.
-func (c *Config) Raw(ref string) ([]byte, bool) {
-	if c == nil {
-		return nil, false
-	}
-	name, pointer, ok := strings.Cut(ref, "#")
-	if !ok {
-		name, pointer = dumpPart, ref
-	}
-	for _, e := range c.entries {
-		if e.part.name != name {
-			continue
-		}
-		if rest, ok := e.holds(pointer); ok {
-			start, end, ok := tree.Find(e.part.raw[e.start:e.end], rest)
-			if !ok {
-				return nil, false
-			}
-			return e.part.raw[e.start+start : e.start+end], true
-		}
-	}
-	for _, p := range c.parts {
-		if p.name != name {
-			continue
-		}
-		if start, end, ok := tree.Find(p.raw, pointer); ok {
-			return p.raw[start:end], true
-		}
-	}
-	return nil, false
-}
-
-// holds says whether the entry's body holds what the pointer names, and answers the rest
-// of the pointer inside it.
-func (e *entry) holds(pointer string) (string, bool) {
-	rest, ok := strings.CutPrefix(pointer, *e.base)
-	if !ok {
-		return "", false
-	}
-	if e.n >= 0 {
-		if rest, ok = strings.CutPrefix(rest, "/"+strconv.Itoa(int(e.n))); !ok {
-			return "", false
-		}
-	}
-	if rest, ok = strings.CutPrefix(rest, e.suffix); !ok || rest != "" && rest[0] != '/' {
-		return "", false
-	}
-	return rest, true
 }
 
 // Object is one thing of the configuration that a trace can end at.
