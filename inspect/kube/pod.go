@@ -112,7 +112,7 @@ func (p *Pod) first(ctx context.Context, o *v1.Pod, at *seat, wait time.Duration
 // Each try is a stream through the API server. For a moment it is tried often, which is when a
 // container starts whose image is there; then ever more seldom, to eagerPause.
 const (
-	eager      = 2 * time.Second
+	eager      = 3 * time.Second
 	eagerPause = time.Second
 )
 

@@ -111,7 +111,7 @@ func TestEagerly(t *testing.T) {
 	}{
 		{"starts at once", 0, false, time.Minute, true, 1, 1},
 		{"starts in a second", time.Second, false, time.Minute, true, 10, 12},
-		{"a pull of a minute", time.Hour, false, time.Minute, false, 60, 90},
+		{"a pull of a minute", time.Hour, false, time.Minute, false, 60, 100},
 		{"an image that is not there", 0, true, time.Minute, false, 0, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
