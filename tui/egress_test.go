@@ -124,6 +124,7 @@ func TestPolicyFromKeyToBanner(t *testing.T) {
 	d.has("RW")
 	d.keys("p")
 	d.has("Change egress policy of netns web", "now  none", "(•) BLOCK-ALL", "( ) allow-all", "3 of 3 destinations would be refused", "Type y to apply", "pgdn")
+	d.has("✗ 10.107.42.16:80: delivered → refused", "misses    UDP")
 	d.exact("policy")
 	d.keys("enter")
 	d.has("type y to apply")
@@ -184,6 +185,24 @@ func TestPolicyEnds(t *testing.T) {
 	d.has("there is no policy to extend")
 	d.keys("u")
 	d.has("there is no policy to take back")
+}
+
+// How much of the plan is out of sight stands in a row of its own, over no word of the plan.
+func TestPolicyHintHidesNothing(t *testing.T) {
+	for _, sz := range sizes {
+		opt, _ := gated(t)
+		d := drive(t, opt, sz[0], sz[1])
+		d.keys("p")
+		for range 8 {
+			for _, row := range strings.Split(d.frame(), "\n") {
+				before, _, ok := strings.Cut(row, " pgdn: ")
+				if ok && strings.Trim(before, " ║━─▸│") != "" {
+					t.Errorf("%v: the hint stands over %q", sz, row)
+				}
+			}
+			d.keys("pgdown")
+		}
+	}
 }
 
 // Keys in the dialog: the choices make the plan anew, and a wrong one is said in place.

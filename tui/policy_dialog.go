@@ -269,15 +269,15 @@ func (d *policyDialog) draw(c *canvas, s *state) {
 	d.page(c, r, d.planLines(s, r.w))
 }
 
-// page shows the plan with how much of it is out of sight.
+// page shows the plan, and in the row below how much of it is out of sight.
 func (d *policyDialog) page(c *canvas, r rect, lines []line) {
 	d.lines, d.room = len(lines), r.h
 	d.top = max(min(d.top, d.lines-d.room), 0)
 	c.page(r, d.top, lines)
 	if rest := d.lines - d.top - d.room; rest > 0 && r.h > 0 {
-		c.right(r.x+r.w, r.y+r.h-1, style.Key, " pgdn: "+itoa(rest)+" more ")
+		c.right(r.x+r.w, r.y+r.h, style.Key, " pgdn: "+itoa(rest)+" more ")
 	} else if d.top > 0 && r.h > 0 {
-		c.right(r.x+r.w, r.y+r.h-1, style.Key, " pgup ")
+		c.right(r.x+r.w, r.y+r.h, style.Key, " pgup ")
 	}
 }
 
@@ -328,12 +328,12 @@ func (d *policyDialog) planLines(s *state, width int) []line {
 
 // fieldOrder is how a dialog orders the fields of a policy: what it does and does not first.
 // The dialog says in other places what policy it is.
-var fieldOrder = []string{"why", "proof", "effect", "not", "ends", "open", "covers", "refused", "by", "record", "event", "driver", "change", "undo"}
+var fieldOrder = []string{"why", "proof", "effect", "misses", "ends", "open", "covers", "refused", "by", "record", "event", "driver", "change", "undo"}
 
 // policyLines are a policy as text with the words that matter in their inks.
 func policyLines(p flow.Policy, s *state, width int, whole bool) []line {
 	fields := map[string][]line{}
-	at := ""
+	at, last := "", style.Plain
 	text := render.PolicyText(p, render.PolicyOptions{Target: s.opt.Target, Now: s.now, Whole: whole, Width: width})
 	for l := range strings.Lines(text) {
 		l = strings.TrimRight(l, "\n")
@@ -345,10 +345,16 @@ func policyLines(p flow.Policy, s *state, width int, whole bool) []line {
 		switch {
 		case at == "why" || strings.HasPrefix(rest, "x ") || strings.HasPrefix(strings.TrimSpace(rest), "! "):
 			ink = style.Stops
-		case at == "not" || strings.HasPrefix(rest, "? ") || strings.Contains(rest, "NEVER by itself"):
+		case at == "misses" || strings.HasPrefix(rest, "? ") || strings.Contains(rest, "NEVER by itself"):
 			ink = style.Depends
 		case strings.HasPrefix(rest, "+ "):
 			ink = style.Goes
+		case at == "effect" && strings.HasPrefix(rest, "  "):
+			ink = last // the effect goes on
+		}
+		last = ink
+		if at == "effect" {
+			rest = screenMarks(rest)
 		}
 		fields[at] = append(fields[at], line{spans: []span{{style.Strong, name}, {ink, rest}}})
 	}
@@ -357,6 +363,20 @@ func policyLines(p flow.Policy, s *state, width int, whole bool) []line {
 		out = append(out, fields[name]...)
 	}
 	return out
+}
+
+// screenMarks is a line of an effect with the marks and arrows that the screens have.
+func screenMarks(l string) string {
+	for plain, mark := range map[string]string{"x ": style.MarkStops, "+ ": style.MarkGoes, "? ": style.MarkUnknown} {
+		if rest, ok := strings.CutPrefix(l, plain); ok {
+			l = mark + " " + rest
+			break
+		}
+	}
+	if before, ok := strings.CutSuffix(l, " ->"); ok {
+		l = before + " " + style.Arrow // it goes on in the next row
+	}
+	return strings.ReplaceAll(l, " -> ", " "+style.Arrow+" ")
 }
 
 // cutColumns splits a line of render's after n characters, which are names there and ASCII.

@@ -200,7 +200,7 @@ func PolicyText(p flow.Policy, o PolicyOptions) string {
 		w.field("covers", reachWords(c.Covers))
 	}
 	if len(c.NotCovered) > 0 {
-		w.field("not", reachWords(c.NotCovered))
+		w.field("misses", reachWords(c.NotCovered))
 	}
 	w.open(p)
 	if o.Whole {
