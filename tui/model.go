@@ -103,6 +103,15 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.wheel(msg)
 	case tickMsg:
 		return m.ticked(time.Time(msg))
+	default:
+		return m.answered(msg)
+	}
+	return nil
+}
+
+// answered takes what commands bring, and what the target tells by itself.
+func (m *model) answered(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
 	case progressMsg:
 		return m.progress(msg)
 	case readingMsg:

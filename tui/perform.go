@@ -100,20 +100,8 @@ func (m *model) perform(e effect) tea.Cmd {
 		return m.traceNow(*e.req, e.note)
 	case effResolve:
 		return m.resolve(e.draft)
-	case effFill:
-		m.goTo(requestID)
-		m.form.fill(*e.req)
-	case effGo:
-		m.goTo(e.screen)
-	case effSelect:
-		m.selectRow(e.n)
-	case effStep:
-		m.goTo(traceID)
-		m.selectRow(e.n)
 	case effPickItem:
 		return m.pickItem(e.n)
-	case effVariant:
-		m.s.way = e.n
 	case effWatch:
 		return m.watch(e.n == 1)
 	case effExport:
@@ -130,12 +118,6 @@ func (m *model) perform(e effect) tea.Cmd {
 		return m.showInPager(e.note)
 	case effOffer:
 		return m.offer(toOpen)
-	case effDialog:
-		m.dialog = e.dialog
-	case effCancel:
-		m.leave(actBack)
-	case effSay:
-		m.s.say, m.s.alarm = e.text, e.n != 0
 	case effSeek:
 		return m.seek(e.n, e.node)
 	case effPlace:
@@ -151,8 +133,34 @@ func (m *model) perform(e effect) tea.Cmd {
 		return m.quit()
 	case effQuit:
 		return m.quit()
+	default:
+		m.shows(e)
 	}
 	return nil
+}
+
+// shows performs an effect that changes only what is shown.
+func (m *model) shows(e effect) {
+	switch e.kind {
+	case effFill:
+		m.goTo(requestID)
+		m.form.fill(*e.req)
+	case effGo:
+		m.goTo(e.screen)
+	case effSelect:
+		m.selectRow(e.n)
+	case effStep:
+		m.goTo(traceID)
+		m.selectRow(e.n)
+	case effVariant:
+		m.s.way = e.n
+	case effDialog:
+		m.dialog = e.dialog
+	case effCancel:
+		m.leave(actBack)
+	case effSay:
+		m.s.say, m.s.alarm = e.text, e.n != 0
+	}
 }
 
 // traceNow traces a request and shows the way that it takes. Where nothing was read yet it is

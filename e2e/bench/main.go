@@ -82,6 +82,11 @@ func run(o options) error {
 	case o.screens:
 		return screens(o)
 	}
+	return whole(o)
+}
+
+// whole measures every job with programs that are built anew, and judges the figures.
+func whole(o options) error {
 	work, err := os.MkdirTemp("", "meshtop-bench-")
 	if err != nil {
 		return err

@@ -320,13 +320,20 @@ func (s *stream) runs(f *httpFilter, rc routeConfig) bool {
 		s.step(f, flow.Because(flow.WhyCustomResponse))
 		return true
 	default:
-		if !passes(f.kind) {
-			return s.opaque(f, f.kind, "")
-		}
-		s.marked = s.marked || marks(f.kind)
-		s.balance(f, rc)
-		s.touch(f)
+		return s.letsPass(f, rc)
 	}
+	s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
+	return true
+}
+
+// letsPass is what a filter does that has no method of its own: it holds no request back, or is not modelled.
+func (s *stream) letsPass(f *httpFilter, rc routeConfig) bool {
+	if !passes(f.kind) {
+		return s.opaque(f, f.kind, "")
+	}
+	s.marked = s.marked || marks(f.kind)
+	s.balance(f, rc)
+	s.touch(f)
 	s.step(f, flow.Because(flow.WhyFilterPasses, f.kind))
 	return true
 }
