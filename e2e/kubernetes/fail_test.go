@@ -141,6 +141,11 @@ func (c client) image(t *testing.T) {
 		t.Error(err)
 	}
 	p.GivenBack()
+	// Who tries again waits for the same container, of which none can be removed.
+	images := c.field(t, "fail", "pod", "plain", ".spec.ephemeralContainers[*].image")
+	if n := strings.Count(images, "localhost/none:1"); n != 1 {
+		t.Errorf("two tries have put %d containers there: %s", n, images)
+	}
 }
 
 // hung: an Envoy that answers nothing is a gap, and hinders no policy of the kernel's.
