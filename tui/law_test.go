@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/charmbracelet/x/ansi"
+	"github.com/meshtop/meshtop/tui/style"
 )
 
 // frameSizes are those at which every frame of the table is looked at.
@@ -150,6 +151,38 @@ func colourless(t *testing.T, name, content string) {
 				return
 			}
 		}
+	}
+}
+
+// That something stops is never told by colour alone: a mark stands in the row, or a word.
+func TestStopsIsToldInWords(t *testing.T) {
+	marks := []string{style.MarkStops, "!", "NOT", "REFUSED", "BLOCK"}
+	rows := 0
+	for _, e := range entries() {
+		d, ok := e.open(t, 140, 40).(*driver)
+		if !ok {
+			continue // the picker tells no verdict
+		}
+		d.press(strings.Fields(e.keys)...)
+		c := newCanvas(d.m.s.w, d.m.rows)
+		d.m.paint(c)
+		for y := range c.h {
+			row, red := "", ""
+			for _, k := range c.cells[y*c.w : (y+1)*c.w] {
+				if row += k.text; k.ink == style.Stops {
+					red += k.text
+				}
+			}
+			if strings.TrimSpace(red) == "" {
+				continue
+			}
+			if rows++; !slices.ContainsFunc(marks, func(m string) bool { return strings.Contains(row, m) }) {
+				t.Errorf("%s: only its colour tells what %q is in %q", e.name, red, strings.TrimSpace(row))
+			}
+		}
+	}
+	if rows < 20 {
+		t.Errorf("only %d rows tell of what stops", rows)
 	}
 }
 
